@@ -1,1 +1,14 @@
-//! Placeholder.
+//! Every type that crosses a trust boundary, with its encoding and its limits.
+//!
+//! What is not expressible here cannot leave a site: a raw event has no type in this crate and so no way into a frame.
+//! No clock, no socket, no file. Linked by the gateway, the agent and the control plane.
+
+pub mod alert;
+pub mod enrolment;
+pub mod frame;
+pub mod id;
+pub mod message;
+pub mod oid;
+pub mod revision;
+pub mod status;
+pub mod timestamp;

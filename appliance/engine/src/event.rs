@@ -1,0 +1,189 @@
+//! One normalised trap, syslog line or push: raw, local, never leaves the site.
+//!
+//! Deliberately without an encoder, `Serialize` or `prost::Message`: what leaves is an `Alert`, made from rule templates.
+//! Made by the decoders, consumed by `AlertEngine::handle`.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use postern_protocol::alert::{Authenticity, Severity};
+use postern_protocol::oid::Oid;
+use postern_protocol::revision::document::PushState;
+use postern_protocol::timestamp::Timestamp;
+
+/// What a listener speaks; also the ledger's first coordinate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Protocol {
+    /// `POST /v1/push`.
+    Push,
+    /// SNMP traps and informs.
+    SnmpTrap,
+    /// Syslog over any transport.
+    Syslog,
+}
+
+impl Protocol {
+    /// Every protocol.
+    pub const ALL: [Self; 3] = [Self::Push, Self::SnmpTrap, Self::Syslog];
+
+    /// Returns the name in reports and metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Push => "push",
+            Self::SnmpTrap => "snmp_trap",
+            Self::Syslog => "syslog",
+        }
+    }
+}
+
+/// How an event travelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Transport {
+    /// TCP without TLS.
+    Tcp,
+    /// TLS.
+    Tls,
+    /// UDP.
+    Udp,
+}
+
+impl Transport {
+    /// Returns the name in evidence and reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+/// One event, with what is known of its sender.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// When the gateway received it.
+    pub received: Timestamp,
+    /// The sender as the socket saw it; v4-mapped addresses are normalised.
+    pub peer: IpAddr,
+    /// How it travelled.
+    pub transport: Transport,
+    /// How far the sender proved who it is.
+    pub authenticity: Authenticity,
+    /// Subject of the TLS client certificate, or the id of the push key.
+    pub tls_name: Option<String>,
+    /// What it says.
+    pub body: Body,
+}
+
+impl Event {
+    /// Returns the protocol that the event came by.
+    pub const fn protocol(&self) -> Protocol {
+        match self.body {
+            Body::Notification(_) => Protocol::SnmpTrap,
+            Body::Push(_) => Protocol::Push,
+            Body::Syslog(_) => Protocol::Syslog,
+        }
+    }
+}
+
+/// What an event says.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Body {
+    /// An SNMP trap or inform.
+    Notification(Notification),
+    /// A pushed event.
+    Push(PushEvent),
+    /// A syslog message.
+    Syslog(SyslogMessage),
+}
+
+/// An SNMP notification, v1 already mapped to v2 (RFC 3584 §3.1).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Notification {
+    /// `snmpTrapOID.0`.
+    pub trap_oid: Oid,
+    /// `sysUpTime.0` in hundredths of a second.
+    pub uptime: u32,
+    /// `snmpTrapAddress.0` (RFC 3584 §3.1) or a v1 trap's agent-addr, when given and not 0.0.0.0.
+    pub trap_address: Option<IpAddr>,
+    /// The other varbinds, in order.
+    pub varbinds: Vec<Varbind>,
+}
+
+/// A name and its value (RFC 3416 §2.1).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Varbind {
+    /// The instance's OID.
+    pub name: Oid,
+    /// Its value.
+    pub value: Value,
+}
+
+/// The value of a varbind (RFC 2578 §7.1, RFC 3416 §2.5).
+#[derive(Clone, Debug, PartialEq)]
+pub enum Value {
+    /// INTEGER or Integer32.
+    Integer(i64),
+    /// OCTET STRING.
+    OctetString(Vec<u8>),
+    /// NULL, noSuchObject, noSuchInstance or endOfMibView.
+    Null,
+    /// OBJECT IDENTIFIER.
+    Oid(Oid),
+    /// IpAddress.
+    IpAddress(std::net::Ipv4Addr),
+    /// Counter32.
+    Counter32(u32),
+    /// Gauge32 or Unsigned32.
+    Gauge32(u32),
+    /// TimeTicks, hundredths of a second.
+    TimeTicks(u32),
+    /// Opaque.
+    Opaque(Vec<u8>),
+    /// Counter64.
+    Counter64(u64),
+}
+
+/// A syslog message in either grammar (RFC 5424, RFC 3164).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SyslogMessage {
+    /// Facility, 0 to 23 (RFC 5424 §6.2.1).
+    pub facility: u8,
+    /// Severity, 0 (emergency) to 7 (debug).
+    pub severity: u8,
+    /// Whether a PRI was there; without one facility is `user` and severity `notice` (RFC 3164 §4.3.3).
+    pub pri_present: bool,
+    /// The sender's time stamp.
+    pub timestamp: Option<Timestamp>,
+    /// HOSTNAME.
+    pub host: Option<String>,
+    /// APP-NAME or TAG.
+    pub program: Option<String>,
+    /// PROCID.
+    pub pid: Option<String>,
+    /// MSGID.
+    pub msgid: Option<String>,
+    /// STRUCTURED-DATA: element id to parameters, in order.
+    pub structured_data: Vec<(String, Vec<(String, String)>)>,
+    /// MSG, readable: what is not UTF-8 is replaced, a BOM removed.
+    pub message: String,
+}
+
+/// An event from `POST /v1/push`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PushEvent {
+    /// Whether the condition is there or over.
+    pub state: PushState,
+    /// What is affected.
+    pub resource: String,
+    /// What is wrong with it.
+    pub kind: String,
+    /// Tells apart events of one kind on one resource.
+    pub qualifier: String,
+    /// How grave it is.
+    pub severity: Severity,
+    /// Free text.
+    pub summary: String,
+    /// Further facts.
+    pub fields: BTreeMap<String, String>,
+}

@@ -1,0 +1,268 @@
+//! The tunnel's messages (protobuf). Field numbers are fixed for ever; an unknown field is skipped, so N talks to N−1.
+//!
+//! One HTTP/2 connection that the gateway opened carries `POST /tunnel/v1/control` ([`Up`] against [`Down`]) and, for each
+//! lane, `POST /tunnel/v1/lane/{name}` ([`Batch`] against [`Ack`]). Both directions of each stream are frames (see `frame`).
+
+/// The protocol version that this build speaks; it also accepts the one before.
+pub const PROTOCOL_VERSION: u32 = 1;
+
+/// Most records in one batch.
+pub const MAX_BATCH_RECORDS: usize = 4096;
+
+/// Most bytes of records in one batch, before compression.
+pub const MAX_BATCH_BYTES: usize = 1024 * 1024;
+
+/// From the gateway on the control stream: exactly one field is set.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Up {
+    /// What it says.
+    #[prost(oneof = "up::Kind", tags = "1, 2, 3, 4")]
+    pub kind: Option<up::Kind>,
+}
+
+/// Kinds of [`Up`].
+pub mod up {
+    /// What the gateway says.
+    #[derive(Clone, PartialEq, prost::Oneof)]
+    pub enum Kind {
+        /// The first message of a session.
+        #[prost(message, tag = "1")]
+        Hello(super::Hello),
+        /// Proof of life; the answer is a [`super::HeartbeatReply`].
+        #[prost(message, tag = "2")]
+        Heartbeat(super::Heartbeat),
+        /// How far a pushed revision got.
+        #[prost(message, tag = "3")]
+        RevisionStatus(super::RevisionStatus),
+        /// A `status::Status` as JSON: the very document that `status --json` prints.
+        #[prost(bytes, tag = "4")]
+        Status(Vec<u8>),
+    }
+}
+
+/// From the control plane on the control stream: exactly one field is set.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Down {
+    /// What it says.
+    #[prost(oneof = "down::Kind", tags = "1, 2, 3, 4, 5")]
+    pub kind: Option<down::Kind>,
+}
+
+/// Kinds of [`Down`].
+pub mod down {
+    /// What the control plane says.
+    #[derive(Clone, PartialEq, prost::Oneof)]
+    pub enum Kind {
+        /// The answer to a [`super::Hello`].
+        #[prost(message, tag = "1")]
+        Welcome(super::Welcome),
+        /// The answer to a [`super::Heartbeat`].
+        #[prost(message, tag = "2")]
+        HeartbeatReply(super::HeartbeatReply),
+        /// A revision to apply.
+        #[prost(message, tag = "3")]
+        Revision(super::SignedRevision),
+        /// A person closed an alert.
+        #[prost(message, tag = "4")]
+        CloseAlert(super::CloseAlert),
+        /// The session ends, for the reason given.
+        #[prost(message, tag = "5")]
+        Goodbye(super::Goodbye),
+    }
+}
+
+/// The first message of a session.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Hello {
+    /// [`PROTOCOL_VERSION`] of the gateway.
+    #[prost(uint32, tag = "1")]
+    pub protocol: u32,
+    /// The gateway's program version, for people.
+    #[prost(string, tag = "2")]
+    pub program_version: String,
+    /// The epoch of this start.
+    #[prost(fixed64, tag = "3")]
+    pub epoch: u64,
+    /// The durable head of each lane in this epoch.
+    #[prost(message, repeated, tag = "4")]
+    pub heads: Vec<LanePosition>,
+    /// The revision in force; 0 for the built-in one.
+    #[prost(uint64, tag = "5")]
+    pub effective_revision: u64,
+    /// The newest revision number that was ever taken in, so that numbers are never rewound.
+    #[prost(uint64, tag = "6")]
+    pub newest_revision: u64,
+}
+
+/// A place in a lane.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct LanePosition {
+    /// Number of the lane (`id::Lane::number`).
+    #[prost(uint32, tag = "1")]
+    pub lane: u32,
+    /// Epoch of the sequence.
+    #[prost(fixed64, tag = "2")]
+    pub epoch: u64,
+    /// Sequence of the last record.
+    #[prost(uint64, tag = "3")]
+    pub sequence: u64,
+}
+
+/// The answer to a [`Hello`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Welcome {
+    /// The protocol version that the session uses: the lower of the two.
+    #[prost(uint32, tag = "1")]
+    pub protocol: u32,
+    /// What the control plane has committed: the last sequence of every lane in every epoch that it remembers.
+    #[prost(message, repeated, tag = "2")]
+    pub committed: Vec<LanePosition>,
+    /// Set when the two sides' states do not fit together (a snapshot or backup was restored): the gateway then sends the
+    /// whole state of every open alert again.
+    #[prost(bool, tag = "3")]
+    pub resend_open_alerts: bool,
+    /// Wall clock of the control plane, nanoseconds since the Unix epoch.
+    #[prost(sfixed64, tag = "4")]
+    pub time: i64,
+}
+
+/// Proof of life.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Heartbeat {
+    /// Echoed in the reply.
+    #[prost(fixed64, tag = "1")]
+    pub nonce: u64,
+}
+
+/// The answer to a [`Heartbeat`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct HeartbeatReply {
+    /// From the heartbeat.
+    #[prost(fixed64, tag = "1")]
+    pub nonce: u64,
+    /// Wall clock of the control plane, nanoseconds since the Unix epoch.
+    #[prost(sfixed64, tag = "2")]
+    pub time: i64,
+}
+
+/// A revision document with its number and signature.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SignedRevision {
+    /// Number, greater than every earlier one.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    /// The document's bytes, exactly as signed.
+    #[prost(bytes = "vec", tag = "2")]
+    pub document: Vec<u8>,
+    /// Ed25519 over `revision::signing_input`.
+    #[prost(bytes = "vec", tag = "3")]
+    pub signature: Vec<u8>,
+}
+
+/// How far a pushed revision got.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct RevisionStatus {
+    /// Number of the revision.
+    #[prost(uint64, tag = "1")]
+    pub number: u64,
+    /// How far it got.
+    #[prost(enumeration = "RevisionState", tag = "2")]
+    pub state: i32,
+    /// What is wrong, when it failed.
+    #[prost(message, repeated, tag = "3")]
+    pub problems: Vec<RevisionProblem>,
+}
+
+/// One fault of a revision.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct RevisionProblem {
+    /// Place in the document, for example `rules[3].match.trap.oid`; empty for the document as a whole.
+    #[prost(string, tag = "1")]
+    pub path: String,
+    /// Line, from 1; 0 when unknown.
+    #[prost(uint32, tag = "2")]
+    pub line: u32,
+    /// Column in bytes, from 1; 0 when unknown.
+    #[prost(uint32, tag = "3")]
+    pub column: u32,
+    /// What is wrong and what to do.
+    #[prost(string, tag = "4")]
+    pub reason: String,
+}
+
+/// How far a revision got.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
+pub enum RevisionState {
+    /// Never sent.
+    Unspecified = 0,
+    /// Taken in, not yet in force.
+    Applying = 1,
+    /// In force.
+    Applied = 2,
+    /// Refused or taken back; the one before is in force.
+    Failed = 3,
+}
+
+/// A person closed an alert in the console.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct CloseAlert {
+    /// Part of the key.
+    #[prost(string, tag = "1")]
+    pub resource: String,
+    /// Part of the key.
+    #[prost(string, tag = "2")]
+    pub kind: String,
+    /// Part of the key.
+    #[prost(string, tag = "3")]
+    pub qualifier: String,
+    /// The occurrence that was closed; another one stays open.
+    #[prost(uint64, tag = "4")]
+    pub occurrence: u64,
+    /// The count that the person saw: reports beyond it start a new occurrence.
+    #[prost(uint64, tag = "5")]
+    pub count_seen: u64,
+}
+
+/// The last message of a session.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Goodbye {
+    /// Why, for a person.
+    #[prost(string, tag = "1")]
+    pub reason: String,
+    /// Whether trying again can help.
+    #[prost(bool, tag = "2")]
+    pub retry: bool,
+}
+
+/// Records of one lane, in order and without a gap.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Batch {
+    /// Epoch of the sequences.
+    #[prost(fixed64, tag = "1")]
+    pub epoch: u64,
+    /// Sequence of the first record.
+    #[prost(uint64, tag = "2")]
+    pub first_sequence: u64,
+    /// A [`Records`], zstd-compressed.
+    #[prost(bytes = "vec", tag = "3")]
+    pub records_zstd: Vec<u8>,
+}
+
+/// The content of a [`Batch`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Records {
+    /// Records of the lane's type: on the alerts lane an encoded `alert::Alert`.
+    #[prost(bytes = "bytes", repeated, tag = "1")]
+    pub records: Vec<bytes::Bytes>,
+}
+
+/// Everything up to and including `sequence` is committed in the tenant's database.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Ack {
+    /// Epoch of the sequence.
+    #[prost(fixed64, tag = "1")]
+    pub epoch: u64,
+    /// The last committed sequence.
+    #[prost(uint64, tag = "2")]
+    pub sequence: u64,
+}

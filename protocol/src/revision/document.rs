@@ -1,0 +1,240 @@
+//! The shape of a revision document. What it may mean is checked by `revision::parse`; a [`Document`] in hand is good.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::alert::Severity;
+use crate::id::RuleId;
+
+/// A whole configuration of a gateway.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Document {
+    /// Version of this format: 1.
+    pub format: u32,
+    /// Rules in order: the first that matches decides, unless it says `continue`.
+    pub rules: Vec<Rule>,
+}
+
+/// One rule: what it is for, and what becomes of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Rule {
+    /// Name of the rule, unique in the document.
+    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    pub id: RuleId,
+    /// Counted up by whoever changes the rule; alerts carry it.
+    #[serde(default = "one")]
+    pub version: u32,
+    /// For people: what the rule is for, with its source.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
+    /// Which events it is for.
+    #[serde(rename = "match")]
+    pub matcher: Matcher,
+    /// The fields of the event that may leave the site, by the name that templates use.
+    #[serde(default)]
+    pub release: BTreeMap<String, Release>,
+    /// What to do.
+    pub then: Action,
+    /// Whether later rules see the event too.
+    #[serde(default, rename = "continue", skip_serializing_if = "std::ops::Not::not")]
+    pub continues: bool,
+}
+
+const fn one() -> u32 {
+    1
+}
+
+/// Which events a rule is for. Every condition that is given must hold.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Matcher {
+    /// Events pushed over HTTP.
+    Push(PushMatch),
+    /// Syslog messages.
+    Syslog(SyslogMatch),
+    /// SNMP traps and informs.
+    Trap(TrapMatch),
+}
+
+/// Conditions on a notification. v1 traps match by the OID that RFC 3584 §3.1 gives them.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct TrapMatch {
+    /// The notification's OID, exactly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oid: Option<String>,
+    /// An OID that the notification's OID equals or lies below.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prefix: Option<String>,
+    /// Conditions on varbinds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub varbinds: Vec<VarbindTest>,
+    /// Networks (CIDR) of which one must hold the peer's address; empty for any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<String>,
+}
+
+/// A condition on the first varbind whose name equals or lies below `oid`. Without `equals` and `regex` it need only be there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct VarbindTest {
+    /// The object's OID, with or without the instance.
+    pub oid: String,
+    /// The value, written as in a template.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub equals: Option<String>,
+    /// A regular expression (linear time) that the value, written as in a template, must contain.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub regex: Option<String>,
+}
+
+/// Conditions on a syslog message.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SyslogMatch {
+    /// Facilities by keyword (`kern`, `auth`, `local7` …); empty for any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub facilities: Vec<String>,
+    /// The least grave severity that matches: 0 (emergency) to 7 (debug). 3 matches 0 to 3.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_severity: Option<u8>,
+    /// Program names, exactly; empty for any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub programs: Vec<String>,
+    /// Host names, exactly; empty for any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub hosts: Vec<String>,
+    /// A regular expression (linear time) that the first 8 KiB of the message must contain; named groups are fields.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub regex: Option<String>,
+    /// Networks (CIDR) of which one must hold the peer's address; empty for any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<String>,
+}
+
+/// Conditions on a pushed event.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct PushMatch {
+    /// Whether the event reports a condition or its end; either when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<PushState>,
+    /// Kinds, exactly; empty for any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kinds: Vec<String>,
+    /// Fields that must be there with exactly this text.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fields: BTreeMap<String, String>,
+    /// Networks (CIDR) of which one must hold the peer's address; empty for any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<String>,
+}
+
+/// Whether a pushed event reports a condition or its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum PushState {
+    /// The condition is there.
+    #[default]
+    Raise,
+    /// It is over.
+    Clear,
+}
+
+/// One field that may leave the site.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Release {
+    /// Which field. Any event: `source`, `peer`, `transport`. Traps: `trap_oid`, `varbind:OID` (the value of the first varbind at or
+    /// below OID), `index:OID` (what follows OID in that varbind's name). Syslog: `facility`, `severity`, `program`, `host`,
+    /// `pid`, `msgid`, `message`, `capture:NAME`, `sd:ID.PARAM`. Pushes: `resource`, `kind`, `qualifier`, `severity`, `summary`,
+    /// `field:NAME`. The release's own name when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// Most bytes of it (1 to 1024); what is longer is cut at a character's start and ends in `…`.
+    pub max_bytes: u16,
+}
+
+/// What becomes of an event that a rule matches.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Action {
+    /// End the alert of this key, if it is open.
+    Clear(Key),
+    /// Open an alert, or count it again.
+    Raise(Raise),
+    /// Count the event as accepted and do nothing.
+    Suppress {},
+}
+
+/// Templates of an alert's key: text with `{name}` for released fields; `{{` and `}}` for braces.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Key {
+    /// What is affected.
+    pub resource: String,
+    /// What is wrong with it.
+    pub kind: String,
+    /// Tells apart alerts of one kind on one resource.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub qualifier: String,
+}
+
+/// An alert to open: its key (see `clear`), severity and text.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Raise {
+    /// Template of what is affected.
+    pub resource: String,
+    /// Template of what is wrong with it.
+    pub kind: String,
+    /// Template that tells apart alerts of one kind on one resource.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub qualifier: String,
+    /// How grave it is.
+    pub severity: SeverityChoice,
+    /// Template of the text that a person reads first.
+    pub summary: String,
+    /// Templates of further facts by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A fixed severity, or one looked up from a released field.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(untagged)]
+pub enum SeverityChoice {
+    /// Always this one.
+    Fixed(Severity),
+    /// By the text of a released field.
+    Map(SeverityMap),
+}
+
+/// A severity looked up from a released field.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct SeverityMap {
+    /// Name of the released field.
+    pub by: String,
+    /// Severity by the field's text.
+    pub map: BTreeMap<String, Severity>,
+    /// Severity for any other text.
+    pub default: Severity,
+}

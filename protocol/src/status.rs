@@ -1,0 +1,163 @@
+//! What a gateway tells about itself: printed by `status --json`, sent up the tunnel, shown in the console.
+//!
+//! It carries numbers, addresses of peers and reasons; never a byte of an event's text.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::RevisionNumber;
+
+/// The whole report.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// Program version.
+    pub version: String,
+    /// Seconds since the daemon started.
+    pub uptime_s: u64,
+    /// The link to the control plane.
+    pub tunnel: Tunnel,
+    /// The durable queue.
+    pub spool: Spool,
+    /// Configuration revisions.
+    pub revision: Revisions,
+    /// What became of every datagram, line and push.
+    pub ledger: Ledger,
+    /// The sockets.
+    pub listeners: Vec<Listener>,
+    /// Alerts that last now.
+    pub open_alerts: u64,
+}
+
+/// The link to the control plane.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Tunnel {
+    /// How it stands.
+    pub state: TunnelState,
+    /// When that began, nanoseconds since the Unix epoch.
+    pub since: i64,
+    /// Round-trip time of the last heartbeat in milliseconds.
+    pub rtt_ms: Option<f64>,
+    /// The control plane's clock minus ours in milliseconds.
+    pub clock_offset_ms: Option<f64>,
+    /// Why the last attempt failed, with all causes.
+    pub last_error: Option<String>,
+}
+
+/// How the link stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TunnelState {
+    /// A session is being opened.
+    Connecting,
+    /// A session is established.
+    Up,
+    /// Waiting before the next attempt.
+    Waiting,
+}
+
+/// The durable queue.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Spool {
+    /// What waits in each lane.
+    pub lanes: BTreeMap<String, LaneFill>,
+    /// Bytes of all segments on disk.
+    pub bytes_on_disk: u64,
+    /// How long the free quota lasts at the present rate; `None` while nothing comes in.
+    pub seconds_left: Option<u64>,
+}
+
+/// What waits in a lane.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LaneFill {
+    /// Records that the control plane has not acknowledged.
+    pub records: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Records given up for want of room since the spool was made.
+    pub evicted: u64,
+}
+
+/// Configuration revisions.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Revisions {
+    /// The newest that was pushed.
+    pub desired: Option<RevisionNumber>,
+    /// The one in force; `None` for the built-in one.
+    pub effective: Option<RevisionNumber>,
+    /// The last one that failed.
+    pub failed: Option<FailedRevision>,
+}
+
+/// A revision that was refused.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FailedRevision {
+    /// Its number.
+    pub number: RevisionNumber,
+    /// What is wrong and where.
+    pub problems: Vec<crate::revision::Problem>,
+}
+
+/// The account of everything that reached a socket.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Ledger {
+    /// Over all protocols.
+    pub totals: Account,
+    /// By protocol: `snmp_trap`, `syslog`, `push`.
+    pub by_protocol: BTreeMap<String, Account>,
+    /// The busiest sources; what does not fit is summed under `others`.
+    pub top_sources: Vec<SourceAccount>,
+    /// Spans in which an unclean stop may have lost what was read and not yet committed.
+    pub crash_windows: Vec<CrashWindow>,
+}
+
+/// One side of the ledger: `received = accepted + in_flight + Σ dropped`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Account {
+    /// Everything that reached the socket, kernel drops included.
+    pub received: u64,
+    /// Handled by the engine.
+    pub accepted: u64,
+    /// Read and not yet handled.
+    pub in_flight: u64,
+    /// Given up, by reason.
+    pub dropped: BTreeMap<String, u64>,
+}
+
+/// A source's account.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SourceAccount {
+    /// Address of the peer, or `others`.
+    pub source: String,
+    /// Its protocol.
+    pub protocol: String,
+    /// Its account; kernel drops are known by listener only.
+    #[serde(flatten)]
+    pub account: Account,
+}
+
+/// A span in which an unclean stop may have lost something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CrashWindow {
+    /// The last commit before the stop, nanoseconds since the Unix epoch.
+    pub from: i64,
+    /// The next start.
+    pub to: i64,
+}
+
+/// One socket.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    /// What it is for: `snmp_trap`, `syslog`, `syslog_tls`, `proxy`.
+    pub name: String,
+    /// `udp`, `tcp` or `tls`.
+    pub proto: String,
+    /// Address and port.
+    pub addr: String,
+    /// Effective receive buffer in bytes, as the kernel reports it; UDP only.
+    pub rcvbuf_effective: Option<u64>,
+    /// Datagrams that the kernel dropped because the buffer was full; UDP only.
+    pub kernel_drops: Option<u64>,
+    /// Open connections; TCP and TLS only.
+    pub connections: Option<u64>,
+}
