@@ -1,1 +1,9 @@
-//! Placeholder.
+//! Decoders, rules, alert state and ledger: everything that the gateway decides.
+//!
+//! Pure: no clock, no socket, no file, no task, no random source. Time comes in as an argument, decisions go out as values.
+//! A raw [`event::Event`] has no encoder, so nothing here can put one on a wire.
+
+pub mod alert;
+pub mod event;
+pub mod ledger;
+pub mod rule;

@@ -1,0 +1,347 @@
+//! The account of everything that reached a socket: `received = accepted + in_flight + Σ dropped`, always and for every source.
+//!
+//! Pure: the gateway wraps it in one lock and calls it once a batch. What is in flight is never stored, only derived, so the
+//! equation cannot be broken. Sources are bounded; what does not fit is summed under `others`.
+
+mod encoding;
+mod sources;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+
+use postern_protocol::status::{self, CrashWindow, SourceAccount};
+use postern_protocol::timestamp::Timestamp;
+
+use self::sources::Sources;
+use crate::event::Protocol;
+
+pub use self::encoding::LedgerError;
+
+/// Most sources with an account of their own, by protocol.
+pub const MAX_SOURCES: usize = 4096;
+
+/// Sources in a snapshot.
+pub const TOP_SOURCES: usize = 20;
+
+/// Crash windows that are kept.
+pub const MAX_CRASH_WINDOWS: usize = 16;
+
+/// The name under which sources without an account of their own are summed.
+pub const OTHERS: &str = "others";
+
+/// Why something that reached a socket was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DropReason {
+    /// An HMAC or bearer token that does not fit.
+    BadSignature,
+    /// The connection ended in the middle of a message.
+    ConnectionLost,
+    /// An inform or push that was already taken in.
+    Duplicate,
+    /// The kernel's receive buffer was full.
+    KernelBuffer,
+    /// The bytes are not a message of the protocol.
+    Malformed,
+    /// A sender that had to prove who it is and did not.
+    NotAuthentic,
+    /// The queue to the engine was full.
+    QueueFull,
+    /// More than the source may send.
+    RateLimited,
+    /// A signed push that was already seen.
+    Replayed,
+    /// The daemon was stopping.
+    Shutdown,
+    /// A source that the configuration does not allow.
+    SourceDenied,
+    /// The spool could not take it.
+    SpoolFailed,
+    /// Longer than the protocol's bound.
+    TooLong,
+    /// More varbinds or events than the bound.
+    TooMany,
+    /// An SNMP version that is not spoken.
+    UnsupportedVersion,
+    /// An SNMP message that is not a notification.
+    WrongPdu,
+}
+
+impl DropReason {
+    /// Every reason.
+    pub const ALL: [Self; 16] = [
+        Self::BadSignature,
+        Self::ConnectionLost,
+        Self::Duplicate,
+        Self::KernelBuffer,
+        Self::Malformed,
+        Self::NotAuthentic,
+        Self::QueueFull,
+        Self::RateLimited,
+        Self::Replayed,
+        Self::Shutdown,
+        Self::SourceDenied,
+        Self::SpoolFailed,
+        Self::TooLong,
+        Self::TooMany,
+        Self::UnsupportedVersion,
+        Self::WrongPdu,
+    ];
+
+    /// Returns the name in reports and metrics; it is also the name on disk, so it stays.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::BadSignature => "bad_signature",
+            Self::ConnectionLost => "connection_lost",
+            Self::Duplicate => "duplicate",
+            Self::KernelBuffer => "kernel_buffer",
+            Self::Malformed => "malformed",
+            Self::NotAuthentic => "not_authentic",
+            Self::QueueFull => "queue_full",
+            Self::RateLimited => "rate_limited",
+            Self::Replayed => "replayed",
+            Self::Shutdown => "shutdown",
+            Self::SourceDenied => "source_denied",
+            Self::SpoolFailed => "spool_failed",
+            Self::TooLong => "too_long",
+            Self::TooMany => "too_many",
+            Self::UnsupportedVersion => "unsupported_version",
+            Self::WrongPdu => "wrong_pdu",
+        }
+    }
+
+    /// Returns the reason of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|reason| reason.name() == name)
+    }
+}
+
+/// The whole account.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Ledger {
+    protocols: BTreeMap<Protocol, ProtocolAccount>,
+    crash_windows: VecDeque<CrashWindow>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+struct ProtocolAccount {
+    total: Account,
+    sources: Sources,
+}
+
+/// One account. What was received and neither accepted nor dropped is in flight.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Account {
+    received: u64,
+    accepted: u64,
+    dropped: BTreeMap<DropReason, u64>,
+}
+
+/// How something left the state of being in flight.
+#[derive(Clone, Copy)]
+enum Fate {
+    Accepted,
+    Dropped(DropReason),
+}
+
+impl Ledger {
+    /// Makes an empty ledger.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Counts `n` messages of `source` that were read; they are in flight from now on.
+    pub fn received(&mut self, protocol: Protocol, source: IpAddr, n: u64) {
+        let account = self.protocols.entry(protocol).or_default();
+        account.total.receive(n);
+        account.sources.receive(source, n);
+    }
+
+    /// Counts `n` messages in flight as handled by the engine.
+    pub fn accepted(&mut self, protocol: Protocol, source: IpAddr, n: u64) {
+        self.settle(protocol, source, n, Fate::Accepted);
+    }
+
+    /// Counts `n` messages in flight as given up.
+    pub fn dropped(&mut self, protocol: Protocol, source: IpAddr, reason: DropReason, n: u64) {
+        self.settle(protocol, source, n, Fate::Dropped(reason));
+    }
+
+    /// Counts `n` messages that the kernel dropped: received and dropped at once; their sources are unknown.
+    pub fn kernel_dropped(&mut self, protocol: Protocol, n: u64) {
+        let total = &mut self.protocols.entry(protocol).or_default().total;
+        total.receive(n);
+        total.settle(n, Fate::Dropped(DropReason::KernelBuffer));
+    }
+
+    /// Notes a span in which an unclean stop may have lost something; the last [`MAX_CRASH_WINDOWS`] are kept.
+    pub fn crash_window(&mut self, from: Timestamp, to: Timestamp) {
+        if self.crash_windows.len() == MAX_CRASH_WINDOWS {
+            self.crash_windows.pop_front();
+        }
+        self.crash_windows.push_back(CrashWindow { from: from.as_nanos(), to: to.as_nanos() });
+    }
+
+    /// Returns how many messages are in flight over all protocols.
+    pub fn in_flight(&self) -> u64 {
+        self.protocols.values().fold(0, |sum, account| sum.saturating_add(account.total.in_flight()))
+    }
+
+    /// Returns the report of this moment.
+    pub fn snapshot(&self) -> status::Ledger {
+        let mut totals = Account::default();
+        let mut in_flight = 0_u64;
+        let mut by_protocol = BTreeMap::new();
+        for protocol in Protocol::ALL {
+            let account = self.protocols.get(&protocol).map(|account| account.total.clone()).unwrap_or_default();
+            in_flight = in_flight.saturating_add(account.in_flight());
+            totals.merge(&account);
+            by_protocol.insert(protocol.name().to_owned(), account.report());
+        }
+        debug_assert_eq!(totals.in_flight(), in_flight, "received = accepted + in_flight + Σ dropped, in the sum as in its parts");
+        let top_sources = self.top_sources(TOP_SOURCES).into_iter().map(|(protocol, source, account)| SourceAccount {
+            source: source.map_or_else(|| OTHERS.to_owned(), |source| source.to_string()),
+            protocol: protocol.name().to_owned(),
+            account: account.report(),
+        });
+        status::Ledger {
+            totals: totals.report(),
+            by_protocol,
+            top_sources: top_sources.collect(),
+            crash_windows: self.crash_windows.iter().copied().collect(),
+        }
+    }
+
+    /// Returns the `limit` busiest sources over all protocols, busiest first; `None` is what is summed under `others`.
+    fn top_sources(&self, limit: usize) -> Vec<(Protocol, Option<IpAddr>, Account)> {
+        let mut all: Vec<_> = self
+            .protocols
+            .iter()
+            .flat_map(|(protocol, account)| account.sources.iter().map(|(source, account)| (*protocol, source, account)))
+            .filter(|(_, _, account)| account.received > 0)
+            .collect();
+        let rank = |entry: &(Protocol, Option<IpAddr>, &Account)| (std::cmp::Reverse(entry.2.received), entry.0, entry.1);
+        if all.len() > limit {
+            all.select_nth_unstable_by_key(limit, rank);
+            all.truncate(limit);
+        }
+        all.sort_unstable_by_key(rank);
+        all.into_iter().map(|(protocol, source, account)| (protocol, source, account.clone())).collect()
+    }
+
+    fn settle(&mut self, protocol: Protocol, source: IpAddr, n: u64, fate: Fate) {
+        let account = self.protocols.entry(protocol).or_default();
+        debug_assert!(n <= account.total.in_flight(), "only what was received can be settled");
+        let n = n.min(account.total.in_flight());
+        account.total.settle(n, fate);
+        account.sources.settle(source, n, fate);
+    }
+}
+
+impl Account {
+    fn in_flight(&self) -> u64 {
+        self.received.saturating_sub(self.settled())
+    }
+
+    fn settled(&self) -> u64 {
+        self.dropped.values().fold(self.accepted, |sum, n| sum.saturating_add(*n))
+    }
+
+    fn receive(&mut self, n: u64) {
+        self.received = self.received.saturating_add(n);
+    }
+
+    /// Takes `n`, or what is in flight when that is less, out of flight; returns how many that were.
+    fn settle(&mut self, n: u64, fate: Fate) -> u64 {
+        let n = n.min(self.in_flight());
+        if n > 0 {
+            match fate {
+                Fate::Accepted => self.accepted = self.accepted.saturating_add(n),
+                Fate::Dropped(reason) => {
+                    let dropped = self.dropped.entry(reason).or_default();
+                    *dropped = dropped.saturating_add(n);
+                }
+            }
+        }
+        n
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.received = self.received.saturating_add(other.received);
+        self.accepted = self.accepted.saturating_add(other.accepted);
+        for (reason, n) in &other.dropped {
+            let dropped = self.dropped.entry(*reason).or_default();
+            *dropped = dropped.saturating_add(*n);
+        }
+    }
+
+    fn report(&self) -> status::Account {
+        let report = status::Account {
+            received: self.received,
+            accepted: self.accepted,
+            in_flight: self.in_flight(),
+            dropped: self.dropped.iter().map(|(reason, n)| (reason.name().to_owned(), *n)).collect(),
+        };
+        debug_assert_eq!(
+            report.received,
+            report.dropped.values().fold(report.accepted.saturating_add(report.in_flight), |sum, n| sum.saturating_add(*n)),
+            "received = accepted + in_flight + Σ dropped"
+        );
+        report
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
+    #[test]
+    fn what_was_read_is_in_flight_until_it_is_settled() {
+        let mut ledger = Ledger::new();
+        ledger.received(Protocol::Syslog, PEER, 5);
+        ledger.accepted(Protocol::Syslog, PEER, 2);
+        ledger.dropped(Protocol::Syslog, PEER, DropReason::Malformed, 1);
+        let totals = ledger.snapshot().totals;
+        assert_eq!((totals.received, totals.accepted, totals.in_flight), (5, 2, 2));
+        assert_eq!(totals.dropped, BTreeMap::from([("malformed".to_owned(), 1)]));
+    }
+
+    #[test]
+    fn kernel_drops_are_received_and_dropped_but_have_no_source() {
+        let mut ledger = Ledger::new();
+        ledger.kernel_dropped(Protocol::SnmpTrap, 7);
+        let snapshot = ledger.snapshot();
+        assert_eq!(snapshot.by_protocol["snmp_trap"].received, 7);
+        assert_eq!(snapshot.by_protocol["snmp_trap"].dropped["kernel_buffer"], 7);
+        assert!(snapshot.top_sources.is_empty());
+    }
+
+    #[test]
+    fn the_busiest_sources_come_first() {
+        let mut ledger = Ledger::new();
+        for last in 0..=255 {
+            ledger.received(Protocol::Push, IpAddr::from([10, 0, 0, last]), u64::from(last) + 1);
+        }
+        let top = ledger.snapshot().top_sources;
+        assert_eq!(top.len(), TOP_SOURCES);
+        assert_eq!((top[0].source.as_str(), top[0].account.received), ("10.0.0.255", 256));
+    }
+
+    #[test]
+    fn only_the_last_crash_windows_are_kept() {
+        let mut ledger = Ledger::new();
+        for second in 0..20 {
+            ledger.crash_window(Timestamp::from_secs(second), Timestamp::from_secs(second + 1));
+        }
+        let windows = ledger.snapshot().crash_windows;
+        assert_eq!((windows.len(), windows[0].from), (MAX_CRASH_WINDOWS, 4_000_000_000));
+    }
+
+    #[test]
+    fn every_reason_has_a_name_of_its_own() {
+        for reason in DropReason::ALL {
+            assert_eq!(DropReason::from_name(reason.name()), Some(reason));
+        }
+    }
+}
