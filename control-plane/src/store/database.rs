@@ -1,0 +1,148 @@
+//! One SQLite file: a single writer, a few read-only connections, migrations by `PRAGMA user_version`.
+//!
+//! WAL with `synchronous=FULL`: a commit that returned survives a power cut. Work runs on blocking threads, never on the
+//! runtime's workers. Private to `store`; the command line opens the same files while the server runs, which WAL allows.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
+use tokio::sync::Semaphore;
+
+use super::StoreError;
+
+/// Most queries that run at once on one file; more of them wait their turn.
+const READERS: usize = 4;
+
+/// How long a writer waits for another process's transaction.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+#[derive(Clone)]
+pub(super) struct Database {
+    path: Arc<PathBuf>,
+    // Async and fair: writers queue here without holding a thread. SQLite allows one writer anyway.
+    writer: Arc<tokio::sync::Mutex<Connection>>,
+    permits: Arc<Semaphore>,
+    // Idle read-only connections; the lock is held for a push or a pop.
+    readers: Arc<Mutex<Vec<Connection>>>,
+}
+
+impl Database {
+    /// Opens or makes the file and brings its schema up: `migrations[n]` leads from version n to n + 1.
+    pub(super) fn open(path: &Path, migrations: &[&str]) -> Result<Self, StoreError> {
+        let mut writer = Connection::open(path)?;
+        writer.busy_timeout(BUSY_TIMEOUT)?;
+        writer.pragma_update(None, "journal_mode", "WAL")?;
+        writer.pragma_update(None, "synchronous", "FULL")?;
+        writer.pragma_update(None, "foreign_keys", true)?;
+        writer.pragma_update(None, "trusted_schema", false)?;
+        writer.set_prepared_statement_cache_capacity(64);
+        migrate(&mut writer, migrations)?;
+        Ok(Self {
+            path: Arc::new(path.to_owned()),
+            writer: Arc::new(tokio::sync::Mutex::new(writer)),
+            permits: Arc::new(Semaphore::new(READERS)),
+            readers: Arc::default(),
+        })
+    }
+
+    pub(super) async fn write<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let mut writer = Arc::clone(&self.writer).lock_owned().await;
+        run(move || {
+            let tx = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let result = change(&tx)?;
+            tx.commit()?;
+            Ok(result)
+        })
+        .await
+    }
+
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let permit = Arc::clone(&self.permits).acquire_owned().await.map_err(|_| StoreError::Stopped)?;
+        let database = self.clone();
+        run(move || {
+            let idle = database.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
+            let connection = idle.map_or_else(|| reader(&database.path), Ok)?;
+            let result = query(&connection);
+            database.readers.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+            drop(permit);
+            result
+        })
+        .await
+    }
+}
+
+async fn run<T: Send + 'static>(work: impl FnOnce() -> Result<T, StoreError> + Send + 'static) -> Result<T, StoreError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(join) => match join.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_cancelled) => Err(StoreError::Stopped),
+        },
+    }
+}
+
+fn reader(path: &Path) -> Result<Connection, StoreError> {
+    let connection = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.pragma_update(None, "trusted_schema", false)?;
+    connection.set_prepared_statement_cache_capacity(64);
+    Ok(connection)
+}
+
+fn migrate(connection: &mut Connection, migrations: &[&str]) -> Result<(), StoreError> {
+    let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let found: i64 = tx.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let known = i64::try_from(migrations.len()).unwrap_or(i64::MAX);
+    if found > known {
+        return Err(StoreError::Newer { found, known });
+    }
+    for migration in migrations.iter().skip(usize::try_from(found).unwrap_or(0)) {
+        tx.execute_batch(migration)?;
+    }
+    tx.pragma_update(None, "user_version", known)?;
+    tx.commit()?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_of_a_newer_version_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.db");
+        drop(Database::open(&path, &["CREATE TABLE a (x INTEGER) STRICT", "CREATE TABLE b (x INTEGER) STRICT"]).unwrap());
+        assert!(matches!(Database::open(&path, &[""]), Err(StoreError::Newer { found: 2, known: 1 })));
+    }
+
+    #[tokio::test]
+    async fn a_failed_change_leaves_nothing_behind() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(&folder.path().join("x.db"), &["CREATE TABLE a (x INTEGER) STRICT"]).unwrap();
+        let refused = database
+            .write(|tx| {
+                tx.execute("INSERT INTO a VALUES (1)", [])?;
+                Err::<(), _>(StoreError::Conflict("no".to_owned()))
+            })
+            .await;
+        assert!(matches!(refused, Err(StoreError::Conflict(_))));
+        let rows: i64 = database.read(|c| Ok(c.query_row("SELECT count(*) FROM a", [], |row| row.get(0))?)).await.unwrap();
+        assert_eq!(rows, 0);
+    }
+
+    #[tokio::test]
+    async fn readers_cannot_write() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(&folder.path().join("x.db"), &["CREATE TABLE a (x INTEGER) STRICT"]).unwrap();
+        assert!(database.read(|c| Ok(c.execute("INSERT INTO a VALUES (1)", [])?)).await.is_err());
+    }
+}

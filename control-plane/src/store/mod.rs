@@ -1,0 +1,191 @@
+//! The stores: one system database that says who exists, and one database file for each tenant with everything that is theirs.
+//!
+//! A [`TenantStore`] in hand can reach no other tenant's rows: tenant scope is a type, not a `WHERE` clause. Queries live in the
+//! sibling modules as `impl` blocks; this one only hands out stores. Called by everything in the control plane that keeps state.
+
+pub mod alert_actions;
+pub mod alerts;
+pub mod clients;
+pub mod cursors;
+mod database;
+pub mod gateways;
+pub mod idempotency;
+pub mod ingest;
+pub mod revisions;
+pub mod sessions;
+pub mod tenants;
+pub mod tokens;
+pub mod users;
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use postern_protocol::id::TenantId;
+use rusqlite::{Connection, Transaction};
+
+use database::Database;
+
+/// Why a store did not do what it was asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The present state does not allow it; the text says why, for a person.
+    #[error("{0}")]
+    Conflict(String),
+    /// A row holds what the program never writes.
+    #[error("the database holds an invalid {0}")]
+    Corrupt(&'static str),
+    /// A folder of the store cannot be made.
+    #[error("cannot make the folder {path}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The database was written by a newer version of the program.
+    #[error("the database has schema version {found}; this program knows versions up to {known}")]
+    Newer {
+        /// Version in the file.
+        found: i64,
+        /// Newest version that this program knows.
+        known: i64,
+    },
+    /// There is no such thing.
+    #[error("not found")]
+    NotFound,
+    /// The database engine reports a fault.
+    #[error("database fault")]
+    Sqlite(#[from] rusqlite::Error),
+    /// The program is stopping.
+    #[error("the store is shutting down")]
+    Stopped,
+}
+
+/// All stores of a control plane.
+#[derive(Clone)]
+pub struct Stores {
+    system: SystemStore,
+    folder: PathBuf,
+    // A mutex because any request may be the first to need a tenant; it is held for a map look-up or one file open.
+    tenants: Arc<Mutex<HashMap<TenantId, TenantStore>>>,
+}
+
+impl Stores {
+    /// Opens the stores below `folder`, making the system database if it is not there.
+    ///
+    /// # Errors
+    /// [`StoreError`] when a folder or database cannot be made, opened or migrated.
+    pub fn open(folder: &Path) -> Result<Self, StoreError> {
+        let tenants = folder.join("tenants");
+        std::fs::create_dir_all(&tenants).map_err(|source| StoreError::Folder { path: tenants, source })?;
+        let system = SystemStore { database: Database::open(&folder.join("system.db"), &[include_str!("system.sql")])? };
+        Ok(Self { system, folder: folder.to_owned(), tenants: Arc::default() })
+    }
+
+    /// Returns the system store.
+    pub fn system(&self) -> &SystemStore {
+        &self.system
+    }
+
+    /// Returns the store of `tenant`. The first use opens its file, which takes a moment.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when the tenant was never created.
+    pub fn tenant(&self, tenant: &TenantId) -> Result<TenantStore, StoreError> {
+        let mut open = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(store) = open.get(tenant) {
+            return Ok(store.clone());
+        }
+        let path = self.tenant_file(tenant);
+        if !path.is_file() {
+            return Err(StoreError::NotFound);
+        }
+        let store = TenantStore::open(&path)?;
+        open.insert(tenant.clone(), store.clone());
+        Ok(store)
+    }
+
+    fn tenant_file(&self, tenant: &TenantId) -> PathBuf {
+        self.folder.join("tenants").join(format!("{tenant}.db"))
+    }
+}
+
+/// The system database: tenants, gateways, tokens, users, API clients. Cheap to clone.
+#[derive(Clone)]
+pub struct SystemStore {
+    database: Database,
+}
+
+impl SystemStore {
+    /// Runs `change` in one transaction of the only writer and commits it durably; an error rolls it back.
+    ///
+    /// # Errors
+    /// Whatever `change` returns, or [`StoreError`] from the database.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.database.write(change).await
+    }
+
+    /// Runs `query` on a read-only connection.
+    ///
+    /// # Errors
+    /// Whatever `query` returns, or [`StoreError`] from the database.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.database.read(query).await
+    }
+}
+
+/// One tenant's own database: alerts, revisions, gateway states. Cheap to clone.
+#[derive(Clone)]
+pub struct TenantStore {
+    database: Database,
+}
+
+impl TenantStore {
+    /// Opens or makes a tenant's database file. Programs reach it through [`Stores::tenant`].
+    ///
+    /// # Errors
+    /// [`StoreError`] when the file cannot be opened or migrated.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Ok(Self { database: Database::open(path, &[include_str!("tenant.sql")])? })
+    }
+
+    /// Runs `change` in one transaction of the only writer and commits it durably; an error rolls it back.
+    ///
+    /// # Errors
+    /// Whatever `change` returns, or [`StoreError`] from the database.
+    pub async fn write<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.database.write(change).await
+    }
+
+    /// Runs `query` on a read-only connection.
+    ///
+    /// # Errors
+    /// Whatever `query` returns, or [`StoreError`] from the database.
+    pub async fn read<T: Send + 'static>(
+        &self,
+        query: impl FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.database.read(query).await
+    }
+}
+
+/// Takes the next change number of a tenant: every change of an alert's row carries a new one as its `revision`.
+///
+/// # Errors
+/// [`StoreError::Sqlite`] from the database.
+pub fn next_change(tx: &Transaction<'_>) -> Result<i64, StoreError> {
+    Ok(tx
+        .prepare_cached("UPDATE change_number SET number = number + 1 WHERE only_row = 1 RETURNING number")?
+        .query_row([], |row| row.get(0))?)
+}

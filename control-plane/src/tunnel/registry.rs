@@ -1,0 +1,163 @@
+//! The live sessions of gateways, and how the rest of the program reaches them.
+//!
+//! No message is queued here: a session is *woken* and reads from the store what its gateway has to be told (the desired
+//! revision, pending closes). So nothing is lost when a session is slow, dies, or is not there.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use postern_protocol::id::{GatewayId, TenantId};
+use tokio::sync::watch;
+
+/// Why a session has to end; the gateway is told in a Goodbye.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndReason {
+    /// A second session of the same identity began; the newest wins.
+    Replaced,
+    /// The gateway was revoked.
+    Revoked,
+    /// The control plane stops.
+    Stopping,
+}
+
+/// What a session is told from outside.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Signal {
+    /// Counted up when there may be something to tell the gateway.
+    pub(crate) wake: u64,
+    /// Set once when the session has to end.
+    pub(crate) end: Option<EndReason>,
+}
+
+struct Live {
+    number: u64,
+    tenant: TenantId,
+    signal: watch::Sender<Signal>,
+}
+
+#[derive(Default)]
+struct Inner {
+    sessions: HashMap<GatewayId, Live>,
+    last_number: u64,
+}
+
+/// The live sessions, at most one for each gateway. Cheap to clone.
+#[derive(Clone)]
+pub struct Registry {
+    // A mutex because sessions and requests meet here; it is held for a map look-up.
+    inner: Arc<Mutex<Inner>>,
+    changes: watch::Sender<u64>,
+}
+
+impl Default for Registry {
+    fn default() -> Self {
+        Self { inner: Arc::default(), changes: watch::Sender::new(0) }
+    }
+}
+
+impl Registry {
+    /// Makes the session of `gateway`, if there is one, look for a new revision and pending closes. Call it after the commit.
+    pub fn wake(&self, gateway: &GatewayId) {
+        self.signal(gateway, |signal| signal.wake = signal.wake.wrapping_add(1));
+    }
+
+    /// Makes every session look for news: another process changed a database.
+    pub fn wake_all(&self) {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        for live in inner.sessions.values() {
+            live.signal.send_modify(|signal| signal.wake = signal.wake.wrapping_add(1));
+        }
+    }
+
+    /// Ends the session of `gateway`, if there is one.
+    pub fn end(&self, gateway: &GatewayId, reason: EndReason) {
+        self.signal(gateway, |signal| signal.end = signal.end.or(Some(reason)));
+    }
+
+    /// Whether `gateway` has a live session.
+    pub fn is_connected(&self, gateway: &GatewayId) -> bool {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner).sessions.contains_key(gateway)
+    }
+
+    /// Returns the gateways that have a live session.
+    pub fn connected(&self) -> Vec<(TenantId, GatewayId)> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.sessions.iter().map(|(gateway, live)| (live.tenant.clone(), gateway.clone())).collect()
+    }
+
+    /// Changes its value whenever a session begins or ends.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// Enters a session that has begun; an older one of the same gateway is told to end. It is taken out when the guard drops.
+    pub(crate) fn enter(&self, tenant: &TenantId, gateway: &GatewayId) -> (Entry, watch::Receiver<Signal>) {
+        let (sender, receiver) = watch::channel(Signal::default());
+        let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.last_number = inner.last_number.wrapping_add(1);
+        let number = inner.last_number;
+        let older = inner.sessions.insert(gateway.clone(), Live { number, tenant: tenant.clone(), signal: sender });
+        drop(inner);
+        let replaced = older.is_some();
+        if let Some(older) = older {
+            older.signal.send_modify(|signal| signal.end = signal.end.or(Some(EndReason::Replaced)));
+        }
+        self.changes.send_modify(|n| *n = n.wrapping_add(1));
+        (Entry { registry: self.clone(), gateway: gateway.clone(), number, replaced }, receiver)
+    }
+
+    fn signal(&self, gateway: &GatewayId, change: impl FnOnce(&mut Signal)) {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(live) = inner.sessions.get(gateway) {
+            live.signal.send_modify(change);
+        }
+    }
+}
+
+/// A session's place in the registry.
+pub(crate) struct Entry {
+    registry: Registry,
+    gateway: GatewayId,
+    number: u64,
+    /// Whether it took the place of an older session.
+    pub(crate) replaced: bool,
+}
+
+impl Entry {
+    /// Whether no newer session has taken the place.
+    pub(crate) fn is_newest(&self) -> bool {
+        let inner = self.registry.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.sessions.get(&self.gateway).is_some_and(|live| live.number == self.number)
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        let mut inner = self.registry.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if inner.sessions.get(&self.gateway).is_some_and(|live| live.number == self.number) {
+            inner.sessions.remove(&self.gateway);
+        }
+        drop(inner);
+        self.registry.changes.send_modify(|n| *n = n.wrapping_add(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_session_of_an_identity_wins() {
+        let registry = Registry::default();
+        let (tenant, gateway) = (TenantId::new("t").unwrap(), GatewayId::new("g").unwrap());
+        let (older, of_older) = registry.enter(&tenant, &gateway);
+        let (newer, of_newer) = registry.enter(&tenant, &gateway);
+        assert_eq!(of_older.borrow().end, Some(EndReason::Replaced));
+        assert!(newer.replaced && newer.is_newest() && !older.is_newest());
+        drop(older);
+        registry.wake(&gateway);
+        assert_eq!(*of_newer.borrow(), Signal { wake: 1, end: None });
+        drop(newer);
+        assert!(!registry.is_connected(&gateway));
+    }
+}
