@@ -1,0 +1,247 @@
+//! The two addresses that a person writes: the control plane's and, where a site has one, the HTTP proxy's.
+//!
+//! Both are just scheme, host and port, so they are parsed here rather than by a URL library.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use rustls::pki_types::ServerName;
+use serde::{Deserialize, Serialize};
+
+/// Why a text is not a usable address.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UrlError {
+    /// The host is empty or has a character that no host name has.
+    #[error("{0:?} is not a host name or an IP address")]
+    Host(String),
+    /// There is something behind the port.
+    #[error("an address ends after its port: remove the path, query or fragment")]
+    Path,
+    /// The port is not a number from 1 to 65535.
+    #[error("{0:?} is not a port: it is a number from 1 to 65535")]
+    Port(String),
+    /// The scheme is another one.
+    #[error("the address must begin with \"{expected}\"")]
+    Scheme {
+        /// What it should begin with.
+        expected: &'static str,
+    },
+    /// A user name or password where none belongs.
+    #[error("the control plane's address has no user name: remove everything before the '@'")]
+    User,
+}
+
+/// The control plane's address: `https://host[:port]`, port 443 unless given.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ServerUrl {
+    host: String,
+    port: u16,
+}
+
+impl ServerUrl {
+    /// Parses `https://host[:port][/]`; an IPv6 address stands in brackets.
+    ///
+    /// # Errors
+    /// [`UrlError`] for anything else.
+    pub fn parse(text: &str) -> Result<Self, UrlError> {
+        const SCHEME: &str = "https://";
+        let authority = text.trim().strip_prefix(SCHEME).ok_or(UrlError::Scheme { expected: SCHEME })?;
+        if authority.contains('@') {
+            return Err(UrlError::User);
+        }
+        let (host, port) = authority_parts(authority)?;
+        Ok(Self { host, port: port.unwrap_or(443) })
+    }
+
+    /// Returns the host without brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Returns the port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Returns `host:port`, an IPv6 address in brackets: what `Host` and `CONNECT` carry.
+    pub fn authority(&self) -> String {
+        authority(&self.host, self.port)
+    }
+
+    /// Returns the name that the server's certificate must have.
+    ///
+    /// # Errors
+    /// [`UrlError::Host`] when the host can stand in no certificate.
+    pub fn server_name(&self) -> Result<ServerName<'static>, UrlError> {
+        ServerName::try_from(self.host.clone()).map_err(|_| UrlError::Host(self.host.clone()))
+    }
+}
+
+impl FromStr for ServerUrl {
+    type Err = UrlError;
+    fn from_str(text: &str) -> Result<Self, UrlError> {
+        Self::parse(text)
+    }
+}
+
+impl TryFrom<String> for ServerUrl {
+    type Error = UrlError;
+    fn try_from(text: String) -> Result<Self, UrlError> {
+        Self::parse(&text)
+    }
+}
+
+impl From<ServerUrl> for String {
+    fn from(url: ServerUrl) -> Self {
+        url.to_string()
+    }
+}
+
+impl fmt::Display for ServerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "https://{}", self.authority())
+    }
+}
+
+/// An HTTP proxy: `http://[user:password@]host[:port]`, port 3128 unless given. May hold a password: its `Debug` hides it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ProxyUrl {
+    host: String,
+    port: u16,
+    credentials: Option<String>,
+}
+
+impl ProxyUrl {
+    /// Parses `http://[user:password@]host[:port][/]`. User and password are taken as they stand, up to the last `@`.
+    ///
+    /// # Errors
+    /// [`UrlError`] for anything else.
+    pub fn parse(text: &str) -> Result<Self, UrlError> {
+        const SCHEME: &str = "http://";
+        let rest = text.trim().strip_prefix(SCHEME).ok_or(UrlError::Scheme { expected: SCHEME })?;
+        let (credentials, rest) = match rest.rsplit_once('@') {
+            Some((credentials, rest)) => (Some(credentials.to_owned()), rest),
+            None => (None, rest),
+        };
+        let (host, port) = authority_parts(rest)?;
+        Ok(Self { host, port: port.unwrap_or(3128), credentials })
+    }
+
+    /// Returns the host without brackets.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// Returns the port.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Returns `user:password`, when given. A secret.
+    pub(crate) fn credentials(&self) -> Option<&str> {
+        self.credentials.as_deref()
+    }
+}
+
+impl FromStr for ProxyUrl {
+    type Err = UrlError;
+    fn from_str(text: &str) -> Result<Self, UrlError> {
+        Self::parse(text)
+    }
+}
+
+/// Writes the address without user and password.
+impl fmt::Display for ProxyUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "http://{}", authority(&self.host, self.port))
+    }
+}
+
+impl fmt::Debug for ProxyUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// Joins host and port, an IPv6 address in brackets.
+pub(crate) fn authority(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+fn authority_parts(authority: &str) -> Result<(String, Option<u16>), UrlError> {
+    let authority = authority.strip_suffix('/').unwrap_or(authority);
+    if authority.contains(['/', '?', '#']) {
+        return Err(UrlError::Path);
+    }
+    let (host, port) = match authority.strip_prefix('[') {
+        Some(rest) => {
+            let (host, rest) = rest.split_once(']').ok_or_else(|| UrlError::Host(authority.to_owned()))?;
+            if !matches!(host.parse(), Ok(IpAddr::V6(_))) {
+                return Err(UrlError::Host(host.to_owned()));
+            }
+            let port = if rest.is_empty() { None } else { Some(rest.strip_prefix(':').ok_or_else(|| UrlError::Port(rest.to_owned()))?) };
+            (host, port)
+        }
+        None => match authority.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (authority, None),
+        },
+    };
+    if ServerName::try_from(host).is_err() {
+        return Err(UrlError::Host(host.chars().take(80).collect()));
+    }
+    let port = match port {
+        None => None,
+        Some(text) if text.bytes().all(|b| b.is_ascii_digit()) => {
+            Some(text.parse().ok().filter(|port| *port != 0).ok_or_else(|| UrlError::Port(text.to_owned()))?)
+        }
+        Some(text) => return Err(UrlError::Port(text.to_owned())),
+    };
+    Ok((host.to_ascii_lowercase(), port))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn server_urls_are_scheme_host_and_port() {
+        for (text, shown) in [
+            ("https://127.0.0.1:8443", "https://127.0.0.1:8443"),
+            ("https://Cloud.example.org/", "https://cloud.example.org:443"),
+            ("https://[::1]:8443", "https://[::1]:8443"),
+            ("https://[2001:db8::1]", "https://[2001:db8::1]:443"),
+        ] {
+            let url = ServerUrl::parse(text).unwrap();
+            assert_eq!(url.to_string(), shown);
+            assert_eq!(ServerUrl::parse(&url.to_string()), Ok(url));
+        }
+        assert_eq!(ServerUrl::parse("https://[::1]:8443").unwrap().host(), "::1");
+    }
+
+    #[test]
+    fn what_is_no_server_url_is_refused_with_the_reason() {
+        let error = |text| ServerUrl::parse(text).unwrap_err();
+        assert!(matches!(error("http://a"), UrlError::Scheme { .. }));
+        assert!(matches!(error("https://"), UrlError::Host(_)));
+        assert!(matches!(error("https://a b"), UrlError::Host(_)));
+        assert!(matches!(error("https://[::1"), UrlError::Host(_)));
+        assert!(matches!(error("https://a\r\nX: y"), UrlError::Host(_)));
+        assert!(matches!(error("https://a:0"), UrlError::Port(_)));
+        assert!(matches!(error("https://a:+1"), UrlError::Port(_)));
+        assert!(matches!(error("https://a:65536"), UrlError::Port(_)));
+        assert!(matches!(error("https://[::1]8443"), UrlError::Port(_)));
+        assert!(matches!(error("https://a/b"), UrlError::Path));
+        assert!(matches!(error("https://u@a"), UrlError::User));
+    }
+
+    #[test]
+    fn a_proxys_password_is_never_printed() {
+        let proxy = ProxyUrl::parse("http://site:p@ss@proxy.lan:8080").unwrap();
+        assert_eq!(proxy.credentials(), Some("site:p@ss"));
+        assert_eq!(format!("{proxy} {proxy:?}"), "http://proxy.lan:8080 http://proxy.lan:8080");
+        assert_eq!(ProxyUrl::parse("http://proxy.lan").unwrap().port(), 3128);
+    }
+}
