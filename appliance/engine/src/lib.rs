@@ -4,6 +4,11 @@
 //! A raw [`event::Event`] has no encoder, so nothing here can put one on a wire.
 
 pub mod alert;
+pub mod ber;
 pub mod event;
 pub mod ledger;
+pub mod push;
 pub mod rule;
+pub mod snmp;
+pub mod syslog;
+pub mod value;

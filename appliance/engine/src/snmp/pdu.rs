@@ -1,0 +1,103 @@
+//! The two shapes of a notification: the Trap-PDU of v1 (RFC 1157 §4.1.6) and the PDUs of v2 (RFC 3416 §3).
+
+use std::net::IpAddr;
+
+use postern_protocol::oid::Oid;
+
+use super::DecodeError;
+use super::varbind::{self, IP_ADDRESS, TIME_TICKS};
+use crate::ber::{self, BerError, Element, Fault, Reader};
+use crate::event::{Notification, Value, Varbind};
+
+/// The lowest tag of a PDU, GetRequest.
+pub(super) const FIRST: u8 = 0xa0;
+/// Response.
+pub(super) const RESPONSE: u8 = 0xa2;
+/// The v1 Trap-PDU.
+pub(super) const TRAP_V1: u8 = 0xa4;
+/// InformRequest.
+pub(super) const INFORM: u8 = 0xa6;
+/// SNMPv2-Trap.
+pub(super) const TRAP_V2: u8 = 0xa7;
+/// The highest tag of a PDU, Report.
+pub(super) const LAST: u8 = 0xa8;
+
+const SYS_UP_TIME: &[u32] = &[1, 3, 6, 1, 2, 1, 1, 3, 0];
+const SNMP_TRAP_OID: &[u32] = &[1, 3, 6, 1, 6, 3, 1, 1, 4, 1, 0];
+const SNMP_TRAP_ENTERPRISE: &[u32] = &[1, 3, 6, 1, 6, 3, 1, 1, 4, 3, 0];
+const SNMP_TRAPS: &[u32] = &[1, 3, 6, 1, 6, 3, 1, 1, 5];
+const SNMP_TRAP_ADDRESS: &[u32] = &[1, 3, 6, 1, 6, 3, 18, 1, 3, 0];
+const SNMP_TRAP_COMMUNITY: &[u32] = &[1, 3, 6, 1, 6, 3, 18, 1, 4, 0];
+const ENTERPRISE_SPECIFIC: i32 = 6;
+
+/// Reads a Trap-PDU and maps it (RFC 3584 §3.1).
+///
+/// `snmpTrapEnterprise.0` is added, as a proxy would (§3.1 (4)), so that no fact of a generic trap is lost.
+pub(super) fn trap_v1(mut pdu: Reader<'_>) -> Result<Notification, DecodeError> {
+    let enterprise_field = pdu.expect(ber::OBJECT_IDENTIFIER)?;
+    let enterprise = enterprise_field.oid()?;
+    let agent = pdu.expect(IP_ADDRESS)?.ipv4()?;
+    let generic = pdu.expect(ber::INTEGER)?;
+    let specific = pdu.expect(ber::INTEGER)?.unsigned32()?;
+    let uptime = pdu.expect(TIME_TICKS)?.unsigned32()?;
+    let varbinds = pdu.expect(ber::SEQUENCE)?;
+    pdu.finish()?;
+
+    let trap_oid = trap_oid_v1(&enterprise_field, &enterprise, &generic, specific)?;
+    let (mut varbinds, named_address) = facts(varbind::list(varbinds.reader())?);
+    if !varbinds.iter().any(|varbind| varbind.name.numbers() == SNMP_TRAP_ENTERPRISE) {
+        let name = Oid::new(SNMP_TRAP_ENTERPRISE).map_err(|_| enterprise_field.error(Fault::Oid))?;
+        varbinds.push(Varbind { name, value: Value::Oid(enterprise) });
+    }
+    let agent = (!agent.is_unspecified()).then_some(IpAddr::V4(agent));
+    Ok(Notification { trap_oid, uptime, trap_address: named_address.or(agent), varbinds })
+}
+
+/// RFC 3584 §3.1 (2): generic traps have OIDs under `snmpTraps`; specific ones are the enterprise, 0 and the specific number.
+fn trap_oid_v1(field: &Element<'_>, enterprise: &Oid, generic: &Element<'_>, specific: u32) -> Result<Oid, BerError> {
+    let (base, last) = match generic.integer32()? {
+        number @ 0..=5 => (SNMP_TRAPS, &[number.cast_unsigned().saturating_add(1)][..]),
+        ENTERPRISE_SPECIFIC => (enterprise.numbers(), &[0, specific][..]),
+        _ => return Err(generic.error(Fault::Number)),
+    };
+    Oid::new(&[base, last].concat()).map_err(|_| field.error(Fault::Oid))
+}
+
+/// Reads the PDU of an SNMPv2-Trap or InformRequest: request-id, notification and the raw content of the variable-bindings.
+///
+/// RFC 3416 §4.2.6 puts `sysUpTime.0` and `snmpTrapOID.0` first; agents that put them elsewhere, or leave out the first, are
+/// understood all the same.
+pub(super) fn notification_v2(mut pdu: Reader<'_>) -> Result<(i32, Notification, &[u8]), DecodeError> {
+    let request_id = pdu.expect(ber::INTEGER)?.integer32()?;
+    pdu.expect(ber::INTEGER)?.integer()?;
+    pdu.expect(ber::INTEGER)?.integer()?;
+    let list = pdu.expect(ber::SEQUENCE)?;
+    pdu.finish()?;
+
+    let (mut varbinds, trap_address) = facts(varbind::list(list.reader())?);
+    let uptime = match take(&mut varbinds, SYS_UP_TIME) {
+        Some(Value::TimeTicks(ticks)) => ticks,
+        Some(_) => return Err(list.error(Fault::Number).into()),
+        None => 0,
+    };
+    let trap_oid = match take(&mut varbinds, SNMP_TRAP_OID) {
+        Some(Value::Oid(oid)) => oid,
+        Some(_) | None => return Err(DecodeError::NoTrapOid),
+    };
+    Ok((request_id, Notification { trap_oid, uptime, trap_address, varbinds }, list.content))
+}
+
+fn take(varbinds: &mut Vec<Varbind>, name: &[u32]) -> Option<Value> {
+    let at = varbinds.iter().position(|varbind| varbind.name.numbers() == name)?;
+    Some(varbinds.remove(at).value)
+}
+
+/// Drops `snmpTrapCommunity.0`, a secret that proxies add (RFC 3584 §3.1 (4)), and finds the original sender's address.
+fn facts(mut varbinds: Vec<Varbind>) -> (Vec<Varbind>, Option<IpAddr>) {
+    varbinds.retain(|varbind| varbind.name.numbers() != SNMP_TRAP_COMMUNITY);
+    let address = varbinds.iter().find_map(|varbind| match &varbind.value {
+        Value::IpAddress(address) if varbind.name.numbers() == SNMP_TRAP_ADDRESS && !address.is_unspecified() => Some(IpAddr::V4(*address)),
+        _ => None,
+    });
+    (varbinds, address)
+}
