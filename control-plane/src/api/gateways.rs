@@ -1,0 +1,92 @@
+//! `/api/v1/gateways`: which there are, how they are, and their configuration's revisions.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use data_encoding::BASE64URL_NOPAD;
+use postern_protocol::id::GatewayId;
+use serde::Serialize;
+
+use super::alerts::DEFAULT_PAGE;
+use super::problem::Problem;
+use super::request::{Parameters, PathId};
+use super::schema;
+use crate::app::App;
+use crate::auth::bearer::ApiPrincipal;
+use crate::auth::{Permission, Principal};
+use crate::store::alerts::{MAX_PAGE, Page};
+use crate::store::gateways::GatewayView;
+use crate::store::revisions::RevisionView;
+
+/// Lists the gateways by name.
+#[utoipa::path(
+    get, path = "/api/v1/gateways", tag = "gateways", security(("oauth2" = [])),
+    params(schema::Paging),
+    responses((status = 200, description = "One page", body = schema::GatewayPage), schema::ReadProblems),
+)]
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    api: ApiPrincipal,
+    mut parameters: Parameters,
+) -> Result<Json<Page<GatewayView>>, Problem> {
+    api.principal.require(Permission::Read)?;
+    let limit = parameters.number("limit", MAX_PAGE)?.unwrap_or(DEFAULT_PAGE);
+    let cursor = parameters.text("cursor")?;
+    parameters.finish()?;
+    let gateways = app.stores.list_gateways(&api.principal.tenant).await?;
+    Ok(Json(page(gateways, limit, cursor.as_deref())?))
+}
+
+/// Reads a gateway: whether it is connected, what it last said of itself, and how its configuration stands.
+#[utoipa::path(
+    get, path = "/api/v1/gateways/{id}", tag = "gateways", security(("oauth2" = [])),
+    params(("id" = String, Path, description = "Identifier of the gateway")),
+    responses((status = 200, description = "The gateway", body = schema::Gateway), schema::ReadProblems),
+)]
+pub(super) async fn find(State(app): State<Arc<App>>, api: ApiPrincipal, PathId(id): PathId) -> Result<Json<GatewayView>, Problem> {
+    api.principal.require(Permission::Read)?;
+    Ok(Json(gateway(&app, &api.principal, &id).await?))
+}
+
+/// The revisions of a gateway's configuration.
+#[derive(Serialize)]
+pub(super) struct Revisions {
+    items: Vec<RevisionView>,
+    next_cursor: Option<String>,
+}
+
+/// Lists the newest 200 revisions of a gateway's configuration, newest first, each with how far it got and what is wrong with it.
+#[utoipa::path(
+    get, path = "/api/v1/gateways/{id}/revisions", tag = "gateways", security(("oauth2" = [])),
+    params(("id" = String, Path, description = "Identifier of the gateway")),
+    responses((status = 200, description = "The revisions", body = schema::RevisionPage), schema::ReadProblems),
+)]
+pub(super) async fn revisions(State(app): State<Arc<App>>, api: ApiPrincipal, PathId(id): PathId) -> Result<Json<Revisions>, Problem> {
+    api.principal.require(Permission::Read)?;
+    let gateway = gateway(&app, &api.principal, &id).await?;
+    let items = app.stores.tenant(&api.principal.tenant)?.list_revisions(&gateway.id).await?;
+    Ok(Json(Revisions { items, next_cursor: None }))
+}
+
+/// Finds a gateway of the principal's tenant.
+pub(super) async fn gateway(app: &App, principal: &Principal, id: &str) -> Result<GatewayView, Problem> {
+    let missing = || Problem::not_found("gateway");
+    let id = GatewayId::new(id).map_err(|_| missing())?;
+    app.stores.find_gateway(&principal.tenant, &id).await?.ok_or_else(missing)
+}
+
+/// A cursor is the identifier of the last gateway of the page before, which stays in the list for ever.
+fn page(mut gateways: Vec<GatewayView>, limit: usize, cursor: Option<&str>) -> Result<Page<GatewayView>, Problem> {
+    if let Some(cursor) = cursor {
+        let id = BASE64URL_NOPAD.decode(cursor.as_bytes()).ok();
+        let at = id.and_then(|id| gateways.iter().position(|gateway| gateway.id.as_str().as_bytes() == id));
+        let at = at.ok_or_else(|| Problem::parameter("cursor", "cursor is not a next_cursor of this list"))?;
+        gateways.drain(..=at);
+    }
+    let more = gateways.len() > limit;
+    gateways.truncate(limit);
+    let last = gateways.last().filter(|_| more);
+    let next_cursor = last.map(|gateway| BASE64URL_NOPAD.encode(gateway.id.as_str().as_bytes()));
+    Ok(Page { items: gateways, next_cursor })
+}

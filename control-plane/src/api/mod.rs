@@ -1,0 +1,76 @@
+//! The HTTP API: `/api/v1/…` for programs with an access token, and `/oauth2/token` where they get one.
+//!
+//! Every handler takes the principal from the token and opens that tenant's store and no other. Every answer under `/api` that is
+//! not a success is a problem (RFC 9457). `openapi` describes the same routes; a test walks them all.
+
+mod alerts;
+mod configuration;
+mod gateways;
+mod oauth;
+pub mod openapi;
+pub mod problem;
+mod request;
+pub mod schema;
+mod stream;
+mod tokens;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::Response;
+use axum::routing::{delete, get, post};
+use postern_protocol::revision::MAX_DOCUMENT_BYTES;
+
+use crate::app::App;
+use problem::Problem;
+
+/// Most bytes of a body, but for configurations.
+const MAX_BODY_BYTES: usize = 64 * 1024;
+
+/// Returns the API's routes; the console has all others.
+pub fn router(app: Arc<App>) -> Router {
+    let v1 = Router::new()
+        .route("/alerts", get(alerts::list))
+        .route("/alerts/stream", get(stream::alerts))
+        .route("/alerts/{id}", get(alerts::find))
+        .route("/alerts/{id}/history", get(alerts::history))
+        .route("/alerts/{id}/acknowledge", post(alerts::acknowledge))
+        .route("/alerts/{id}/unacknowledge", post(alerts::unacknowledge))
+        .route("/alerts/{id}/close", post(alerts::close))
+        .route("/alerts/{id}/notes", post(alerts::add_note))
+        .route("/gateways", get(gateways::list))
+        .route("/gateways/{id}", get(gateways::find))
+        .route("/gateways/{id}/revisions", get(gateways::revisions))
+        .route(
+            "/gateways/{id}/configuration",
+            get(configuration::read).put(configuration::replace).layer(DefaultBodyLimit::max(MAX_DOCUMENT_BYTES)),
+        )
+        .route("/enrolment-tokens", get(tokens::list).post(tokens::create))
+        .route("/enrolment-tokens/{id}", delete(tokens::revoke))
+        .route("/openapi.json", get(openapi::document))
+        .route("/schemas/{name}", get(openapi::schema_document));
+    let api = Router::new().nest("/v1", v1).fallback(no_such_route).method_not_allowed_fallback(no_such_method);
+    Router::new()
+        .nest("/api", api)
+        .route("/oauth2/token", post(oauth::token).fallback(no_such_method))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .layer(axum::middleware::map_response(with_headers))
+        .with_state(app)
+}
+
+async fn no_such_route() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "there is nothing at this address; /api/v1/openapi.json lists what there is")
+}
+
+async fn no_such_method() -> Problem {
+    Problem::new(StatusCode::METHOD_NOT_ALLOWED, "this address does not take that method; the Allow header names those it takes")
+}
+
+async fn with_headers(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.entry(header::X_CONTENT_TYPE_OPTIONS).or_insert(HeaderValue::from_static("nosniff"));
+    response
+}

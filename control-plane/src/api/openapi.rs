@@ -1,0 +1,104 @@
+//! `openapi.json` (OpenAPI 3.1), generated from the handlers' own annotations, and the JSON Schemas of the documents that people
+//! write. Public: a client must be able to read them before it has a token.
+
+use axum::Json;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use utoipa::openapi::OpenApi;
+use utoipa::openapi::security::{ClientCredentials, Flow, OAuth2, Scopes, SecurityScheme};
+use utoipa::{Modify, OpenApi as _};
+
+use super::problem::Problem;
+use super::request::PathId;
+use super::{alerts, configuration, gateways, oauth, schema, stream, tokens};
+
+/// Shape of a configuration document.
+const REVISION_SCHEMA: &str = include_str!("../../../protocol/schema/revision.schema.json");
+
+/// Shape of a push.
+const PUSH_SCHEMA: &str = include_str!("../../../appliance/engine/schema/push.schema.json");
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "Postern",
+        description = "Alerts and gateways of one tenant. Errors are problem details (RFC 9457); times are RFC 3339, UTC; lists are \
+                       pages with `items` and `next_cursor`; a client skips fields that it does not know.",
+        license(name = "Apache-2.0", identifier = "Apache-2.0"),
+    ),
+    paths(
+        alerts::list,
+        alerts::find,
+        alerts::history,
+        alerts::acknowledge,
+        alerts::unacknowledge,
+        alerts::close,
+        alerts::add_note,
+        stream::alerts,
+        gateways::list,
+        gateways::find,
+        gateways::revisions,
+        configuration::read,
+        configuration::replace,
+        tokens::create,
+        tokens::list,
+        tokens::revoke,
+        oauth::token,
+        document,
+        schema_document
+    ),
+    components(schemas(schema::Alert, schema::Problem)),
+    tags(
+        (name = "alerts", description = "What is wrong, and what was done about it"),
+        (name = "enrolment", description = "How new gateways become known"),
+        (name = "gateways", description = "Who reports, and with which configuration"),
+        (name = "oauth2", description = "Access tokens"),
+        (name = "documents", description = "Descriptions of the API and of documents"),
+    ),
+    modifiers(&Security),
+)]
+struct Description;
+
+struct Security;
+
+impl Modify for Security {
+    fn modify(&self, description: &mut OpenApi) {
+        let flow = Flow::ClientCredentials(ClientCredentials::new("/oauth2/token", Scopes::new()));
+        let components = description.components.get_or_insert_default();
+        components.add_security_scheme("oauth2", SecurityScheme::OAuth2(OAuth2::new([flow])));
+    }
+}
+
+/// Returns the description of the API.
+pub fn describe() -> OpenApi {
+    Description::openapi()
+}
+
+/// Describes the API.
+#[utoipa::path(
+    get, path = "/api/v1/openapi.json", tag = "documents",
+    responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json", body = Object)),
+)]
+pub(super) async fn document() -> Response {
+    ([(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"))], Json(describe())).into_response()
+}
+
+/// Describes a document that people write: `revision.json` or `push.json` (JSON Schema).
+#[utoipa::path(
+    get, path = "/api/v1/schemas/{name}", tag = "documents",
+    params(("name" = String, Path, description = "`revision.json` or `push.json`")),
+    responses(
+        (status = 200, description = "JSON Schema", content_type = "application/schema+json", body = Object),
+        (status = 404, description = "There is no such schema", content_type = "application/problem+json", body = schema::Problem),
+    ),
+)]
+pub(super) async fn schema_document(PathId(name): PathId) -> Result<Response, Problem> {
+    let text = match name.as_str() {
+        "push.json" => PUSH_SCHEMA,
+        "revision.json" => REVISION_SCHEMA,
+        _ => return Err(Problem::not_found("schema")),
+    };
+    let kind = HeaderValue::from_static("application/schema+json");
+    let cache = HeaderValue::from_static("no-cache");
+    Ok(([(header::CONTENT_TYPE, kind), (header::CACHE_CONTROL, cache)], text).into_response())
+}

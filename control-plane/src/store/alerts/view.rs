@@ -1,0 +1,244 @@
+//! What the API and the console show of an alert, and how it is read from a row.
+
+use std::collections::BTreeMap;
+
+use postern_protocol::alert::{AlertState, Evidence, Severity};
+use postern_protocol::id::GatewayId;
+use postern_protocol::timestamp::Timestamp;
+use rusqlite::types::Value;
+use rusqlite::{Connection, Row, params_from_iter};
+use serde::Serialize;
+
+use crate::rfc3339;
+use crate::store::StoreError;
+
+/// The columns that [`views`] reads, in its order.
+pub(super) const COLUMNS: &str = "id, gateway, resource, kind, qualifier, revision, state, severity, summary, count, first_seen, last_seen,
+    cleared_at, closed_at, labels, rule, evidence, acknowledged_by, acknowledged_at";
+
+/// An alert, as the API and the console show it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AlertView {
+    /// Stable for gateway, resource, kind and qualifier.
+    pub id: String,
+    /// The gateway that reported it.
+    pub gateway: GatewayId,
+    /// Whether it lasts.
+    pub state: AlertState,
+    /// How grave it is.
+    pub severity: Severity,
+    /// What is affected.
+    pub resource: String,
+    /// What is wrong with it.
+    pub kind: String,
+    /// Tells apart alerts of one kind on one resource.
+    pub qualifier: String,
+    /// What a person reads first.
+    pub summary: String,
+    /// Reports in this occurrence.
+    pub count: u64,
+    /// When this occurrence was first reported.
+    #[serde(serialize_with = "rfc3339::serialize")]
+    pub first_seen: Timestamp,
+    /// When it was last reported.
+    #[serde(serialize_with = "rfc3339::serialize")]
+    pub last_seen: Timestamp,
+    /// When its end was reported.
+    #[serde(serialize_with = "rfc3339::serialize_option")]
+    pub cleared_at: Option<Timestamp>,
+    /// Released facts by name.
+    pub labels: BTreeMap<String, String>,
+    /// When a person closed it.
+    #[serde(serialize_with = "rfc3339::serialize_option")]
+    pub closed_at: Option<Timestamp>,
+    /// The alert that it follows from; none until alerts are correlated.
+    pub parent: Option<String>,
+    /// Grows with every change; also the ETag and the event id.
+    pub revision: i64,
+    /// Who reported it last, and how that was decided.
+    pub evidence: Evidence,
+    /// The rule that raised it.
+    pub rule: String,
+    /// Who took note of it.
+    pub acknowledged: Option<Acknowledged>,
+    /// Who works on it; none until alerts can be assigned.
+    pub assignee: Option<String>,
+    /// What people wrote about it, oldest first.
+    pub notes: Vec<Note>,
+    /// Who silenced it; none until alerts can be silenced.
+    pub suppressed: Option<Suppressed>,
+}
+
+/// Who took note of an alert.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Acknowledged {
+    /// A user, or `client:ID`.
+    pub by: String,
+    /// When.
+    #[serde(serialize_with = "rfc3339::serialize")]
+    pub at: Timestamp,
+}
+
+/// What a person wrote about an alert.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Note {
+    /// A user, or `client:ID`.
+    pub by: String,
+    /// When.
+    #[serde(serialize_with = "rfc3339::serialize")]
+    pub at: Timestamp,
+    /// What.
+    pub text: String,
+}
+
+/// Who silenced an alert.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Suppressed {
+    /// A user, or `client:ID`.
+    pub by: String,
+    /// Until when.
+    #[serde(serialize_with = "rfc3339::serialize")]
+    pub until: Timestamp,
+}
+
+/// One thing that happened to an alert.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct HistoryEntry {
+    /// When.
+    #[serde(serialize_with = "rfc3339::serialize")]
+    pub at: Timestamp,
+    /// A user, `client:ID`, or `gateway:ID`.
+    pub actor: String,
+    /// `raised`, `severity`, `cleared`, `acknowledged`, `unacknowledged`, `closed` or `note`.
+    pub what: String,
+    /// The note, or old and new value.
+    pub text: String,
+}
+
+/// An earlier occurrence of an alert, as it was when the next one began.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OccurrenceView {
+    /// Whether it had ended, and how.
+    pub state: AlertState,
+    /// How grave it was last.
+    pub severity: Severity,
+    /// Its text.
+    pub summary: String,
+    /// Its reports.
+    pub count: u64,
+    /// When it was first reported.
+    #[serde(serialize_with = "rfc3339::serialize")]
+    pub first_seen: Timestamp,
+    /// When it was last reported.
+    #[serde(serialize_with = "rfc3339::serialize")]
+    pub last_seen: Timestamp,
+    /// When its end was reported.
+    #[serde(serialize_with = "rfc3339::serialize_option")]
+    pub cleared_at: Option<Timestamp>,
+    /// When a person closed it.
+    #[serde(serialize_with = "rfc3339::serialize_option")]
+    pub closed_at: Option<Timestamp>,
+    /// Who took note of it.
+    pub acknowledged: Option<Acknowledged>,
+}
+
+/// Runs a query for [`COLUMNS`] and adds each alert's notes.
+pub(super) fn views(db: &Connection, sql: &str, values: Vec<Value>) -> Result<Vec<AlertView>, StoreError> {
+    let mut query = db.prepare_cached(sql)?;
+    let mut rows = query.query(params_from_iter(values))?;
+    let mut alerts = Vec::new();
+    while let Some(row) = rows.next()? {
+        alerts.push(view(row)?);
+    }
+    add_notes(db, &mut alerts)?;
+    Ok(alerts)
+}
+
+fn view(row: &Row<'_>) -> Result<AlertView, StoreError> {
+    Ok(AlertView {
+        id: row.get(0)?,
+        gateway: GatewayId::new(row.get::<_, String>(1)?).map_err(|_| StoreError::Corrupt("gateway identifier"))?,
+        resource: row.get(2)?,
+        kind: row.get(3)?,
+        qualifier: row.get(4)?,
+        revision: row.get(5)?,
+        state: state(row, 6)?,
+        severity: severity(row, 7)?,
+        summary: row.get(8)?,
+        count: count(row, 9)?,
+        first_seen: Timestamp::from_nanos(row.get(10)?),
+        last_seen: Timestamp::from_nanos(row.get(11)?),
+        cleared_at: time(row, 12)?,
+        closed_at: time(row, 13)?,
+        labels: json(row, 14, "labels")?,
+        rule: row.get(15)?,
+        evidence: json(row, 16, "evidence")?,
+        acknowledged: acknowledged(row, 17)?,
+        parent: None,
+        assignee: None,
+        notes: Vec::new(),
+        suppressed: None,
+    })
+}
+
+fn add_notes(db: &Connection, alerts: &mut [AlertView]) -> Result<(), StoreError> {
+    let mut query = db.prepare_cached("SELECT actor, at, text FROM alert_history WHERE alert = ?1 AND what = 'note' ORDER BY number")?;
+    for alert in alerts {
+        let notes =
+            query.query_map([&alert.id], |row| Ok(Note { by: row.get(0)?, at: Timestamp::from_nanos(row.get(1)?), text: row.get(2)? }))?;
+        alert.notes = notes.collect::<Result<_, _>>()?;
+    }
+    Ok(())
+}
+
+/// Reads the earlier occurrence in a row.
+pub(super) fn occurrence(row: &Row<'_>) -> Result<OccurrenceView, StoreError> {
+    Ok(OccurrenceView {
+        state: state(row, 0)?,
+        severity: severity(row, 1)?,
+        summary: row.get(2)?,
+        count: count(row, 3)?,
+        first_seen: Timestamp::from_nanos(row.get(4)?),
+        last_seen: Timestamp::from_nanos(row.get(5)?),
+        cleared_at: time(row, 6)?,
+        closed_at: time(row, 7)?,
+        acknowledged: acknowledged(row, 8)?,
+    })
+}
+
+/// The number that stands for a severity in the store.
+pub(super) const fn severity_number(severity: Severity) -> i64 {
+    match severity {
+        Severity::Indeterminate => 1,
+        Severity::Warning => 2,
+        Severity::Minor => 3,
+        Severity::Major => 4,
+        Severity::Critical => 5,
+    }
+}
+
+fn state(row: &Row<'_>, at: usize) -> Result<AlertState, StoreError> {
+    AlertState::from_name(&row.get::<_, String>(at)?).ok_or(StoreError::Corrupt("alert state"))
+}
+
+fn severity(row: &Row<'_>, at: usize) -> Result<Severity, StoreError> {
+    let number: i64 = row.get(at)?;
+    Severity::ALL.into_iter().find(|severity| severity_number(*severity) == number).ok_or(StoreError::Corrupt("severity"))
+}
+
+fn count(row: &Row<'_>, at: usize) -> Result<u64, StoreError> {
+    u64::try_from(row.get::<_, i64>(at)?).map_err(|_| StoreError::Corrupt("count"))
+}
+
+fn time(row: &Row<'_>, at: usize) -> Result<Option<Timestamp>, StoreError> {
+    Ok(row.get::<_, Option<i64>>(at)?.map(Timestamp::from_nanos))
+}
+
+fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, at: usize, what: &'static str) -> Result<T, StoreError> {
+    serde_json::from_str(row.get_ref(at)?.as_str().unwrap_or_default()).map_err(|_| StoreError::Corrupt(what))
+}
+
+fn acknowledged(row: &Row<'_>, at: usize) -> Result<Option<Acknowledged>, StoreError> {
+    let (by, when) = (row.get::<_, Option<String>>(at)?, time(row, at.saturating_add(1))?);
+    Ok(by.zip(when).map(|(by, at)| Acknowledged { by, at }))
+}
