@@ -1,0 +1,47 @@
+# `make run` needs a Rust toolchain and a C compiler; `make test` installs the other programs that it speaks with.
+
+CARGO ?= cargo
+FUZZ_SECONDS ?= 60
+# Where a clone of the RustSec advisory database is, if there is one.
+ADVISORY_DB ?= $(HOME)/.cargo/advisory-db
+
+.PHONY: run build test lint deny bench fuzz clean tools
+
+run:
+	@$(CARGO) build --release -p postern-control -p postern-gateway -p postern-tests --bins
+	@exec "$${CARGO_TARGET_DIR:-target}/release/postern-demo"
+
+build:
+	$(CARGO) build --workspace --bins
+
+# The programs are built with the tests' features, so that nothing is compiled twice.
+test: tools
+	$(CARGO) build --workspace --bins --tests
+	$(CARGO) nextest run --workspace
+	$(CARGO) test --workspace --doc --quiet
+
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets -- -D warnings
+
+deny:
+	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
+	$(CARGO) deny --offline --all-features check bans licenses sources
+	@if [ -d "$(ADVISORY_DB)" ]; then $(CARGO) deny --offline check advisories; \
+	else echo "advisories: skipped, there is no database at $(ADVISORY_DB)"; fi
+
+bench:
+	$(CARGO) bench --workspace
+
+# Each target for FUZZ_SECONDS, on stable Rust without a sanitizer: the code forbids unsafe.
+fuzz:
+	@command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz
+	cd tests && for target in $$($(CARGO) fuzz list); do \
+	  echo "fuzzing $$target for $(FUZZ_SECONDS) s" && $(CARGO) fuzz run -s none $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; done
+
+tools:
+	@tests/install-tools
+
+clean:
+	$(CARGO) clean
+	rm -rf .run

@@ -1,0 +1,23 @@
+//! End to end: the real programs, spoken to with real tools. One binary, so that it links once.
+//!
+//! Modules by what they show; `interop_*` speak through other people's programs, `flood` and `measured` want the machine to
+//! themselves (see `.config/nextest.toml`).
+
+mod harness;
+
+mod bad_input;
+mod console;
+mod crash;
+mod demo;
+mod enrolment;
+mod flood;
+mod interop_snmp;
+mod interop_syslog;
+mod measured;
+mod outage;
+mod proxy;
+mod push;
+mod revisions;
+mod tenants;
+mod unreachable;
+mod wall;

@@ -1,0 +1,161 @@
+//! The wall: what no rule releases is nowhere in the decrypted tunnel, nor in what is stored.
+//!
+//! A relay that holds both sides' keys stands in the tunnel between the real programs and keeps every decrypted byte (see
+//! `harness::relay`). Marks are planted in every place of raw events that can hold text. Under the built-in rules, whose
+//! catch-alls see all of these events, none may appear. Under a rule that releases one field, exactly that field's mark appears:
+//! the search would find the others.
+
+use std::path::Path;
+
+use crate::harness::api::Force;
+use crate::harness::relay::Relay;
+use crate::harness::rig::{Options, Rig};
+use crate::harness::tools::{logger, push, run, succeeded};
+use crate::harness::{SOON, wait_for};
+use crate::revisions;
+
+/// Where a mark was planted, and the mark: no base64, no word, nothing that could be there by chance.
+const PLANTED: [(&str, &str); 12] = [
+    ("trap varbind", "MARKAqz7"),
+    ("v1 trap varbind", "MARKBqz7"),
+    ("inform varbind", "MARKCqz7"),
+    ("community", "MARKDqz7"),
+    ("syslog message over UDP", "MARKEqz7"),
+    ("syslog message over TCP", "MARKFqz7"),
+    ("structured data", "MARKGqz7"),
+    ("message id", "MARKHqz7"),
+    ("push summary", "MARKIqz7"),
+    ("push field", "MARKJqz7"),
+    ("process id", "MARKKqz7"),
+    ("octet string that is not text", "MARKLqz7"),
+];
+
+fn mark(place: &str) -> &'static str {
+    PLANTED.iter().find(|(name, _)| *name == place).unwrap().1
+}
+
+/// Sends an event for every mark; returns how many.
+fn plant(rig: &Rig) -> u64 {
+    let trap = rig.prepared.sockets.snmp_trap().to_string();
+    let name = "1.3.6.1.4.1.55555.1.1.0";
+    let hex: String =
+        [b"\0\xff", mark("octet string that is not text").as_bytes()].concat().iter().map(|byte| format!("{byte:02x}")).collect();
+    let community = mark("community");
+    let v1 = ["-v", "1", "-c", community, &trap, "1.3.6.1.4.1.55555", "192.0.2.1", "6", "42", "1", name, "s", mark("v1 trap varbind")];
+    succeeded(&run("snmptrap", &v1));
+    let v2 = ["-v", "2c", "-c", community, &trap, "", "1.3.6.1.4.1.55555.0.7", name, "s", mark("trap varbind"), name, "x", &hex];
+    succeeded(&run("snmptrap", &v2));
+    let inform = ["-v", "2c", "-c", community, &trap, "", "1.3.6.1.4.1.55555.0.8", name, "s", mark("inform varbind")];
+    succeeded(&run("snmpinform", &inform));
+    let syslog = rig.prepared.sockets.syslog();
+    let pid = format!("--id={}", "4711");
+    logger(syslog, &["--udp", "--priority", "daemon.err", "--tag", "app", &pid, mark("syslog message over UDP")]);
+    let parameter = format!("p=\"{}\"", mark("structured data"));
+    let tcp = ["--tcp", "--rfc5424", "--priority", "daemon.err", "--tag", "app", "--msgid", mark("message id"), "--sd-id", "x@32473"];
+    logger(syslog, &[&tcp[..], &["--sd-param", &parameter, mark("syslog message over TCP")]].concat());
+    // logger takes only numbers for a process id; RFC 5424 §6.2.6 does not.
+    let line = format!("<27>1 2026-11-21T10:00:00Z host app {} - - text", mark("process id"));
+    let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.send_to(line.as_bytes(), syslog).unwrap();
+    let event = serde_json::json!({"events": [{"resource": "r", "kind": "k", "severity": "major",
+        "summary": mark("push summary"), "fields": {"f": mark("push field")}}]});
+    assert_eq!(push(&rig.prepared, &event.to_string(), &[]).0, 200);
+    7
+}
+
+/// Places whose mark is in `bytes`, in any of the spellings that a careless encoder might give it.
+fn found(bytes: &[u8]) -> Vec<&'static str> {
+    let lower = bytes.to_ascii_lowercase();
+    let has = |needle: &[u8]| lower.windows(needle.len()).any(|window| window == needle);
+    let spelt = |mark: &str| {
+        let text = mark.to_ascii_lowercase();
+        let hex: String = mark.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let colons: Vec<String> = mark.bytes().map(|byte| format!("{byte:02x}")).collect();
+        // Base64 shifts with the position: the middle of each of its three forms.
+        let base64 = (0..3).map(|shift| {
+            let padded = [&b"\0\0\0"[..shift], mark.as_bytes()].concat();
+            let text = data_encoding::BASE64.encode(&padded).to_ascii_lowercase();
+            text[4..text.len() - 4].to_owned()
+        });
+        [text, hex, colons.join(":")].into_iter().chain(base64).any(|spelling| has(spelling.as_bytes()))
+    };
+    PLANTED.iter().filter(|(_, mark)| spelt(mark)).map(|(place, _)| *place).collect()
+}
+
+fn everywhere(relay: &Relay) -> Vec<(String, &'static str)> {
+    relay.everything().iter().flat_map(|(where_, bytes)| found(bytes).into_iter().map(|place| (where_.clone(), place))).collect()
+}
+
+/// Marks in the files of a directory.
+fn in_files(dir: &Path) -> Vec<(String, &'static str)> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            all.extend(in_files(&path));
+        } else if path.is_file() {
+            let places = found(&std::fs::read(&path).unwrap());
+            all.extend(places.into_iter().map(|place| (path.display().to_string(), place)));
+        }
+    }
+    all
+}
+
+fn through_relay() -> (Rig, Relay) {
+    let mut rig = Rig::enrolled(&Options::default());
+    let relay = Relay::start(&rig);
+    rig.redirect_gateway(relay.address, "");
+    rig.start_gateway();
+    (rig, relay)
+}
+
+#[test]
+fn marks_in_raw_events_are_found_nowhere_beyond_the_gateway() {
+    let (rig, relay) = through_relay();
+    let events = plant(&rig);
+    rig.wait_for_status("all events", |status| status.ledger.totals.accepted >= events);
+    rig.wait_until_delivered();
+    rig.api.wait_for_alert("the trap", |alert| alert.to_string().contains("1.3.6.1.4.1.55555.0.7"));
+    rig.api.wait_for_alert("the push", |alert| alert["kind"] == "k");
+    // A status report follows every two seconds; see one that was made after the events.
+    let seen = relay.exchanges().iter().map(|exchange| exchange.up.len()).sum::<usize>();
+    wait_for("a later status report", SOON, || {
+        let now = relay.exchanges().iter().map(|exchange| exchange.up.len()).sum::<usize>();
+        if now > seen + 200 { Ok(()) } else { Err(format!("{now} bytes")) }
+    });
+
+    let exchanges = relay.exchanges();
+    let paths: Vec<&str> = exchanges.iter().filter_map(|exchange| exchange.heads.split_whitespace().nth(1)).collect();
+    assert!(paths.contains(&"/tunnel/v1/control") && paths.contains(&"/tunnel/v1/lane/alerts"), "{paths:?}");
+    assert_eq!(everywhere(&relay), [], "marks in the decrypted tunnel");
+    assert_eq!(in_files(&rig.layout().control_dir()), [], "marks in what the control plane stores");
+    assert_eq!(in_files(&rig.layout().gateway_dir().join("spool")), [], "marks in what waits to be sent");
+    let logs = ["gateway", "control-plane"].map(|name| std::fs::read(rig.layout().log(name)).unwrap());
+    assert_eq!(logs.iter().flat_map(|log| found(log)).collect::<Vec<_>>(), Vec::<&str>::new(), "marks in logs");
+    let bytes: usize = relay.everything().iter().map(|(_, bytes)| bytes.len()).sum();
+    println!("{bytes} decrypted bytes in {} exchanges searched for {} marks", paths.len(), PLANTED.len());
+}
+
+#[test]
+fn a_field_that_a_rule_releases_is_found_and_no_other() {
+    let (rig, relay) = through_relay();
+    let rule = |id: &str, matcher: serde_json::Value, from: &str| {
+        serde_json::json!({
+            "id": id, "match": matcher, "release": {"text": {"from": from, "max_bytes": 100}},
+            "then": {"raise": {"resource": id, "kind": "released", "qualifier": "{text}", "severity": "minor", "summary": "{text}"}}
+        })
+    };
+    let document = serde_json::json!({"format": 1, "rules": [
+        rule("trap", serde_json::json!({"trap": {"oid": "1.3.6.1.4.1.55555.0.7"}}), "varbind:1.3.6.1.4.1.55555.1.1"),
+        rule("line", serde_json::json!({"syslog": {}}), "message"),
+        rule("push", serde_json::json!({"push": {}}), "field:f"),
+    ]});
+    revisions::apply(&rig, &document.to_string(), Force::Checked);
+    plant(&rig);
+    rig.api.wait_for_alert("the push", |alert| alert["resource"] == "push");
+    rig.wait_until_delivered();
+    let mut places: Vec<&str> = everywhere(&relay).into_iter().map(|(_, place)| place).collect();
+    places.sort_unstable();
+    places.dedup();
+    assert_eq!(places, ["push field", "syslog message over TCP", "syslog message over UDP", "trap varbind"]);
+}
