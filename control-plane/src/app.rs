@@ -28,6 +28,8 @@ pub struct App {
     pub metrics: Metrics,
     /// Bounds how many passwords are hashed at once.
     pub passwords: Passwords,
+    /// SHA-256 of the SPKIs that the tunnel's server may present, base64: what gateways pin.
+    pub server_pins: Vec<String>,
     /// Signs revisions.
     pub signer: Signer,
     /// Cancelled when the program stops: long-lived answers end then.

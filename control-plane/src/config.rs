@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use crate::ca::ServerName;
+use crate::server_name::ServerName;
 
 /// The file's keys. An unknown key is refused.
 #[derive(Debug, Deserialize)]
@@ -107,7 +107,7 @@ impl Config {
         }
         let mut names = Vec::new();
         for (place, name) in raw.names.iter().enumerate() {
-            match ServerName::parse(name) {
+            match name.parse::<ServerName>() {
                 Ok(name) if names.contains(&name) => {}
                 Ok(name) => names.push(name),
                 Err(error) => faults.push(format!("names[{place}]: {error}")),

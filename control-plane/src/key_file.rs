@@ -60,14 +60,14 @@ pub fn create(path: &Path, content: &[u8]) -> Result<(), KeyFileError> {
     sync_parent(path).map_err(fail)
 }
 
-/// Replaces a file as a whole, by rename, with mode 0600.
+/// Replaces a file that anyone may read as a whole, by rename.
 ///
 /// # Errors
 /// [`KeyFileError::Create`] when it cannot be written.
-pub fn replace(path: &Path, content: &[u8]) -> Result<(), KeyFileError> {
+pub fn replace_public(path: &Path, content: &[u8]) -> Result<(), KeyFileError> {
     let fail = |source| KeyFileError::Create { path: path.to_owned(), source };
     let temporary = path.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary).map_err(fail)?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o644).open(&temporary).map_err(fail)?;
     file.write_all(content).and_then(|()| file.sync_all()).map_err(fail)?;
     std::fs::rename(&temporary, path).and_then(|()| sync_parent(path)).map_err(fail)
 }
@@ -86,6 +86,16 @@ pub fn read(path: &Path) -> Result<Zeroizing<String>, KeyFileError> {
     let mut text = Zeroizing::new(String::new());
     file.take(MAX_BYTES).read_to_string(&mut text).map_err(fail)?;
     Ok(text)
+}
+
+/// Reads a text file that anyone may read, for example a certificate.
+///
+/// # Errors
+/// [`KeyFileError::Read`] when it cannot be read or is not text.
+pub fn read_public(path: &Path) -> Result<String, KeyFileError> {
+    let mut text = String::new();
+    let read = File::open(path).and_then(|file| file.take(MAX_BYTES).read_to_string(&mut text));
+    read.map(|_| text).map_err(|source| KeyFileError::Read { path: path.to_owned(), source })
 }
 
 fn sync_parent(path: &Path) -> io::Result<()> {

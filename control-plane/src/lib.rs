@@ -3,17 +3,37 @@
 //!
 //! `main` only calls [`cli::run`]; `serve` wires `app`, `listener` and the background tasks. Tests link the same code.
 
+pub mod alert_actions;
 pub mod api;
 pub mod app;
 pub mod auth;
 pub mod ca;
 pub mod clock;
 pub mod config;
+pub mod configuration;
 pub mod console;
+pub mod enrolment;
 pub mod feed;
 pub mod key_file;
 pub mod metrics;
+pub mod random;
 pub mod rfc3339;
+
+pub mod server_name;
 pub mod signer;
 pub mod store;
+pub mod tls;
 pub mod tunnel;
+pub mod unreachable;
+
+/// Returns an error's text with those of all its causes.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(source) = cause {
+        text.push_str(": ");
+        text.push_str(&source.to_string());
+        cause = source.source();
+    }
+    text
+}

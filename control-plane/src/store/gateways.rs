@@ -1,1 +1,330 @@
-//! Placeholder.
+//! Gateways: who they are (system database) and how they are (their tenant's database).
+
+use std::collections::HashMap;
+
+use postern_protocol::id::{GatewayId, RevisionNumber, TenantId};
+use postern_protocol::status::{FailedRevision, Status};
+use postern_protocol::timestamp::Timestamp;
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use serde::Serialize;
+
+use super::{StoreError, Stores, SystemStore, TenantStore};
+
+/// A gateway as the API and the console show it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct GatewayView {
+    /// Identifier; the common name of its certificate.
+    pub id: GatewayId,
+    /// Name for people.
+    pub name: String,
+    /// When it was enrolled.
+    #[serde(serialize_with = "crate::rfc3339::serialize")]
+    pub enrolled_at: Timestamp,
+    /// When it was revoked.
+    #[serde(serialize_with = "crate::rfc3339::serialize_option")]
+    pub revoked_at: Option<Timestamp>,
+    /// Whether it has a session now.
+    pub connected: bool,
+    /// When it was last heard.
+    #[serde(serialize_with = "crate::rfc3339::serialize_option")]
+    pub last_seen: Option<Timestamp>,
+    /// Its program version.
+    pub program_version: Option<String>,
+    /// What it last said of itself.
+    pub status: Option<Status>,
+    /// When it said so.
+    #[serde(serialize_with = "crate::rfc3339::serialize_option")]
+    pub status_at: Option<Timestamp>,
+    /// Its configuration.
+    pub revision: GatewayRevisions,
+}
+
+/// How a gateway's configuration stands.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct GatewayRevisions {
+    /// The newest revision: the one that it should run.
+    pub desired: Option<RevisionNumber>,
+    /// The one that it runs; `None` for the built-in one.
+    pub effective: Option<RevisionNumber>,
+    /// The newest one, when it was refused.
+    pub failed: Option<FailedRevision>,
+}
+
+/// A gateway's row in the system database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayRecord {
+    /// Identifier.
+    pub id: GatewayId,
+    /// Its tenant.
+    pub tenant: TenantId,
+    /// Name for people.
+    pub name: String,
+    /// When it was enrolled.
+    pub enrolled_at: Timestamp,
+    /// When it was revoked.
+    pub revoked_at: Option<Timestamp>,
+    /// SHA-256 of the SPKI that its client certificate must have.
+    pub client_spki: [u8; 32],
+}
+
+impl Stores {
+    /// Returns the gateways of `tenant` by name.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] without such a tenant.
+    pub async fn list_gateways(&self, tenant: &TenantId) -> Result<Vec<GatewayView>, StoreError> {
+        let mut states = self.tenant(tenant)?.gateway_states().await?;
+        let records = self.system.list_gateways(Some(tenant)).await?;
+        Ok(records.into_iter().map(|record| join(record, &mut states)).collect())
+    }
+
+    /// Returns a gateway of `tenant`; `None` when that tenant has no such gateway.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] without such a tenant.
+    pub async fn find_gateway(&self, tenant: &TenantId, gateway: &GatewayId) -> Result<Option<GatewayView>, StoreError> {
+        let Some(record) = self.system.find_gateway(gateway).await? else { return Ok(None) };
+        if record.tenant != *tenant {
+            return Ok(None);
+        }
+        let mut states = self.tenant(tenant)?.gateway_states().await?;
+        Ok(Some(join(record, &mut states)))
+    }
+}
+
+impl SystemStore {
+    /// Returns the gateways of one tenant or of all, by name.
+    ///
+    /// # Errors
+    /// [`StoreError`] from the database.
+    pub async fn list_gateways(&self, tenant: Option<&TenantId>) -> Result<Vec<GatewayRecord>, StoreError> {
+        let tenant = tenant.map(|tenant| tenant.as_str().to_owned());
+        self.read(move |db| {
+            let mut statement = db.prepare_cached(
+                "SELECT id, tenant, name, enrolled_at, revoked_at, client_spki FROM gateway
+                 WHERE ?1 IS NULL OR tenant = ?1 ORDER BY name, id",
+            )?;
+            let mut rows = statement.query([tenant])?;
+            let mut gateways = Vec::new();
+            while let Some(row) = rows.next()? {
+                gateways.push(record(row)?);
+            }
+            Ok(gateways)
+        })
+        .await
+    }
+
+    /// Returns one gateway of any tenant: for the tunnel, which knows only the certificate.
+    ///
+    /// # Errors
+    /// [`StoreError`] from the database.
+    pub async fn find_gateway(&self, gateway: &GatewayId) -> Result<Option<GatewayRecord>, StoreError> {
+        let gateway = gateway.clone();
+        self.read(move |db| {
+            let mut statement =
+                db.prepare_cached("SELECT id, tenant, name, enrolled_at, revoked_at, client_spki FROM gateway WHERE id = ?1")?;
+            let mut rows = statement.query([gateway.as_str()])?;
+            rows.next()?.map(record).transpose()
+        })
+        .await
+    }
+
+    /// Revokes a gateway: its certificate opens no session any more. Revoking it twice changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when the tenant has no such gateway.
+    pub async fn revoke_gateway(&self, tenant: &TenantId, gateway: &GatewayId, now: Timestamp) -> Result<(), StoreError> {
+        let (tenant, gateway) = (tenant.clone(), gateway.clone());
+        self.write(move |tx| {
+            let changed = tx.execute(
+                "UPDATE gateway SET revoked_at = coalesce(revoked_at, ?3) WHERE id = ?1 AND tenant = ?2",
+                params![gateway.as_str(), tenant.as_str(), now.as_nanos()],
+            )?;
+            if changed == 0 { Err(StoreError::NotFound) } else { Ok(()) }
+        })
+        .await
+    }
+}
+
+impl TenantStore {
+    /// Records that a session of `gateway` began.
+    ///
+    /// # Errors
+    /// [`StoreError`] from the database.
+    pub async fn gateway_connected(&self, gateway: &GatewayId, program_version: &str, now: Timestamp) -> Result<(), StoreError> {
+        let (gateway, version) = (gateway.clone(), program_version.to_owned());
+        self.write(move |tx| {
+            tx.prepare_cached(
+                "INSERT INTO gateway_state (gateway, connected, last_seen, program_version) VALUES (?1, 1, ?2, ?3)
+                 ON CONFLICT (gateway) DO UPDATE SET connected = 1, last_seen = ?2, program_version = ?3",
+            )?
+            .execute(params![gateway.as_str(), now.as_nanos(), version])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Records that a session of `gateway` ended, if `is_newest` says so when the writer's turn comes: a newer session may have begun.
+    ///
+    /// # Errors
+    /// [`StoreError`] from the database.
+    pub async fn gateway_disconnected(
+        &self,
+        gateway: &GatewayId,
+        now: Timestamp,
+        is_newest: impl FnOnce() -> bool + Send + 'static,
+    ) -> Result<(), StoreError> {
+        let gateway = gateway.clone();
+        self.write(move |tx| {
+            if is_newest() {
+                tx.prepare_cached("UPDATE gateway_state SET connected = 0, last_seen = ?2 WHERE gateway = ?1")?
+                    .execute(params![gateway.as_str(), now.as_nanos()])?;
+            }
+            Ok(())
+        })
+        .await
+    }
+
+    /// Records that no gateway has a session: the program starts.
+    ///
+    /// # Errors
+    /// [`StoreError`] from the database.
+    pub async fn all_gateways_disconnected(&self) -> Result<(), StoreError> {
+        self.write(|tx| {
+            tx.execute("UPDATE gateway_state SET connected = 0", [])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Stores what `gateway` says of itself.
+    ///
+    /// # Errors
+    /// [`StoreError`] from the database.
+    pub async fn set_status(&self, gateway: &GatewayId, status: &Status, now: Timestamp) -> Result<(), StoreError> {
+        let text = serde_json::to_string(status).map_err(|_| StoreError::Corrupt("status"))?;
+        let effective = status.revision.effective.and_then(|number| i64::try_from(number.0).ok());
+        let gateway = gateway.clone();
+        self.write(move |tx| {
+            tx.prepare_cached(
+                "UPDATE gateway_state SET status = ?2, status_at = ?3, last_seen = ?3, effective_revision = ?4 WHERE gateway = ?1",
+            )?
+            .execute(params![gateway.as_str(), text, now.as_nanos(), effective])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Records which revision `gateway` runs; 0 for the built-in one.
+    ///
+    /// # Errors
+    /// [`StoreError`] from the database.
+    pub async fn set_effective_revision(&self, gateway: &GatewayId, number: RevisionNumber) -> Result<(), StoreError> {
+        let gateway = gateway.clone();
+        let number = i64::try_from(number.0).ok().filter(|number| *number > 0);
+        self.write(move |tx| {
+            tx.prepare_cached("UPDATE gateway_state SET effective_revision = ?2 WHERE gateway = ?1")?
+                .execute(params![gateway.as_str(), number])?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Returns when `gateway` was last heard.
+    ///
+    /// # Errors
+    /// [`StoreError`] from the database.
+    pub async fn last_seen(&self, gateway: &GatewayId) -> Result<Option<Timestamp>, StoreError> {
+        let gateway = gateway.clone();
+        self.read(move |db| {
+            let at: Option<Option<i64>> = db
+                .prepare_cached("SELECT last_seen FROM gateway_state WHERE gateway = ?1")?
+                .query_row([gateway.as_str()], |row| row.get(0))
+                .optional()?;
+            Ok(at.flatten().map(Timestamp::from_nanos))
+        })
+        .await
+    }
+
+    async fn gateway_states(&self) -> Result<HashMap<String, State>, StoreError> {
+        self.read(|db| {
+            let mut states = HashMap::new();
+            read_states(db, &mut states)?;
+            read_revisions(db, &mut states)?;
+            Ok(states)
+        })
+        .await
+    }
+}
+
+#[derive(Default)]
+struct State {
+    connected: bool,
+    last_seen: Option<Timestamp>,
+    program_version: Option<String>,
+    status: Option<Status>,
+    status_at: Option<Timestamp>,
+    revision: GatewayRevisions,
+}
+
+fn read_states(db: &Connection, states: &mut HashMap<String, State>) -> Result<(), StoreError> {
+    let mut statement = db.prepare_cached(
+        "SELECT gateway, connected, last_seen, program_version, status, status_at, effective_revision FROM gateway_state",
+    )?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let time = |column| -> Result<_, rusqlite::Error> { Ok(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_nanos)) };
+        let state = states.entry(row.get(0)?).or_default();
+        state.connected = row.get(1)?;
+        state.last_seen = time(2)?;
+        state.program_version = row.get(3)?;
+        // A status of another program version may not parse any more: then there is none until the next report.
+        state.status = row.get::<_, Option<String>>(4)?.and_then(|text| serde_json::from_str(&text).ok());
+        state.status_at = time(5)?;
+        state.revision.effective = row.get::<_, Option<i64>>(6)?.and_then(|number| u64::try_from(number).ok()).map(RevisionNumber);
+    }
+    Ok(())
+}
+
+fn read_revisions(db: &Connection, states: &mut HashMap<String, State>) -> Result<(), StoreError> {
+    // SQLite takes the bare columns from the row that holds the maximum.
+    let mut statement = db.prepare_cached("SELECT gateway, max(number), state, problems FROM revision GROUP BY gateway")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let number = RevisionNumber(u64::try_from(row.get::<_, i64>(1)?).map_err(|_| StoreError::Corrupt("revision number"))?);
+        let state = states.entry(row.get(0)?).or_default();
+        state.revision.desired = Some(number);
+        if row.get::<_, String>(2)? == "failed" {
+            let problems = serde_json::from_str(&row.get::<_, String>(3)?).map_err(|_| StoreError::Corrupt("revision problem"))?;
+            state.revision.failed = Some(FailedRevision { number, problems });
+        }
+    }
+    Ok(())
+}
+
+fn join(record: GatewayRecord, states: &mut HashMap<String, State>) -> GatewayView {
+    let state = states.remove(record.id.as_str()).unwrap_or_default();
+    GatewayView {
+        id: record.id,
+        name: record.name,
+        enrolled_at: record.enrolled_at,
+        revoked_at: record.revoked_at,
+        connected: state.connected,
+        last_seen: state.last_seen,
+        program_version: state.program_version,
+        status: state.status,
+        status_at: state.status_at,
+        revision: state.revision,
+    }
+}
+
+fn record(row: &Row<'_>) -> Result<GatewayRecord, StoreError> {
+    Ok(GatewayRecord {
+        id: GatewayId::new(row.get::<_, String>(0)?).map_err(|_| StoreError::Corrupt("gateway"))?,
+        tenant: TenantId::new(row.get::<_, String>(1)?).map_err(|_| StoreError::Corrupt("tenant"))?,
+        name: row.get(2)?,
+        enrolled_at: Timestamp::from_nanos(row.get(3)?),
+        revoked_at: row.get::<_, Option<i64>>(4)?.map(Timestamp::from_nanos),
+        client_spki: row.get::<_, Vec<u8>>(5)?.try_into().map_err(|_| StoreError::Corrupt("client key hash"))?,
+    })
+}

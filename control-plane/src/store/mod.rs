@@ -4,6 +4,7 @@
 //! sibling modules as `impl` blocks; this one only hands out stores. Called by everything in the control plane that keeps state.
 
 pub mod alert_actions;
+mod alert_record;
 pub mod alerts;
 pub mod clients;
 pub mod cursors;
@@ -11,6 +12,7 @@ mod database;
 pub mod gateways;
 pub mod idempotency;
 pub mod ingest;
+pub mod own_alerts;
 pub mod revisions;
 pub mod sessions;
 pub mod tenants;
@@ -55,6 +57,9 @@ pub enum StoreError {
     /// There is no such thing.
     #[error("not found")]
     NotFound,
+    /// The system gave no random bytes for a new secret or name.
+    #[error(transparent)]
+    Random(#[from] crate::random::Unavailable),
     /// The database engine reports a fault.
     #[error("database fault")]
     Sqlite(#[from] rusqlite::Error),

@@ -67,6 +67,18 @@ CREATE TABLE lane_cursor (
     PRIMARY KEY (gateway, lane, epoch)
 ) STRICT, WITHOUT ROWID;
 
+-- Records that never came: a gateway gave them up, or this file was restored from an older state.
+CREATE TABLE lane_gap (
+    number         INTEGER PRIMARY KEY,
+    gateway        TEXT NOT NULL,
+    lane           INTEGER NOT NULL,
+    epoch          BLOB NOT NULL,
+    after_sequence INTEGER NOT NULL,
+    records        INTEGER NOT NULL,
+    at             INTEGER NOT NULL,
+    resent         INTEGER NOT NULL DEFAULT 0 -- whether the gateway was asked for all its open alerts since
+) STRICT;
+
 -- Configuration revisions. Numbers are never reused: the newest is the desired one.
 CREATE TABLE revision (
     gateway    TEXT NOT NULL,

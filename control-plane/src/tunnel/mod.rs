@@ -1,3 +1,16 @@
 //! The tunnel's server side: HTTP/2 inside mutual TLS, one control stream and one stream for each lane.
+//!
+//! `connection` speaks HTTP/2, `session` the control stream, `lane` a lane's stream. `identity` says whose certificate it is,
+//! `greeting` compares states, `batch` decodes records, `reports` stores what the gateway says of itself, `news` sends what it has to
+//! know. `registry` is how the rest of the program reaches a live session. Called by the listener.
 
+mod batch;
+pub(crate) mod connection;
+mod frames;
+mod greeting;
+mod identity;
+mod lane;
+mod news;
 pub mod registry;
+mod reports;
+mod session;

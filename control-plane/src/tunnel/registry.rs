@@ -103,7 +103,7 @@ impl Registry {
             older.signal.send_modify(|signal| signal.end = signal.end.or(Some(EndReason::Replaced)));
         }
         self.changes.send_modify(|n| *n = n.wrapping_add(1));
-        (Entry { registry: self.clone(), gateway: gateway.clone(), number, replaced }, receiver)
+        (Entry { place: Place { registry: self.clone(), gateway: gateway.clone(), number }, replaced }, receiver)
     }
 
     fn signal(&self, gateway: &GatewayId, change: impl FnOnce(&mut Signal)) {
@@ -114,17 +114,30 @@ impl Registry {
     }
 }
 
-/// A session's place in the registry.
+/// A session's place in the registry; given up when dropped.
 pub(crate) struct Entry {
-    registry: Registry,
-    gateway: GatewayId,
-    number: u64,
+    place: Place,
     /// Whether it took the place of an older session.
     pub(crate) replaced: bool,
 }
 
 impl Entry {
-    /// Whether no newer session has taken the place.
+    /// Returns what can tell later whether this session is still the newest.
+    pub(crate) fn place(&self) -> Place {
+        self.place.clone()
+    }
+}
+
+/// Names a session in the registry, live or not.
+#[derive(Clone)]
+pub(crate) struct Place {
+    registry: Registry,
+    gateway: GatewayId,
+    number: u64,
+}
+
+impl Place {
+    /// Whether no newer session of the gateway has begun.
     pub(crate) fn is_newest(&self) -> bool {
         let inner = self.registry.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.sessions.get(&self.gateway).is_some_and(|live| live.number == self.number)
@@ -133,12 +146,13 @@ impl Entry {
 
 impl Drop for Entry {
     fn drop(&mut self) {
-        let mut inner = self.registry.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        if inner.sessions.get(&self.gateway).is_some_and(|live| live.number == self.number) {
-            inner.sessions.remove(&self.gateway);
+        let Place { registry, gateway, number } = &self.place;
+        let mut inner = registry.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if inner.sessions.get(gateway).is_some_and(|live| live.number == *number) {
+            inner.sessions.remove(gateway);
         }
         drop(inner);
-        self.registry.changes.send_modify(|n| *n = n.wrapping_add(1));
+        registry.changes.send_modify(|n| *n = n.wrapping_add(1));
     }
 }
 
@@ -153,7 +167,7 @@ mod tests {
         let (older, of_older) = registry.enter(&tenant, &gateway);
         let (newer, of_newer) = registry.enter(&tenant, &gateway);
         assert_eq!(of_older.borrow().end, Some(EndReason::Replaced));
-        assert!(newer.replaced && newer.is_newest() && !older.is_newest());
+        assert!(newer.replaced && newer.place().is_newest() && !older.place().is_newest());
         drop(older);
         registry.wake(&gateway);
         assert_eq!(*of_newer.borrow(), Signal { wake: 1, end: None });

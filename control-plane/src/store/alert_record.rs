@@ -1,0 +1,214 @@
+//! Applies one alert record to a tenant's rows, inside the transaction of `ingest` or `unreachable`.
+//!
+//! A record replaces what is older and nothing else. A new occurrence archives the one before. What a person closed stays closed:
+//! while the gateway still reports that occurrence as open, the close is (again) pending and will be told to it.
+
+use postern_protocol::alert::{Alert, AlertState, Severity};
+use postern_protocol::id::{AlertId, GatewayId};
+use postern_protocol::timestamp::Timestamp;
+use rusqlite::{OptionalExtension as _, Transaction, params};
+
+use super::{StoreError, next_change};
+use crate::feed::Change;
+
+/// What a record did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Outcome {
+    /// The change of the alert's row.
+    pub(super) change: Change,
+    /// Whether the gateway has to be told of a close.
+    pub(super) close_pending: bool,
+}
+
+/// What is stored of an alert, as far as it decides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Stored {
+    occurrence: i64,
+    gateway_revision: i64,
+    state: AlertState,
+    severity: i64,
+    count: i64,
+    closed_at: Option<i64>,
+    closed_by: Option<String>,
+    close_count_seen: Option<i64>,
+}
+
+/// The columns of a close, as they will be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Close {
+    at: Option<i64>,
+    by: Option<String>,
+    count_seen: Option<i64>,
+}
+
+/// Applies `alert`; `None` when what is stored is as new. `actor` goes into the history.
+pub(super) fn apply(
+    tx: &Transaction<'_>,
+    gateway: &GatewayId,
+    alert: &Alert,
+    actor: &str,
+    now: Timestamp,
+) -> Result<Option<Outcome>, StoreError> {
+    let id = AlertId::derive(gateway, &alert.key);
+    let id = id.as_str();
+    let numbers = (signed(alert.occurrence)?, signed(alert.revision)?);
+    let stored = find(tx, id)?;
+    if let Some(stored) = &stored
+        && (stored.gateway_revision >= numbers.1 || stored.occurrence > numbers.0)
+    {
+        return Ok(None);
+    }
+    let same = stored.as_ref().filter(|stored| stored.occurrence == numbers.0);
+    let (state, close) = close_after(same, alert.state, now);
+    if same.is_none() && stored.is_some() {
+        archive(tx, id)?;
+    }
+    let change = next_change(tx)?;
+    if stored.is_none() {
+        tx.prepare_cached("INSERT INTO alert (id, gateway, resource, kind, qualifier, occurrence, gateway_revision, revision, state,
+             severity, summary, count, first_seen, last_seen, labels, rule, rule_version, evidence)
+             VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, 0, 'open', 1, '', 0, 0, 0, '{}', '', 0, '{}')")?
+            .execute(params![id, gateway.as_str(), alert.key.resource, alert.key.kind, alert.key.qualifier])?;
+    }
+    write_columns(tx, id, alert, change)?;
+    tx.prepare_cached("UPDATE alert SET state = ?2, closed_at = ?3, closed_by = ?4, close_count_seen = ?5 WHERE id = ?1")?
+        .execute(params![id, state.name(), close.at, close.by, close.count_seen])?;
+    if same.is_none() {
+        tx.prepare_cached("UPDATE alert SET acknowledged_by = NULL, acknowledged_at = NULL WHERE id = ?1")?.execute([id])?;
+    }
+    for entry in history(same, alert, state, now) {
+        tx.prepare_cached("INSERT INTO alert_history (alert, at, actor, what, text) VALUES (?1, ?2, ?3, ?4, ?5)")?
+            .execute(params![id, entry.at.as_nanos(), actor, entry.what, entry.text])?;
+    }
+    let change = Change::Alert { id: id.to_owned(), revision: change };
+    Ok(Some(Outcome { change, close_pending: close.count_seen.is_some() }))
+}
+
+/// Decides state and close columns of the occurrence after a record that reports `reported`.
+fn close_after(same: Option<&Stored>, reported: AlertState, now: Timestamp) -> (AlertState, Close) {
+    let was_closed = same.filter(|stored| stored.state == AlertState::Closed);
+    match (was_closed, reported) {
+        (Some(closed), AlertState::Open) => {
+            let count_seen = closed.close_count_seen.or(Some(closed.count));
+            (AlertState::Closed, Close { at: closed.closed_at, by: closed.closed_by.clone(), count_seen })
+        }
+        // The condition is over on the gateway, by the close or by itself: nothing is left to tell it.
+        (Some(closed), AlertState::Cleared | AlertState::Closed) => {
+            (AlertState::Closed, Close { at: closed.closed_at, by: closed.closed_by.clone(), count_seen: None })
+        }
+        (None, AlertState::Closed) => (AlertState::Closed, Close { at: Some(now.as_nanos()), by: None, count_seen: None }),
+        (None, AlertState::Open | AlertState::Cleared) => (reported, Close::default()),
+    }
+}
+
+struct HistoryEntry {
+    at: Timestamp,
+    what: &'static str,
+    text: String,
+}
+
+fn history(same: Option<&Stored>, alert: &Alert, state: AlertState, now: Timestamp) -> Vec<HistoryEntry> {
+    let mut entries = Vec::new();
+    match same {
+        None => entries.push(HistoryEntry { at: alert.first_seen, what: "raised", text: alert.severity.name().to_owned() }),
+        Some(stored) => {
+            if let Some(before) = severity_of(stored.severity).filter(|before| *before != alert.severity) {
+                let text = format!("{before} → {}", alert.severity);
+                entries.push(HistoryEntry { at: alert.last_seen, what: "severity", text });
+            }
+        }
+    }
+    if same.map(|stored| stored.state) != Some(state) {
+        match state {
+            AlertState::Cleared => {
+                entries.push(HistoryEntry { at: alert.cleared_at.unwrap_or(now), what: "cleared", text: String::new() });
+            }
+            AlertState::Closed => entries.push(HistoryEntry { at: now, what: "closed", text: String::new() }),
+            AlertState::Open => {}
+        }
+    }
+    entries
+}
+
+fn find(tx: &Transaction<'_>, id: &str) -> Result<Option<Stored>, StoreError> {
+    let row = tx
+        .prepare_cached(
+            "SELECT occurrence, gateway_revision, state, severity, count, closed_at, closed_by, close_count_seen
+             FROM alert WHERE id = ?1",
+        )?
+        .query_row([id], |row| {
+            let stored = Stored {
+                occurrence: row.get(0)?,
+                gateway_revision: row.get(1)?,
+                state: AlertState::Open,
+                severity: row.get(3)?,
+                count: row.get(4)?,
+                closed_at: row.get(5)?,
+                closed_by: row.get(6)?,
+                close_count_seen: row.get(7)?,
+            };
+            Ok((stored, row.get::<_, String>(2)?))
+        })
+        .optional()?;
+    row.map(|(stored, state)| {
+        Ok(Stored { state: AlertState::from_name(&state).ok_or(StoreError::Corrupt("alert state"))?, ..stored })
+    })
+    .transpose()
+}
+
+fn archive(tx: &Transaction<'_>, id: &str) -> Result<(), StoreError> {
+    tx.prepare_cached(
+        "INSERT OR REPLACE INTO occurrence (alert, occurrence, state, severity, summary, count, first_seen, last_seen, cleared_at,
+         closed_at, acknowledged_by, acknowledged_at)
+         SELECT id, occurrence, state, severity, summary, count, first_seen, last_seen, cleared_at, closed_at, acknowledged_by,
+         acknowledged_at FROM alert WHERE id = ?1",
+    )?
+    .execute([id])?;
+    Ok(())
+}
+
+fn write_columns(tx: &Transaction<'_>, id: &str, alert: &Alert, change: i64) -> Result<(), StoreError> {
+    let labels = serde_json::to_string(&alert.labels).map_err(|_| StoreError::Corrupt("label"))?;
+    let evidence = serde_json::to_string(&alert.evidence).map_err(|_| StoreError::Corrupt("evidence"))?;
+    tx.prepare_cached(
+        "UPDATE alert SET occurrence = ?2, gateway_revision = ?3, revision = ?4, severity = ?5, summary = ?6, count = ?7,
+         first_seen = ?8, last_seen = ?9, cleared_at = ?10, labels = ?11, rule = ?12, rule_version = ?13, evidence = ?14
+         WHERE id = ?1",
+    )?
+    .execute(params![
+        id,
+        signed(alert.occurrence)?,
+        signed(alert.revision)?,
+        change,
+        severity_number(alert.severity),
+        alert.summary,
+        i64::try_from(alert.count).unwrap_or(i64::MAX),
+        alert.first_seen.as_nanos(),
+        alert.last_seen.as_nanos(),
+        alert.cleared_at.map(Timestamp::as_nanos),
+        labels,
+        alert.rule.as_str(),
+        alert.rule_version,
+        evidence
+    ])?;
+    Ok(())
+}
+
+/// Returns the number that stands for a severity in the `severity` columns: 1 indeterminate to 5 critical.
+fn severity_number(severity: Severity) -> i64 {
+    match severity {
+        Severity::Indeterminate => 1,
+        Severity::Warning => 2,
+        Severity::Minor => 3,
+        Severity::Major => 4,
+        Severity::Critical => 5,
+    }
+}
+
+fn severity_of(number: i64) -> Option<Severity> {
+    Severity::ALL.into_iter().find(|severity| severity_number(*severity) == number)
+}
+
+fn signed(number: u64) -> Result<i64, StoreError> {
+    i64::try_from(number).map_err(|_| StoreError::Conflict(format!("{number} is beyond what a store can count")))
+}

@@ -1,0 +1,71 @@
+//! The greeting: what a Hello says of the gateway's state, and the Welcome that answers it. Pure.
+
+use postern_protocol::id::{Epoch, Lane, Sequence};
+use postern_protocol::message::{Hello, LanePosition, PROTOCOL_VERSION, Welcome};
+use postern_protocol::timestamp::Timestamp;
+
+use crate::store::cursors::Cursor;
+
+/// Longest program version that is kept.
+const MAX_VERSION_CHARACTERS: usize = 64;
+
+/// Answers a Hello. `gap` says that records are missing which only the gateway's open alerts can make up for.
+pub(super) fn welcome(hello: &Hello, committed: &[Cursor], gap: bool, now: Timestamp) -> Welcome {
+    Welcome {
+        protocol: hello.protocol.min(PROTOCOL_VERSION),
+        committed: committed
+            .iter()
+            .map(|cursor| LanePosition {
+                lane: u32::from(cursor.lane.number()),
+                epoch: cursor.epoch.0,
+                sequence: cursor.sequence.0,
+            })
+            .collect(),
+        resend_open_alerts: gap || was_rewound(hello, committed),
+        time: now.as_nanos(),
+    }
+}
+
+/// Whether we hold records that the gateway's spool does not have: its disk was restored from an older state.
+fn was_rewound(hello: &Hello, committed: &[Cursor]) -> bool {
+    committed.iter().filter(|cursor| cursor.epoch == Epoch(hello.epoch)).any(|cursor| head(hello, cursor.lane) < cursor.sequence)
+}
+
+fn head(hello: &Hello, lane: Lane) -> Sequence {
+    let of_lane = |head: &&LanePosition| head.lane == u32::from(lane.number()) && head.epoch == hello.epoch;
+    Sequence(hello.heads.iter().filter(of_lane).map(|head| head.sequence).max().unwrap_or(0))
+}
+
+/// Returns the program version as it may be stored and shown.
+pub(super) fn version(hello: &Hello) -> String {
+    hello.program_version.chars().filter(|c| !c.is_control()).take(MAX_VERSION_CHARACTERS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hello(sequence: u64) -> Hello {
+        let heads = vec![LanePosition { lane: 1, epoch: 9, sequence }];
+        Hello { protocol: 1, epoch: 9, heads, ..Hello::default() }
+    }
+
+    fn cursor(epoch: u64, sequence: u64) -> Cursor {
+        Cursor { lane: Lane::Alerts, epoch: Epoch(epoch), sequence: Sequence(sequence) }
+    }
+
+    #[test]
+    fn a_gateway_behind_what_it_sent_before_is_asked_for_its_open_alerts() {
+        let now = Timestamp::from_secs(1);
+        assert!(!welcome(&hello(5), &[cursor(9, 5)], false, now).resend_open_alerts);
+        assert!(welcome(&hello(4), &[cursor(9, 5)], false, now).resend_open_alerts);
+        assert!(!welcome(&hello(4), &[cursor(8, 5)], false, now).resend_open_alerts);
+        assert!(welcome(&hello(5), &[], true, now).resend_open_alerts);
+    }
+
+    #[test]
+    fn a_newer_gateway_is_answered_in_our_version() {
+        let newer = Hello { protocol: 7, ..hello(0) };
+        assert_eq!(welcome(&newer, &[], false, Timestamp::default()).protocol, PROTOCOL_VERSION);
+    }
+}
