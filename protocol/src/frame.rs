@@ -52,6 +52,7 @@ impl Decoder {
     ///
     /// # Errors
     /// [`FrameError::TooLong`] as soon as the length is known, [`FrameError::Message`] when the content does not decode.
+    #[expect(clippy::should_implement_trait, reason = "each call may decode another type and may fail: no Iterator can")]
     pub fn next<M: prost::Message + Default>(&mut self) -> Result<Option<M>, FrameError> {
         let Some(prefix) = self.buffer.first_chunk::<4>() else { return Ok(None) };
         let length = u32::from_be_bytes(*prefix) as usize;

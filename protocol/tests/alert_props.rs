@@ -1,4 +1,5 @@
 //! Alerts and frames survive their encodings, and bytes from outside never panic.
+#![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::collections::BTreeMap;
 

@@ -1,8 +1,11 @@
 //! The shape of a revision document. What it may mean is checked by `revision::parse`; a [`Document`] in hand is good.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::alert::Severity;
 use crate::id::RuleId;
@@ -24,7 +27,7 @@ pub struct Document {
 #[serde(deny_unknown_fields)]
 pub struct Rule {
     /// Name of the rule, unique in the document.
-    #[cfg_attr(feature = "schema", schemars(with = "String"))]
+    #[cfg_attr(feature = "schema", schemars(with = "String", regex(pattern = "^[a-z0-9._-]{1,64}$")))]
     pub id: RuleId,
     /// Counted up by whoever changes the rule; alerts carry it.
     #[serde(default = "one")]
@@ -62,12 +65,13 @@ pub enum Matcher {
     Trap(TrapMatch),
 }
 
-/// Conditions on a notification. v1 traps match by the OID that RFC 3584 §3.1 gives them.
+/// Conditions on a notification; an SNMPv1 trap has the OID that RFC 3584 §3.1 gives it.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TrapMatch {
-    /// The notification's OID, exactly.
+    /// The notification's OID, exactly. Also matches the OID that RFC 3584 §3.1 makes when an SNMPv1 agent sends the same
+    /// notification: with a 0 before the last number.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub oid: Option<String>,
     /// An OID that the notification's OID equals or lies below.
@@ -106,6 +110,7 @@ pub struct SyslogMatch {
     pub facilities: Vec<String>,
     /// The least grave severity that matches: 0 (emergency) to 7 (debug). 3 matches 0 to 3.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 0, max = 7)))]
     pub max_severity: Option<u8>,
     /// Program names, exactly; empty for any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -157,13 +162,14 @@ pub enum PushState {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Release {
-    /// Which field. Any event: `source`, `peer`, `transport`. Traps: `trap_oid`, `varbind:OID` (the value of the first varbind at or
+    /// Which field, or several with ` | ` between them: the first that the event has. Any event: `source`, `peer`, `transport`. Traps: `trap_oid`, `varbind:OID` (the value of the first varbind at or
     /// below OID), `index:OID` (what follows OID in that varbind's name). Syslog: `facility`, `severity`, `program`, `host`,
     /// `pid`, `msgid`, `message`, `capture:NAME`, `sd:ID.PARAM`. Pushes: `resource`, `kind`, `qualifier`, `severity`, `summary`,
     /// `field:NAME`. The release's own name when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
     /// Most bytes of it (1 to 1024); what is longer is cut at a character's start and ends in `…`.
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 1024)))]
     pub max_bytes: u16,
 }
 
@@ -216,7 +222,7 @@ pub struct Raise {
 }
 
 /// A fixed severity, or one looked up from a released field.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(untagged)]
 pub enum SeverityChoice {
@@ -225,6 +231,34 @@ pub enum SeverityChoice {
     /// By the text of a released field.
     Map(SeverityMap),
 }
+
+impl<'de> Deserialize<'de> for SeverityChoice {
+    /// By hand, because serde's untagged enums lose the place and the reason of a fault.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Choice;
+        impl<'de> Visitor<'de> for Choice {
+            type Value = SeverityChoice;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{SEVERITY_EXPECTED}")
+            }
+
+            fn visit_str<E: Error>(self, name: &str) -> Result<SeverityChoice, E> {
+                let severity = Severity::from_name(name);
+                severity.map(SeverityChoice::Fixed).ok_or_else(|| E::custom(format_args!("not a severity: write {SEVERITY_EXPECTED}")))
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<SeverityChoice, A::Error> {
+                SeverityMap::deserialize(MapAccessDeserializer::new(map)).map(SeverityChoice::Map)
+            }
+        }
+        deserializer.deserialize_any(Choice)
+    }
+}
+
+/// What a severity may look like.
+const SEVERITY_EXPECTED: &str =
+    r#"critical, major, minor, warning or indeterminate, or {"by": NAME, "map": {TEXT: SEVERITY}, "default": SEVERITY}"#;
 
 /// A severity looked up from a released field.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

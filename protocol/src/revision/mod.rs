@@ -1,19 +1,22 @@
 //! A revision: the one document that configures a gateway from afar. JSON, signed, numbered, parsed whole or refused whole.
 //!
-//! `document` is the shape, `check` the meaning, `locate` finds the line of a fault, `template` the texts of alerts.
+//! `document` is the shape, `check` the meaning, `locate` finds the line of a fault. `field`, `keyword`, `pattern` and `template` are
+//! the words that a document is made of.
 //! Control plane and gateway run the same code, so what the console takes, the gateway takes.
 
 mod check;
 pub mod document;
 pub mod field;
+pub mod keyword;
 mod locate;
+pub mod pattern;
 pub mod template;
 
 use serde::{Deserialize, Serialize};
 
 use crate::id::{GatewayId, RevisionNumber};
 
-pub use check::parse;
+pub use check::{MAX_PATTERNS, MAX_PROBLEMS, MAX_RULES, parse};
 
 /// The rules that every gateway has until a revision replaces them.
 pub const BUILT_IN: &str = include_str!("../../rules/builtin.json");

@@ -1,0 +1,260 @@
+//! The meaning of one rule.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Problems;
+use crate::oid::Oid;
+use crate::revision::document::{Action, Key, Matcher, PushMatch, Raise, Release, Rule, SeverityChoice, SyslogMatch, TrapMatch};
+use crate::revision::field::{EventKind, Field};
+use crate::revision::locate::Place;
+use crate::revision::template::{Template, is_name};
+use crate::revision::{keyword, pattern};
+
+/// Most bytes of a description.
+const MAX_DESCRIPTION_BYTES: usize = 2048;
+
+/// Most entries of a list of conditions, and of a severity map.
+const MAX_ENTRIES: usize = 256;
+
+/// Most bytes of a text in a condition.
+const MAX_CONDITION_BYTES: usize = 1024;
+
+/// Most conditions on varbinds.
+const MAX_VARBIND_TESTS: usize = 16;
+
+/// Most released fields.
+const MAX_RELEASES: usize = 32;
+
+/// Most bytes of a released field.
+const MAX_RELEASE_BYTES: u16 = 1024;
+
+/// Most labels.
+const MAX_LABELS: usize = 16;
+
+/// Returns the number of regular expressions in `rule`.
+pub(super) fn patterns(rule: &Rule) -> usize {
+    match &rule.matcher {
+        Matcher::Push(_) => 0,
+        Matcher::Syslog(matcher) => usize::from(matcher.regex.is_some()),
+        Matcher::Trap(matcher) => matcher.varbinds.iter().filter(|test| test.regex.is_some()).count(),
+    }
+}
+
+/// Notes every fault of `rule`.
+pub(super) fn check(rule: &Rule, place: &Place<'_>, problems: &mut Problems<'_>) {
+    if rule.description.len() > MAX_DESCRIPTION_BYTES {
+        problems.add(&place.key("description"), format!("a description has at most {MAX_DESCRIPTION_BYTES} bytes"));
+    }
+    if rule.continues && matches!(rule.then, Action::Suppress {}) {
+        problems.add(&place.key("continue"), "a rule that suppresses ends the search: leave `continue` out");
+    }
+    let outer = place.key("match");
+    let kind = EventKind::of(&rule.matcher);
+    let place_of_matcher = outer.key(kind.name());
+    let groups = match &rule.matcher {
+        Matcher::Push(matcher) => {
+            push(matcher, &place_of_matcher, problems);
+            None
+        }
+        Matcher::Syslog(matcher) => syslog(matcher, &place_of_matcher, problems),
+        Matcher::Trap(matcher) => {
+            trap(matcher, &place_of_matcher, problems);
+            None
+        }
+    };
+    releases(&rule.release, &Releasing { kind, groups }, &place.key("release"), problems);
+    let place = place.key("then");
+    match &rule.then {
+        Action::Clear(templates) => key(templates, &rule.release, &place.key("clear"), problems),
+        Action::Raise(templates) => raise(templates, &rule.release, &place.key("raise"), problems),
+        Action::Suppress {} => {}
+    }
+}
+
+fn trap(matcher: &TrapMatch, place: &Place<'_>, problems: &mut Problems<'_>) {
+    if matcher.oid.is_some() && matcher.prefix.is_some() {
+        problems.add(&place.key("prefix"), "give oid or prefix, not both");
+    }
+    for (key, text) in [("oid", &matcher.oid), ("prefix", &matcher.prefix)] {
+        if let Some(text) = text {
+            oid(text, &place.key(key), problems);
+        }
+    }
+    let outer = place.key("varbinds");
+    if matcher.varbinds.len() > MAX_VARBIND_TESTS {
+        problems.add(&outer, format!("at most {MAX_VARBIND_TESTS} conditions on varbinds are possible"));
+    }
+    for (index, test) in matcher.varbinds.iter().enumerate().take(MAX_VARBIND_TESTS) {
+        let place = outer.index(index);
+        oid(&test.oid, &place.key("oid"), problems);
+        if test.equals.as_ref().is_some_and(|text| text.len() > MAX_CONDITION_BYTES) {
+            problems.add(&place.key("equals"), format!("at most {MAX_CONDITION_BYTES} bytes are possible"));
+        }
+        if let Some(Err(error)) = test.regex.as_deref().map(pattern::compile) {
+            problems.add(&place.key("regex"), error);
+        }
+    }
+    networks(&matcher.sources, &place.key("sources"), problems);
+}
+
+/// Returns the named groups of the regular expression, when there is a good one.
+fn syslog(matcher: &SyslogMatch, place: &Place<'_>, problems: &mut Problems<'_>) -> Option<BTreeSet<String>> {
+    let facilities = place.key("facilities");
+    for (index, keyword) in matcher.facilities.iter().enumerate() {
+        if keyword::facility(keyword).is_none() {
+            let known = keyword::FACILITIES.join(", ");
+            problems.add(&facilities.index(index), format!("there is no such facility: write one of {known}"));
+        }
+    }
+    if matcher.max_severity.is_some_and(|severity| severity > 7) {
+        problems.add(&place.key("max_severity"), "a syslog severity is 0 (emergency) to 7 (debug)");
+    }
+    texts(&matcher.programs, &place.key("programs"), problems);
+    texts(&matcher.hosts, &place.key("hosts"), problems);
+    networks(&matcher.sources, &place.key("sources"), problems);
+    match pattern::compile(matcher.regex.as_deref()?) {
+        Ok(regex) => Some(regex.capture_names().flatten().map(str::to_owned).collect()),
+        Err(error) => {
+            problems.add(&place.key("regex"), error);
+            None
+        }
+    }
+}
+
+fn push(matcher: &PushMatch, place: &Place<'_>, problems: &mut Problems<'_>) {
+    texts(&matcher.kinds, &place.key("kinds"), problems);
+    let fields = place.key("fields");
+    if matcher.fields.len() > MAX_ENTRIES {
+        problems.add(&fields, format!("at most {MAX_ENTRIES} entries are possible"));
+    }
+    for (name, text) in &matcher.fields {
+        if text.len() > MAX_CONDITION_BYTES || name.is_empty() || name.len() > MAX_CONDITION_BYTES {
+            problems.add(&fields.key(name), format!("names have 1 to {MAX_CONDITION_BYTES} bytes, texts at most as many"));
+        }
+    }
+    networks(&matcher.sources, &place.key("sources"), problems);
+}
+
+fn oid(text: &str, place: &Place<'_>, problems: &mut Problems<'_>) {
+    if let Err(error) = text.parse::<Oid>() {
+        problems.add(place, error);
+    }
+}
+
+fn networks(list: &[String], place: &Place<'_>, problems: &mut Problems<'_>) {
+    if list.len() > MAX_ENTRIES {
+        problems.add(place, format!("at most {MAX_ENTRIES} entries are possible"));
+    }
+    for (index, text) in list.iter().enumerate().take(MAX_ENTRIES) {
+        if let Err(error) = pattern::network(text) {
+            problems.add(&place.index(index), error);
+        }
+    }
+}
+
+fn texts(list: &[String], place: &Place<'_>, problems: &mut Problems<'_>) {
+    if list.len() > MAX_ENTRIES {
+        problems.add(place, format!("at most {MAX_ENTRIES} entries are possible"));
+    }
+    for (index, text) in list.iter().enumerate().take(MAX_ENTRIES) {
+        if text.is_empty() || text.len() > MAX_CONDITION_BYTES {
+            problems.add(&place.index(index), format!("a text here has 1 to {MAX_CONDITION_BYTES} bytes"));
+        }
+    }
+}
+
+/// What a rule could release.
+struct Releasing {
+    kind: EventKind,
+    /// Named groups of the rule's regular expression; `None` without a good one.
+    groups: Option<BTreeSet<String>>,
+}
+
+fn releases(release: &BTreeMap<String, Release>, from: &Releasing, place: &Place<'_>, problems: &mut Problems<'_>) {
+    if release.len() > MAX_RELEASES {
+        problems.add(place, format!("a rule releases at most {MAX_RELEASES} fields"));
+    }
+    for (name, entry) in release {
+        let place = place.key(name);
+        if !is_name(name) {
+            problems.add_key(&place, "a name has 1 to 64 of the characters a-z, 0-9 and '_'");
+        }
+        if !(1..=MAX_RELEASE_BYTES).contains(&entry.max_bytes) {
+            problems.add(&place.key("max_bytes"), format!("max_bytes is 1 to {MAX_RELEASE_BYTES}"));
+        }
+        let selector = place.key("from");
+        let fields = match entry.fields(name) {
+            Ok(fields) => fields,
+            Err(error) => {
+                problems.add(&selector, error);
+                continue;
+            }
+        };
+        for field in fields {
+            if !field.applies_to(from.kind) {
+                problems.add(&selector, format!("an event that matches `{}` has no field {field}", from.kind.name()));
+            } else if let Field::Capture(group) = &field
+                && !from.groups.as_ref().is_some_and(|groups| groups.contains(group))
+            {
+                problems.add(&selector, format!("the rule's regular expression has no group (?P<{group}>…)"));
+            }
+        }
+    }
+}
+
+fn raise(raise: &Raise, release: &BTreeMap<String, Release>, place: &Place<'_>, problems: &mut Problems<'_>) {
+    required(&raise.resource, release, &place.key("resource"), problems);
+    required(&raise.kind, release, &place.key("kind"), problems);
+    template(&raise.qualifier, release, &place.key("qualifier"), problems);
+    required(&raise.summary, release, &place.key("summary"), problems);
+    let labels = place.key("labels");
+    if raise.labels.len() > MAX_LABELS {
+        problems.add(&labels, format!("an alert has at most {MAX_LABELS} labels"));
+    }
+    for (name, text) in &raise.labels {
+        let place = labels.key(name);
+        if !is_name(name) {
+            problems.add_key(&place, "a name has 1 to 64 of the characters a-z, 0-9 and '_'");
+        }
+        template(text, release, &place, problems);
+    }
+    if let SeverityChoice::Map(choice) = &raise.severity {
+        let place = place.key("severity");
+        if !release.contains_key(&choice.by) {
+            problems.add(&place.key("by"), not_released(&choice.by));
+        }
+        if choice.map.len() > MAX_ENTRIES {
+            problems.add(&place.key("map"), format!("at most {MAX_ENTRIES} entries are possible"));
+        }
+    }
+}
+
+fn key(key: &Key, release: &BTreeMap<String, Release>, place: &Place<'_>, problems: &mut Problems<'_>) {
+    required(&key.resource, release, &place.key("resource"), problems);
+    required(&key.kind, release, &place.key("kind"), problems);
+    template(&key.qualifier, release, &place.key("qualifier"), problems);
+}
+
+fn required(text: &str, release: &BTreeMap<String, Release>, place: &Place<'_>, problems: &mut Problems<'_>) {
+    if text.is_empty() {
+        problems.add(place, "a text is needed here");
+    }
+    template(text, release, place, problems);
+}
+
+fn template(text: &str, release: &BTreeMap<String, Release>, place: &Place<'_>, problems: &mut Problems<'_>) {
+    match Template::parse(text) {
+        Ok(template) => {
+            for name in template.names() {
+                if !release.contains_key(name) {
+                    problems.add(place, not_released(name));
+                }
+            }
+        }
+        Err(error) => problems.add(place, error),
+    }
+}
+
+fn not_released(name: &str) -> String {
+    format!("{name} is not released: list it under `release`, with a limit")
+}
