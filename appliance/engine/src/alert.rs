@@ -1,28 +1,41 @@
-//! The state of every open alert.
+//! Alert state: which alerts are open, how often each was reported, what changed since the last commit.
+//!
+//! Pure: `now` is an argument, records come out of [`AlertEngine::drain_changes`]. The gateway's pipeline is the one owner. State is
+//! `restore(checkpoint)` plus [`AlertEngine::apply`] for every record that was committed later.
 
-use std::collections::HashMap;
+mod checkpoint;
+mod table;
 
 use postern_protocol::alert::{Alert, AlertKey};
 use postern_protocol::timestamp::Timestamp;
 
+use self::table::Table;
 use crate::event::Event;
-use crate::rule::RuleIndex;
+use crate::rule::{Outcome, RuleIndex};
 
-/// Most alerts that are open at once.
+pub use self::checkpoint::CheckpointError;
+
+/// Most alerts that are open at once. Further ones are counted in one critical alert of [`TABLE_FULL_RESOURCE`].
 pub const MAX_OPEN_ALERTS: usize = 100_000;
+
+/// Resource of the alert that counts reports for which there was no room.
+pub const TABLE_FULL_RESOURCE: &str = "gateway";
+
+/// Kind of the alert that counts reports for which there was no room; it ends when a tenth of the room is free again.
+pub const TABLE_FULL_KIND: &str = "alert-table-full";
 
 /// What became of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// An alert ended.
     Cleared,
-    /// A clear found no open alert.
+    /// A clear found no open alert, so nothing happened.
     ClearedNothing,
-    /// A new alert opened.
+    /// A new occurrence of an alert opened.
     Raised,
-    /// A rule suppressed it.
+    /// A rule says that nothing is to happen.
     Suppressed,
-    /// The table of open alerts is full: counted in the alert that says so.
+    /// A new alert found no room; the alert that says so counted it.
     TableFull,
     /// No rule matched.
     Unmatched,
@@ -30,71 +43,87 @@ pub enum Verdict {
     Updated,
 }
 
-/// Why bytes are not a checkpoint.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CheckpointError {
-    /// The encoding is broken.
-    #[error("the checkpoint is not well formed: {0}")]
-    Encoding(#[from] prost::DecodeError),
-}
-
-/// The one owner of alert state.
+/// The rules and the state of every open alert.
 #[derive(Debug)]
 pub struct AlertEngine {
     rules: RuleIndex,
-    open: HashMap<AlertKey, Alert>,
+    table: Table,
 }
 
 impl AlertEngine {
     /// Makes an engine without alerts.
     pub fn new(rules: RuleIndex) -> Self {
-        Self { rules, open: HashMap::new() }
+        Self { rules, table: Table::new() }
     }
 
-    /// Restores the state that [`AlertEngine::checkpoint`] wrote.
+    /// Makes an engine with the state that [`AlertEngine::checkpoint`] wrote.
     ///
     /// # Errors
-    /// [`CheckpointError`].
-    pub fn restore(rules: RuleIndex, _checkpoint: &[u8]) -> Result<Self, CheckpointError> {
-        Ok(Self::new(rules))
+    /// [`CheckpointError`] when the bytes are anything else.
+    pub fn restore(rules: RuleIndex, checkpoint: &[u8]) -> Result<Self, CheckpointError> {
+        Ok(Self { rules, table: checkpoint::decode(checkpoint)? })
     }
 
-    /// Takes in a record that was committed after the checkpoint.
-    pub fn apply(&mut self, _alert: Alert) {}
-
-    /// Handles one event.
-    pub fn handle(&mut self, _event: &Event, _now: Timestamp) -> Verdict {
-        Verdict::Unmatched
+    /// Bounds the open alerts to `max_open_alerts` instead of [`MAX_OPEN_ALERTS`].
+    #[must_use]
+    pub fn bounded_to(mut self, max_open_alerts: usize) -> Self {
+        self.table.bound(max_open_alerts);
+        self
     }
 
-    /// Closes an alert by hand.
-    pub fn close(&mut self, _key: &AlertKey, _occurrence: u64, _count_seen: u64, _now: Timestamp) {}
+    /// Takes in a record that was committed after the checkpoint. Records come in the order in which they were drained.
+    pub fn apply(&mut self, alert: Alert) {
+        self.table.apply(alert);
+    }
 
-    /// Marks all open alerts changed.
-    pub fn resend_open(&mut self, _now: Timestamp) {}
+    /// Handles one event at `now`. When several rules decide about it (`continue`), the verdict is the last one's.
+    pub fn handle(&mut self, event: &Event, now: Timestamp) -> Verdict {
+        let mut verdict = Verdict::Unmatched;
+        self.rules.decide(event, |outcome| {
+            verdict = match outcome {
+                Outcome::Clear { key, evidence } => self.table.clear(&key, evidence, event.received, now),
+                Outcome::Raise(report) => self.table.raise(report, event.received, now),
+                Outcome::Suppress => Verdict::Suppressed,
+            };
+        });
+        verdict
+    }
 
-    /// Replaces the rules; open alerts stay.
+    /// Closes the alert of `key` because a person did so who saw `count_seen` reports of `occurrence`.
+    ///
+    /// Reports beyond that start a new occurrence at once, so that nobody closes what they have not seen. An occurrence that is not
+    /// open (any more) is left alone.
+    pub fn close(&mut self, key: &AlertKey, occurrence: u64, count_seen: u64, now: Timestamp) {
+        self.table.close(key, occurrence, count_seen, now);
+    }
+
+    /// Marks every open alert changed, with a new revision, so that the next drain sends the whole state.
+    pub fn resend_open(&mut self, now: Timestamp) {
+        self.table.resend_open(now);
+    }
+
+    /// Replaces the rules. Open alerts stay, whatever rule raised them.
     pub fn replace_rules(&mut self, rules: RuleIndex) {
         self.rules = rules;
     }
 
     /// Returns the newest record of every occurrence that changed since the last call, in ascending revision.
     pub fn drain_changes(&mut self) -> Vec<Alert> {
-        Vec::new()
+        self.table.drain_changes()
     }
 
     /// Returns the number of open alerts.
     pub fn open_count(&self) -> usize {
-        self.open.len()
+        self.table.open_count()
     }
 
     /// Returns the open alerts in no particular order.
     pub fn open_alerts(&self) -> impl Iterator<Item = &Alert> {
-        self.open.values()
+        self.table.open_alerts()
     }
 
-    /// Encodes the whole state.
+    /// Encodes the whole state: open alerts, changes that were not drained, and the last revision.
     pub fn checkpoint(&self) -> Vec<u8> {
-        Vec::new()
+        checkpoint::encode(&self.table)
     }
 }

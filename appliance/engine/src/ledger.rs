@@ -136,6 +136,14 @@ struct Account {
     dropped: BTreeMap<DropReason, u64>,
 }
 
+/// Sources by how much came from them.
+struct Ranking<'l> {
+    /// The busiest, busiest first.
+    top: Vec<(Protocol, IpAddr, &'l Account)>,
+    /// The sum of the others.
+    others: BTreeMap<Protocol, Account>,
+}
+
 /// How something left the state of being in flight.
 #[derive(Clone, Copy)]
 enum Fate {
@@ -198,34 +206,35 @@ impl Ledger {
             by_protocol.insert(protocol.name().to_owned(), account.report());
         }
         debug_assert_eq!(totals.in_flight(), in_flight, "received = accepted + in_flight + Σ dropped, in the sum as in its parts");
-        let top_sources = self.top_sources(TOP_SOURCES).into_iter().map(|(protocol, source, account)| SourceAccount {
-            source: source.map_or_else(|| OTHERS.to_owned(), |source| source.to_string()),
+        let row = |protocol: Protocol, source: String, account: &Account| SourceAccount {
+            source,
             protocol: protocol.name().to_owned(),
             account: account.report(),
-        });
-        status::Ledger {
-            totals: totals.report(),
-            by_protocol,
-            top_sources: top_sources.collect(),
-            crash_windows: self.crash_windows.iter().copied().collect(),
-        }
+        };
+        let Ranking { top, others } = self.rank(TOP_SOURCES);
+        let mut top_sources: Vec<_> = top.iter().map(|(protocol, source, account)| row(*protocol, source.to_string(), account)).collect();
+        top_sources.extend(others.iter().map(|(protocol, account)| row(*protocol, OTHERS.to_owned(), account)));
+        status::Ledger { totals: totals.report(), by_protocol, top_sources, crash_windows: self.crash_windows.iter().copied().collect() }
     }
 
-    /// Returns the `limit` busiest sources over all protocols, busiest first; `None` is what is summed under `others`.
-    fn top_sources(&self, limit: usize) -> Vec<(Protocol, Option<IpAddr>, Account)> {
-        let mut all: Vec<_> = self
-            .protocols
-            .iter()
-            .flat_map(|(protocol, account)| account.sources.iter().map(|(source, account)| (*protocol, source, account)))
-            .filter(|(_, _, account)| account.received > 0)
-            .collect();
-        let rank = |entry: &(Protocol, Option<IpAddr>, &Account)| (std::cmp::Reverse(entry.2.received), entry.0, entry.1);
-        if all.len() > limit {
-            all.select_nth_unstable_by_key(limit, rank);
-            all.truncate(limit);
+    /// Returns the `limit` busiest sources over all protocols, busiest first, and the sum of the others by protocol.
+    fn rank(&self, limit: usize) -> Ranking<'_> {
+        let mut top = Vec::new();
+        let mut others: BTreeMap<Protocol, Account> = BTreeMap::new();
+        for (protocol, account) in &self.protocols {
+            top.extend(account.sources.iter().map(|(source, account)| (*protocol, source, account)));
+            others.insert(*protocol, account.sources.others().clone());
         }
-        all.sort_unstable_by_key(rank);
-        all.into_iter().map(|(protocol, source, account)| (protocol, source, account.clone())).collect()
+        let rank = |entry: &(Protocol, IpAddr, &Account)| (std::cmp::Reverse(entry.2.received), entry.0, entry.1);
+        if top.len() > limit {
+            top.select_nth_unstable_by_key(limit, rank);
+            for (protocol, _, account) in top.drain(limit..) {
+                others.entry(protocol).or_default().merge(account);
+            }
+        }
+        top.sort_unstable_by_key(rank);
+        others.retain(|_, account| account.received > 0);
+        Ranking { top, others }
     }
 
     fn settle(&mut self, protocol: Protocol, source: IpAddr, n: u64, fate: Fate) {
@@ -324,8 +333,9 @@ mod tests {
             ledger.received(Protocol::Push, IpAddr::from([10, 0, 0, last]), u64::from(last) + 1);
         }
         let top = ledger.snapshot().top_sources;
-        assert_eq!(top.len(), TOP_SOURCES);
+        assert_eq!(top.len(), TOP_SOURCES + 1);
         assert_eq!((top[0].source.as_str(), top[0].account.received), ("10.0.0.255", 256));
+        assert_eq!((top[20].source.as_str(), top[20].account.received), (OTHERS, (1..=236).sum()));
     }
 
     #[test]

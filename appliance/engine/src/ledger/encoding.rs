@@ -18,7 +18,7 @@ const STORED_SOURCES: usize = 64;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LedgerError {
     /// The encoding is broken.
-    #[error("the ledger is not well formed: {0}")]
+    #[error("the ledger is not well formed")]
     Encoding(#[from] prost::DecodeError),
     /// A field has a value outside its range.
     #[error("the ledger has an invalid {0}")]
@@ -64,12 +64,12 @@ impl Ledger {
             accepted: account.accepted,
             dropped: account.dropped.iter().map(|(reason, n)| (reason.name().to_owned(), *n)).collect(),
         };
-        let mut sources = Vec::new();
-        for (protocol, source, account) in self.top_sources(STORED_SOURCES) {
-            if let Some(source) = source {
-                sources.push(wire(protocol, source.to_string(), &account));
-            }
-        }
+        let sources = self
+            .rank(STORED_SOURCES)
+            .top
+            .into_iter()
+            .map(|(protocol, source, account)| wire(protocol, source.to_string(), account))
+            .collect();
         let totals = self.protocols.iter().map(|(protocol, account)| wire(*protocol, OTHERS.to_owned(), &account.total));
         let windows = self.crash_windows.iter().map(|window| WireWindow { from: window.from, to: window.to });
         WireLedger { protocols: totals.collect(), sources, crash_windows: windows.collect() }.encode_to_vec()
@@ -86,7 +86,7 @@ impl Ledger {
         for source in &wire.sources {
             let (protocol, account) = source.account()?;
             let address: IpAddr = source.source.parse().map_err(|_| LedgerError::Field("source"))?;
-            ledger.protocols.entry(protocol).or_default().sources.restore(Some(address), &account);
+            ledger.protocols.entry(protocol).or_default().sources.restore(address, &account);
             known.entry(protocol).or_default().merge(&account);
         }
         for total in &wire.protocols {
@@ -94,7 +94,7 @@ impl Ledger {
             let entry = ledger.protocols.entry(protocol).or_default();
             // Kernel drops have no source; what no stored source accounts for came from the others.
             let rest = account.without(known.get(&protocol), DropReason::KernelBuffer);
-            entry.sources.restore(None, &rest);
+            entry.sources.restore_others(&rest);
             entry.total = account;
         }
         if known.keys().any(|protocol| !wire.protocols.iter().any(|total| total.protocol == protocol.name())) {

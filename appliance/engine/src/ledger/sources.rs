@@ -30,17 +30,24 @@ impl Sources {
         self.others.settle(n.saturating_sub(settled), fate);
     }
 
-    /// Returns every account; `None` is the sum of the others.
-    pub(super) fn iter(&self) -> impl Iterator<Item = (Option<IpAddr>, &Account)> {
-        self.slots.iter().map(|(source, account)| (Some(*source), account)).chain([(None, &self.others)])
+    /// Returns the sources that have an account of their own.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (IpAddr, &Account)> {
+        self.slots.iter().map(|(source, account)| (*source, account))
+    }
+
+    /// Returns the sum of the sources that have none.
+    pub(super) const fn others(&self) -> &Account {
+        &self.others
     }
 
     /// Adds a whole account, as when a ledger is read back.
-    pub(super) fn restore(&mut self, source: Option<IpAddr>, account: &Account) {
-        match source {
-            Some(source) => self.slot(source).merge(account),
-            None => self.others.merge(account),
-        }
+    pub(super) fn restore(&mut self, source: IpAddr, account: &Account) {
+        self.slot(source).merge(account);
+    }
+
+    /// Adds to the sum of the sources that have no account, as when a ledger is read back.
+    pub(super) fn restore_others(&mut self, account: &Account) {
+        self.others.merge(account);
     }
 
     fn slot(&mut self, source: IpAddr) -> &mut Account {
@@ -94,7 +101,7 @@ mod tests {
     }
 
     fn sum(sources: &Sources) -> Account {
-        let mut sum = Account::default();
+        let mut sum = sources.others().clone();
         sources.iter().for_each(|(_, account)| sum.merge(account));
         sum
     }

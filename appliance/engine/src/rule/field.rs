@@ -1,0 +1,126 @@
+//! Takes the released fields out of an event: the only place where an event's text becomes an alert's.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+
+use postern_protocol::oid::Oid;
+use postern_protocol::revision::field::Field;
+use postern_protocol::revision::keyword;
+use regex::Captures;
+
+use super::matcher::first_below;
+use super::source;
+use crate::event::{Body, Event, Notification};
+use crate::value;
+
+/// One released field: the first of `fields` that the event has and that is not empty.
+#[derive(Clone, Debug)]
+pub(super) struct Released {
+    pub(super) name: String,
+    pub(super) fields: Vec<Field>,
+    pub(super) max_bytes: usize,
+}
+
+impl Released {
+    /// Returns whether the release needs the groups of the rule's regular expression.
+    pub(super) fn is_capture(&self) -> bool {
+        self.fields.iter().any(|field| matches!(field, Field::Capture(_)))
+    }
+
+    /// Returns the field's text within its limit, without control characters.
+    pub(super) fn text(&self, event: &Event, groups: Option<&Captures<'_>>) -> Option<String> {
+        let found = self.fields.iter().find_map(|field| text(field, event, groups).filter(|text| !text.is_empty()))?;
+        Some(cut(&found, self.max_bytes))
+    }
+}
+
+/// What ends a text that was cut.
+const ELLIPSIS: &str = "…";
+
+/// Cuts `text` to `max_bytes` at a character's start, with [`ELLIPSIS`] as the end when there is room for it, and makes it harmless:
+/// control characters, and those that turn the direction of writing, become spaces.
+pub(crate) fn cut(text: &str, max_bytes: usize) -> String {
+    let clean = |text: &str| text.chars().map(|char| if is_harmful(char) { ' ' } else { char }).collect::<String>();
+    // A harmful character never takes fewer bytes than the space in its place, so the limit holds for the result too.
+    if text.len() <= max_bytes {
+        return clean(text);
+    }
+    let (room, end) = match max_bytes.checked_sub(ELLIPSIS.len()) {
+        Some(room) if room > 0 => (room, ELLIPSIS),
+        Some(_) | None => (max_bytes, ""),
+    };
+    let mut out = clean(text.get(..text.floor_char_boundary(room)).unwrap_or_default());
+    out.push_str(end);
+    out
+}
+
+/// Returns whether `char` could garble a terminal or a page.
+fn is_harmful(char: char) -> bool {
+    char.is_control() || matches!(char, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+fn text<'e>(field: &Field, event: &'e Event, groups: Option<&Captures<'e>>) -> Option<Cow<'e, str>> {
+    let (trap, push, syslog) = match &event.body {
+        Body::Notification(trap) => (Some(trap), None, None),
+        Body::Push(push) => (None, Some(push), None),
+        Body::Syslog(message) => (None, None, Some(message)),
+    };
+    let text = match field {
+        Field::Capture(name) => groups?.name(name)?.as_str(),
+        Field::Facility => keyword::FACILITIES.get(usize::from(syslog?.facility)).copied()?,
+        Field::Host => syslog?.host.as_deref()?,
+        Field::Index(oid) => return index(trap?, oid).map(Cow::Owned),
+        Field::Kind => &push?.kind,
+        Field::Message => &syslog?.message,
+        Field::Msgid => syslog?.msgid.as_deref()?,
+        Field::Peer => return Some(event.peer.to_string().into()),
+        Field::Pid => syslog?.pid.as_deref()?,
+        Field::Program => syslog?.program.as_deref()?,
+        Field::PushField(name) => push?.fields.get(name)?,
+        Field::Qualifier => &push?.qualifier,
+        Field::Resource => &push?.resource,
+        Field::Severity => match push {
+            Some(push) => push.severity.name(),
+            None => keyword::SEVERITIES.get(usize::from(syslog?.severity)).copied()?,
+        },
+        Field::Source => return Some(source::source(event)),
+        Field::StructuredData { id, param } => {
+            let (_, params) = syslog?.structured_data.iter().find(|(element, _)| element == id)?;
+            params.iter().find(|(name, _)| name == param).map(|(_, value)| value.as_str())?
+        }
+        Field::Summary => &push?.summary,
+        Field::Transport => event.transport.name(),
+        Field::TrapOid => return Some(trap?.trap_oid.to_string().into()),
+        Field::Varbind(oid) => return first_below(trap?, oid).map(|varbind| value::text(&varbind.value)),
+    };
+    Some(Cow::Borrowed(text))
+}
+
+/// Returns what follows `oid` in the name of the first varbind at or below it.
+fn index(trap: &Notification, oid: &Oid) -> Option<String> {
+    let mut index = String::new();
+    for number in first_below(trap, oid)?.name.strip_prefix(oid)? {
+        // Writing to a String cannot fail.
+        let _ = if index.is_empty() { write!(index, "{number}") } else { write!(index, ".{number}") };
+    }
+    Some(index)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_text_is_cut_at_a_character_and_says_so() {
+        assert_eq!(cut("grün", 5), "grün");
+        assert_eq!(cut("grünlich", 6), "gr…");
+        assert_eq!(cut("grünlich", 7), "grü…");
+        assert_eq!(cut("grünlich", 3), "gr");
+        assert_eq!(cut("ü", 1), "");
+    }
+
+    #[test]
+    fn what_could_garble_a_terminal_becomes_a_space() {
+        assert_eq!(cut("a\u{1b}[31m\nb\u{202e}c", 40), "a [31m b c");
+    }
+}

@@ -1,0 +1,166 @@
+//! Which rules may match an event, found by hash: OIDs, OID prefixes, facility and severity, program, kind.
+//!
+//! A candidate may still not match; a rule that is no candidate cannot. Candidates come in the order of the document.
+
+use std::collections::{BTreeSet, HashMap};
+
+use postern_protocol::oid::Oid;
+
+use super::matcher::{Matcher, Push, Syslog, Trap};
+use crate::event::{Body, Event};
+
+/// Numbers of rules, ascending.
+type Numbers = Vec<usize>;
+
+/// Severities of syslog.
+const SEVERITIES: u8 = 8;
+
+/// Facilities of syslog.
+const FACILITIES: u8 = 24;
+
+/// The lookup tables.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Index {
+    traps: Traps,
+    syslog: SyslogMessages,
+    pushes: Pushes,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Traps {
+    exact: HashMap<Box<[u32]>, Numbers>,
+    prefixes: HashMap<Box<[u32]>, Numbers>,
+    /// Lengths that occur among the prefixes.
+    lengths: BTreeSet<usize>,
+    any: Numbers,
+}
+
+#[derive(Clone, Debug, Default)]
+struct SyslogMessages {
+    by_program: HashMap<String, Numbers>,
+    /// Rules without programs, by facility and severity.
+    by_pri: HashMap<(u8, u8), Numbers>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Pushes {
+    by_kind: HashMap<String, Numbers>,
+    any: Numbers,
+}
+
+impl Index {
+    /// Makes the tables for rules with these matchers.
+    pub(super) fn new<'r>(matchers: impl Iterator<Item = &'r Matcher>) -> Self {
+        let mut index = Self::default();
+        for (number, matcher) in matchers.enumerate() {
+            match matcher {
+                Matcher::Push(matcher) => index.pushes.add(number, matcher),
+                Matcher::Syslog(matcher) => index.syslog.add(number, matcher),
+                Matcher::Trap(matcher) => index.traps.add(number, matcher),
+            }
+        }
+        index
+    }
+
+    /// Returns the numbers of the rules that may match `event`, ascending.
+    pub(super) fn candidates(&self, event: &Event) -> Candidates<'_> {
+        let mut lists: Vec<&[usize]> = Vec::with_capacity(4);
+        match &event.body {
+            Body::Notification(trap) => {
+                let numbers = trap.trap_oid.numbers();
+                lists.extend(self.traps.exact.get(numbers).map(Vec::as_slice));
+                let prefixes = self.traps.lengths.iter().filter_map(|length| numbers.get(..*length));
+                lists.extend(prefixes.filter_map(|prefix| self.traps.prefixes.get(prefix)).map(Vec::as_slice));
+                lists.push(&self.traps.any);
+            }
+            Body::Push(push) => {
+                lists.extend(self.pushes.by_kind.get(&push.kind).map(Vec::as_slice));
+                lists.push(&self.pushes.any);
+            }
+            Body::Syslog(message) => {
+                let program = message.program.as_ref().and_then(|program| self.syslog.by_program.get(program));
+                lists.extend(program.map(Vec::as_slice));
+                lists.extend(self.syslog.by_pri.get(&(message.facility, message.severity)).map(Vec::as_slice));
+            }
+        }
+        Candidates { lists }
+    }
+}
+
+impl Traps {
+    fn add(&mut self, number: usize, matcher: &Trap) {
+        for oid in &matcher.oids {
+            self.exact.entry(boxed(oid)).or_default().push(number);
+        }
+        match &matcher.prefix {
+            _ if !matcher.oids.is_empty() => {}
+            Some(prefix) => {
+                self.lengths.insert(prefix.numbers().len());
+                self.prefixes.entry(boxed(prefix)).or_default().push(number);
+            }
+            None => self.any.push(number),
+        }
+    }
+}
+
+impl SyslogMessages {
+    fn add(&mut self, number: usize, matcher: &Syslog) {
+        for program in &matcher.programs {
+            self.by_program.entry(program.clone()).or_default().push(number);
+        }
+        if !matcher.programs.is_empty() {
+            return;
+        }
+        let least_grave = matcher.max_severity.unwrap_or(SEVERITIES);
+        for facility in (0..FACILITIES).filter(|facility| matcher.facilities.is_empty() || matcher.facilities.contains(facility)) {
+            for severity in (0..SEVERITIES).filter(|severity| *severity <= least_grave) {
+                self.by_pri.entry((facility, severity)).or_default().push(number);
+            }
+        }
+    }
+}
+
+impl Pushes {
+    fn add(&mut self, number: usize, matcher: &Push) {
+        for kind in &matcher.kinds {
+            self.by_kind.entry(kind.clone()).or_default().push(number);
+        }
+        if matcher.kinds.is_empty() {
+            self.any.push(number);
+        }
+    }
+}
+
+fn boxed(oid: &Oid) -> Box<[u32]> {
+    oid.numbers().into()
+}
+
+/// The numbers of several ascending lists, in ascending order.
+pub(super) struct Candidates<'i> {
+    lists: Vec<&'i [usize]>,
+}
+
+impl Iterator for Candidates<'_> {
+    type Item = usize;
+
+    fn next(&mut self) -> Option<usize> {
+        let least = self.lists.iter().filter_map(|list| list.first()).min().copied()?;
+        for list in &mut self.lists {
+            if let Some(rest) = list.strip_prefix(&[least]) {
+                *list = rest;
+            }
+        }
+        Some(least)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn candidates_of_all_tables_come_in_the_order_of_the_document() {
+        let candidates = Candidates { lists: vec![&[2, 5, 9], &[], &[1, 5], &[7]] };
+        assert_eq!(candidates.collect::<Vec<_>>(), [1, 2, 5, 7, 9]);
+    }
+}

@@ -1,0 +1,127 @@
+//! The conditions of a rule, held against an event. Every condition that is given must hold.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use postern_protocol::oid::Oid;
+use postern_protocol::revision::document::PushState;
+use postern_protocol::revision::pattern::MAX_TEXT_BYTES;
+use regex::Regex;
+
+use crate::event::{Body, Event, Notification, PushEvent, SyslogMessage, Varbind};
+use crate::value;
+
+/// Conditions on one kind of event.
+#[derive(Clone, Debug)]
+pub(super) enum Matcher {
+    Push(Push),
+    Syslog(Syslog),
+    Trap(Trap),
+}
+
+/// Conditions on a notification.
+#[derive(Clone, Debug)]
+pub(super) struct Trap {
+    /// The OIDs of the notification; empty for any.
+    pub(super) oids: Vec<Oid>,
+    pub(super) prefix: Option<Oid>,
+    pub(super) varbinds: Vec<VarbindTest>,
+    pub(super) sources: Vec<IpNet>,
+}
+
+/// A condition on the first varbind at or below an OID.
+#[derive(Clone, Debug)]
+pub(super) struct VarbindTest {
+    pub(super) oid: Oid,
+    pub(super) equals: Option<String>,
+    pub(super) regex: Option<Regex>,
+}
+
+/// Conditions on a syslog message; an empty set is no condition.
+#[derive(Clone, Debug)]
+pub(super) struct Syslog {
+    pub(super) facilities: BTreeSet<u8>,
+    pub(super) max_severity: Option<u8>,
+    pub(super) programs: BTreeSet<String>,
+    pub(super) hosts: BTreeSet<String>,
+    pub(super) regex: Option<Regex>,
+    pub(super) sources: Vec<IpNet>,
+}
+
+/// Conditions on a pushed event; an empty set is no condition.
+#[derive(Clone, Debug)]
+pub(super) struct Push {
+    pub(super) state: Option<PushState>,
+    pub(super) kinds: BTreeSet<String>,
+    pub(super) fields: BTreeMap<String, String>,
+    pub(super) sources: Vec<IpNet>,
+}
+
+impl Matcher {
+    /// Returns whether every condition holds.
+    pub(super) fn matches(&self, event: &Event) -> bool {
+        match (self, &event.body) {
+            (Self::Push(matcher), Body::Push(push)) => within(&matcher.sources, event.peer) && matcher.matches(push),
+            (Self::Syslog(matcher), Body::Syslog(message)) => within(&matcher.sources, event.peer) && matcher.matches(message),
+            (Self::Trap(matcher), Body::Notification(trap)) => within(&matcher.sources, event.peer) && matcher.matches(trap),
+            (Self::Push(_) | Self::Syslog(_) | Self::Trap(_), Body::Push(_) | Body::Syslog(_) | Body::Notification(_)) => false,
+        }
+    }
+}
+
+impl Trap {
+    fn matches(&self, trap: &Notification) -> bool {
+        let oid = &trap.trap_oid;
+        (self.oids.is_empty() || self.oids.contains(oid))
+            && self.prefix.as_ref().is_none_or(|prefix| oid.strip_prefix(prefix).is_some())
+            && self.varbinds.iter().all(|test| test.matches(trap))
+    }
+}
+
+impl VarbindTest {
+    fn matches(&self, trap: &Notification) -> bool {
+        let Some(varbind) = first_below(trap, &self.oid) else { return false };
+        if self.equals.is_none() && self.regex.is_none() {
+            return true;
+        }
+        let text = value::text(&varbind.value);
+        self.equals.as_ref().is_none_or(|wanted| *wanted == text) && self.regex.as_ref().is_none_or(|regex| regex.is_match(bounded(&text)))
+    }
+}
+
+impl Syslog {
+    fn matches(&self, message: &SyslogMessage) -> bool {
+        (self.facilities.is_empty() || self.facilities.contains(&message.facility))
+            && self.max_severity.is_none_or(|gravest| message.severity <= gravest)
+            && one_of(&self.programs, message.program.as_deref())
+            && one_of(&self.hosts, message.host.as_deref())
+            && self.regex.as_ref().is_none_or(|regex| regex.is_match(bounded(&message.message)))
+    }
+}
+
+impl Push {
+    fn matches(&self, push: &PushEvent) -> bool {
+        self.state.is_none_or(|state| state == push.state)
+            && one_of(&self.kinds, Some(&push.kind))
+            && self.fields.iter().all(|(name, text)| push.fields.get(name) == Some(text))
+    }
+}
+
+/// Returns the first varbind whose name equals `oid` or lies below it.
+pub(super) fn first_below<'e>(trap: &'e Notification, oid: &Oid) -> Option<&'e Varbind> {
+    trap.varbinds.iter().find(|varbind| varbind.name.strip_prefix(oid).is_some())
+}
+
+/// Returns the beginning of `text` that regular expressions may look at, cut at a character's start.
+pub(super) fn bounded(text: &str) -> &str {
+    text.get(..text.floor_char_boundary(MAX_TEXT_BYTES)).unwrap_or(text)
+}
+
+fn one_of(set: &BTreeSet<String>, text: Option<&str>) -> bool {
+    set.is_empty() || text.is_some_and(|text| set.contains(text))
+}
+
+fn within(networks: &[IpNet], peer: IpAddr) -> bool {
+    networks.is_empty() || networks.iter().any(|network| network.contains(&peer))
+}

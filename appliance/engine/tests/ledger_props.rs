@@ -1,0 +1,165 @@
+//! Whatever happens, every account adds up: `received = accepted + in_flight + Σ dropped`, also after a restart.
+
+#![expect(clippy::expect_used, clippy::indexing_slicing, reason = "helpers of tests")]
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use postern_engine::event::Protocol;
+use postern_engine::ledger::{DropReason, Ledger, OTHERS};
+use postern_protocol::status::{self, Account};
+use postern_protocol::timestamp::Timestamp;
+use proptest::prelude::*;
+
+#[derive(Clone, Debug)]
+enum Step {
+    Received {
+        protocol: usize,
+        source: u8,
+        n: u64,
+    },
+    /// Settles a share of what is in flight from the source.
+    Settled {
+        protocol: usize,
+        source: u8,
+        share: u8,
+        reason: Option<usize>,
+    },
+    KernelDropped {
+        protocol: usize,
+        n: u64,
+    },
+    CrashWindow {
+        from: i64,
+    },
+    Restart,
+}
+
+/// What the model knows: in flight by protocol and source, and the totals by protocol.
+#[derive(Default)]
+struct Model {
+    in_flight: BTreeMap<(usize, u8), u64>,
+    totals: BTreeMap<usize, Account>,
+}
+
+fn run(steps: &[Step]) -> (Ledger, Model) {
+    let (mut ledger, mut model) = (Ledger::new(), Model::default());
+    for step in steps {
+        match *step {
+            Step::Received { protocol, source, n } => {
+                ledger.received(Protocol::ALL[protocol], address(source), n);
+                *model.in_flight.entry((protocol, source)).or_default() += n;
+                model.totals.entry(protocol).or_default().received += n;
+            }
+            Step::Settled { protocol, source, share, reason } => {
+                let in_flight = model.in_flight.entry((protocol, source)).or_default();
+                let n = *in_flight * u64::from(share) / u64::from(u8::MAX);
+                *in_flight -= n;
+                let total = model.totals.entry(protocol).or_default();
+                match reason.map(|reason| DropReason::ALL[reason]) {
+                    None => {
+                        ledger.accepted(Protocol::ALL[protocol], address(source), n);
+                        total.accepted += n;
+                    }
+                    Some(reason) => {
+                        ledger.dropped(Protocol::ALL[protocol], address(source), reason, n);
+                        count(total, reason, n);
+                    }
+                }
+            }
+            Step::KernelDropped { protocol, n } => {
+                ledger.kernel_dropped(Protocol::ALL[protocol], n);
+                let total = model.totals.entry(protocol).or_default();
+                total.received += n;
+                count(total, DropReason::KernelBuffer, n);
+            }
+            Step::CrashWindow { from } => ledger.crash_window(Timestamp::from_nanos(from), Timestamp::from_nanos(from + 1)),
+            Step::Restart => {
+                ledger = Ledger::restore(&ledger.encode()).expect("what was encoded is read back");
+                for ((protocol, _), in_flight) in std::mem::take(&mut model.in_flight) {
+                    model.totals.entry(protocol).or_default().received -= in_flight;
+                }
+            }
+        }
+    }
+    for ((protocol, _), in_flight) in &model.in_flight {
+        model.totals.entry(*protocol).or_default().in_flight += in_flight;
+    }
+    (ledger, model)
+}
+
+fn count(account: &mut Account, reason: DropReason, n: u64) {
+    if n > 0 {
+        *account.dropped.entry(reason.name().to_owned()).or_default() += n;
+    }
+}
+
+fn address(source: u8) -> IpAddr {
+    IpAddr::from([192, 0, 2, source])
+}
+
+fn adds_up(account: &Account) -> bool {
+    account.received == account.accepted + account.in_flight + account.dropped.values().sum::<u64>()
+}
+
+/// The sum of all sources, by protocol.
+fn by_source(snapshot: &status::Ledger) -> BTreeMap<&str, Account> {
+    let mut sums: BTreeMap<&str, Account> = BTreeMap::new();
+    for source in &snapshot.top_sources {
+        let sum = sums.entry(&source.protocol).or_default();
+        sum.received += source.account.received;
+        sum.accepted += source.account.accepted;
+        sum.in_flight += source.account.in_flight;
+        source.account.dropped.iter().for_each(|(reason, n)| *sum.dropped.entry(reason.clone()).or_default() += n);
+    }
+    sums
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    // Kernel drops have no source, so no source is settled with that reason.
+    let reason = (0..DropReason::ALL.len()).prop_filter("a reason of a source", |n| DropReason::ALL[*n] != DropReason::KernelBuffer);
+    let step = prop_oneof![
+        8 => (0..3_usize, any::<u8>(), 0..100_u64).prop_map(|(protocol, source, n)| Step::Received { protocol, source, n }),
+        8 => (0..3_usize, any::<u8>(), any::<u8>(), prop::option::of(reason))
+            .prop_map(|(protocol, source, share, reason)| Step::Settled { protocol, source, share, reason }),
+        1 => (0..3_usize, 0..100_u64).prop_map(|(protocol, n)| Step::KernelDropped { protocol, n }),
+        1 => (0..1_000_i64).prop_map(|from| Step::CrashWindow { from }),
+        1 => Just(Step::Restart),
+    ];
+    prop::collection::vec(step, 0..200)
+}
+
+proptest! {
+    #[test]
+    fn the_ledger_adds_up_and_is_the_model(steps in steps()) {
+        let (ledger, model) = run(&steps);
+        let snapshot = ledger.snapshot();
+        prop_assert!(adds_up(&snapshot.totals));
+        for (number, protocol) in Protocol::ALL.into_iter().enumerate() {
+            let account = &snapshot.by_protocol[protocol.name()];
+            prop_assert!(adds_up(account));
+            prop_assert_eq!(account, &model.totals.get(&number).cloned().unwrap_or_default());
+            let mut of_sources = by_source(&snapshot).remove(protocol.name()).unwrap_or_default();
+            let kernel = account.dropped.get("kernel_buffer").copied().unwrap_or(0);
+            count(&mut of_sources, DropReason::KernelBuffer, kernel);
+            of_sources.received += kernel;
+            prop_assert_eq!(account, &of_sources, "the sources and the kernel's drops are the whole");
+        }
+        prop_assert!(snapshot.top_sources.iter().all(|source| adds_up(&source.account)));
+        prop_assert!(snapshot.top_sources.iter().filter(|source| source.source != OTHERS).count() <= 20);
+    }
+
+    #[test]
+    fn a_ledger_survives_its_encoding(steps in steps()) {
+        let (ledger, _) = run(&steps);
+        let restored = Ledger::restore(&ledger.encode()).expect("what was encoded is read back");
+        prop_assert_eq!(restored.in_flight(), 0);
+        prop_assert_eq!(restored.snapshot().totals.received, ledger.snapshot().totals.received - ledger.in_flight());
+        prop_assert_eq!(&Ledger::restore(&restored.encode()), &Ok(restored));
+    }
+
+    #[test]
+    fn bytes_that_are_no_ledger_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+        let _ = Ledger::restore(&bytes);
+    }
+}
