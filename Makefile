@@ -26,7 +26,8 @@ lint:
 
 deny:
 	@command -v cargo-deny >/dev/null || $(CARGO) install --locked cargo-deny
-	$(CARGO) deny --offline --all-features check bans licenses sources
+	$(CARGO) fetch --locked
+	$(CARGO) deny --offline check bans licenses sources
 	@if [ -d "$(ADVISORY_DB)" ]; then $(CARGO) deny --offline check advisories; \
 	else echo "advisories: skipped, there is no database at $(ADVISORY_DB)"; fi
 

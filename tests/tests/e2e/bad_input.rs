@@ -34,7 +34,7 @@ fn truncated_and_mutated_traps_are_counted_as_malformed() {
     let mut send = |datagram: &[u8]| {
         socket.send_to(datagram, to).unwrap();
         sent += 1;
-        if sent % 100 == 0 {
+        if sent.is_multiple_of(100) {
             std::thread::sleep(Duration::from_millis(5));
         }
     };

@@ -74,8 +74,8 @@ impl Launched {
 impl Drop for Launched {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
-            drop(kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGTERM));
-            drop(child.wait());
+            kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGTERM).unwrap();
+            child.wait().unwrap();
         }
         if std::thread::panicking() {
             for name in ["gateway", "control-plane"] {

@@ -3,6 +3,9 @@
 //! Modules by what they show; `interop_*` speak through other people's programs, `flood` and `measured` want the machine to
 //! themselves (see `.config/nextest.toml`).
 
+// The exception that clippy.toml makes for tests does not reach the functions that they call.
+#![allow(clippy::expect_used, clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
+
 mod harness;
 
 mod bad_input;

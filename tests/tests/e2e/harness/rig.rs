@@ -123,10 +123,6 @@ impl Rig {
         stop(&mut self.control)
     }
 
-    pub(crate) fn control_pid(&self) -> Pid {
-        pid(self.control.as_ref().unwrap())
-    }
-
     pub(crate) fn gateway_pid(&self) -> Pid {
         pid(self.gateway.as_ref().unwrap())
     }
