@@ -101,8 +101,17 @@ pub fn decode(body: &[u8]) -> Result<Vec<PushEvent>, PushError> {
 fn invalid(path: String, error: &serde_json::Error) -> PushError {
     let (line, column) = (error.line(), error.column());
     let text = error.to_string();
-    let reason = text.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&text).to_owned();
-    PushError::Invalid { path, line, column, reason }
+    let reason = text.strip_suffix(&format!(" at line {line} column {column}")).unwrap_or(&text);
+    let path = if path.is_empty() { "." } else { &path };
+    PushError::Invalid { path: short(path), line, column, reason: short(reason) }
+}
+
+/// Both parts of an error can quote the body, which is as long as its sender likes.
+fn short(text: &str) -> String {
+    match text.char_indices().nth(MAX_ERROR_CHARS) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text.to_owned(),
+    }
 }
 
 impl From<BodyEvent> for PushEvent {
@@ -127,6 +136,7 @@ struct Name(String);
 #[derive(Debug, Default)]
 struct Text<const MAX: usize>(String);
 
+const MAX_ERROR_CHARS: usize = 200;
 const MAX_NAME_CHARS: usize = 256;
 const MAX_FIELD_NAME_CHARS: usize = 64;
 
@@ -296,6 +306,9 @@ mod tests {
             assert!(!found.2.contains("line"), "{}", found.2);
         }
         assert_eq!(fault("{\"events\":[]} x").2, "trailing characters");
+        assert_eq!(fault(r#"{"events":[],"":1}"#).0, ".");
+        let long = fault(&format!(r#"{{"events":[],"{}":1}}"#, "é".repeat(100_000)));
+        assert!(long.0.chars().count() == 201 && long.2.chars().count() == 201);
         fault("");
         fault(&"[".repeat(100_000));
     }

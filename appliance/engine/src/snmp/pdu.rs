@@ -77,8 +77,7 @@ pub(super) fn notification_v2(mut pdu: Reader<'_>) -> Result<(i32, Notification,
     let (mut varbinds, trap_address) = facts(varbind::list(list.reader())?);
     let uptime = match take(&mut varbinds, SYS_UP_TIME) {
         Some(Value::TimeTicks(ticks)) => ticks,
-        Some(_) => return Err(list.error(Fault::Number).into()),
-        None => 0,
+        Some(_) | None => 0,
     };
     let trap_oid = match take(&mut varbinds, SNMP_TRAP_OID) {
         Some(Value::Oid(oid)) => oid,

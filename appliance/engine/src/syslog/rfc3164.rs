@@ -9,7 +9,8 @@ use crate::event::SyslogMessage;
 /// Fills in what follows the PRI: `[TIMESTAMP [HOST]] [TAG[[PID]]:] CONTENT`. What fits none of it is the message.
 ///
 /// TIMESTAMP is `Mmm dd hh:mm:ss` or RFC 3339 (RSYSLOG_ForwardFormat). A HOST is only looked for behind one, as a line without
-/// time stamp has no header (§4.3.2); the first word behind a time stamp is the tag if it ends like one.
+/// time stamp has no header (§4.3.2); the first word behind a time stamp is the tag if it ends like one. A TAG without colon is
+/// only looked for behind a HOST.
 pub(super) fn decode(content: &[u8], received: Timestamp, message: &mut SyslogMessage) {
     let mut scanner = Scanner::new(content);
     scanner.skip_spaces();
@@ -17,7 +18,8 @@ pub(super) fn decode(content: &[u8], received: Timestamp, message: &mut SyslogMe
     if message.timestamp.is_some() && tag(scanner).is_none() {
         message.host = host(&mut scanner);
     }
-    if let Some(tag) = tag(scanner) {
+    let tag = tag(scanner).or_else(|| message.host.as_ref().and_then(|_| bare_tag(scanner)));
+    if let Some(tag) = tag {
         message.program = Some(readable(tag.program));
         message.pid = tag.pid.map(readable);
         scanner = tag.behind;
@@ -103,4 +105,11 @@ fn tag(mut scanner: Scanner<'_>) -> Option<Tag<'_>> {
     }
     scanner.eat(b' ');
     Some(Tag { program, pid, behind: scanner })
+}
+
+/// Takes the word behind a host as a tag that a space ends (§4.1.3): so rsyslog forwards what came as RFC 5424 without PROCID.
+fn bare_tag(mut scanner: Scanner<'_>) -> Option<Tag<'_>> {
+    let program = scanner.take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'/'));
+    let valid = program.len() <= 48 && program.first().is_some_and(u8::is_ascii_alphabetic) && scanner.eat(b' ');
+    valid.then_some(Tag { program, pid: None, behind: scanner })
 }
