@@ -1,0 +1,27 @@
+//! Pushes: what is taken keeps its limits and survives being written again; what is refused says where.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use postern_engine::event::PushEvent;
+use postern_engine::push::{self, PushError};
+use serde_json::json;
+
+fuzz_target!(|body: &[u8]| match push::decode(body) {
+    Ok(events) => {
+        assert!(events.len() <= push::MAX_EVENTS);
+        assert!(events.iter().all(|event| !event.resource.is_empty() && !event.kind.is_empty() && event.fields.len() <= push::MAX_FIELDS));
+        let again = json!({ "events": events.iter().map(written).collect::<Vec<_>>() }).to_string();
+        if again.len() <= push::MAX_BODY_BYTES {
+            assert_eq!(push::decode(again.as_bytes()), Ok(events));
+        }
+    }
+    Err(PushError::Invalid { path, reason, .. }) => assert!((1..1_000).contains(&path.len()) && (1..1_000).contains(&reason.len())),
+    Err(PushError::TooLong(bytes)) => assert_eq!(bytes, body.len()),
+});
+
+fn written(event: &PushEvent) -> serde_json::Value {
+    json!({
+        "resource": event.resource, "kind": event.kind, "qualifier": event.qualifier, "severity": event.severity, "state": event.state,
+        "summary": event.summary, "fields": event.fields,
+    })
+}
