@@ -1,0 +1,165 @@
+//! What the control plane wants: closes, resends and revisions, carried out and answered. Also notices when the spool gave
+//! records up, so that open alerts are sent again.
+//!
+//! Ends when its token is cancelled or the tunnel has ended.
+
+use std::time::Duration;
+
+use postern_engine::rule::RuleIndex;
+use postern_protocol::alert::AlertKey;
+use postern_protocol::message::{RevisionProblem, RevisionState, RevisionStatus, SignedRevision};
+use postern_protocol::revision::Problem;
+use postern_protocol::status::{self, TunnelState};
+use postern_uplink::spool::Spool;
+use postern_uplink::tunnel::{Incoming, Outgoing, RevisionFacts};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::pipeline::Order;
+use crate::revision::{Revisions, Step, StoreError};
+
+/// Shortest time between two resends because of evictions: while the spool is full, each resend evicts again.
+const RESEND_EVERY: Duration = Duration::from_secs(10);
+
+/// Most problems of one revision that are told.
+const MAX_PROBLEMS: usize = 100;
+
+/// Why the task cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ControlError {
+    /// The pipeline has ended.
+    #[error("the pipeline has ended")]
+    PipelineEnded,
+    /// Compiling a revision panicked: a fault of the program.
+    #[error("compiling a revision panicked")]
+    Compile(#[from] tokio::task::JoinError),
+}
+
+/// The task's state.
+pub(crate) struct Control {
+    pub(crate) revisions: Revisions,
+    pub(crate) incoming: mpsc::Receiver<Incoming>,
+    pub(crate) outgoing: mpsc::Sender<Outgoing>,
+    pub(crate) orders: mpsc::Sender<Order>,
+    pub(crate) facts: watch::Sender<RevisionFacts>,
+    pub(crate) report: watch::Sender<status::Revisions>,
+    pub(crate) tunnel: watch::Receiver<status::Tunnel>,
+    pub(crate) spool: Spool,
+}
+
+impl Control {
+    /// Works until `stop` is cancelled.
+    ///
+    /// # Errors
+    /// [`ControlError`].
+    pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<(), ControlError> {
+        let mut resend = tokio::time::interval(RESEND_EVERY);
+        resend.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut evictions = self.spool.evictions();
+        loop {
+            // Every arm is cancel-safe.
+            let incoming = tokio::select! {
+                () = stop.cancelled() => return Ok(()),
+                incoming = self.incoming.recv() => incoming,
+                _ = resend.tick() => {
+                    let now = self.spool.evictions();
+                    let up = self.tunnel.borrow().state == TunnelState::Up;
+                    if up && now != evictions {
+                        evictions = now;
+                        tracing::warn!("the spool gave up records for want of room: open alerts are sent again");
+                        self.order(Order::Resend).await?;
+                    }
+                    continue;
+                }
+            };
+            match incoming {
+                Some(Incoming::CloseAlert(close)) => {
+                    let key = AlertKey { resource: close.resource, kind: close.kind, qualifier: close.qualifier };
+                    self.order(Order::Close { key, occurrence: close.occurrence, count_seen: close.count_seen }).await?;
+                }
+                Some(Incoming::ResendOpenAlerts) => self.order(Order::Resend).await?,
+                Some(Incoming::Revision(signed)) => self.revision(signed).await?,
+                None => {
+                    stop.cancelled().await;
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    async fn order(&self, order: Order) -> Result<(), ControlError> {
+        self.orders.send(order).await.map_err(|_| ControlError::PipelineEnded)
+    }
+
+    async fn revision(&mut self, signed: SignedRevision) -> Result<(), ControlError> {
+        let number = signed.number;
+        let outcome = match self.revisions.begin(&signed) {
+            Ok(Step::AlreadyApplied) => Ok(()),
+            Ok(Step::Refused(problems)) => Err(problems),
+            Ok(Step::Compile) => {
+                self.tell(number, RevisionState::Applying, &[]);
+                self.apply(signed).await?
+            }
+            Err(error) => Err(not_kept(&error)),
+        };
+        match outcome {
+            Ok(()) => {
+                tracing::info!(revision = number, "a revision is in force");
+                self.tell(number, RevisionState::Applied, &[]);
+            }
+            Err(mut problems) => {
+                problems.truncate(MAX_PROBLEMS);
+                let first = problems.first();
+                let (path, reason) = first.map_or(("", ""), |problem| (problem.path.as_str(), problem.reason.as_str()));
+                tracing::warn!(revision = number, path, reason, problems = problems.len(), "a revision is refused");
+                self.tell(number, RevisionState::Failed, &problems);
+                if let Err(error) = self.revisions.refused(number, problems) {
+                    tracing::warn!(error = %crate::chain(&error), "a refused revision cannot be kept");
+                }
+            }
+        }
+        let (effective, newest) = self.revisions.numbers();
+        self.facts.send_replace(RevisionFacts { effective, newest });
+        self.report.send_replace(self.revisions.report());
+        Ok(())
+    }
+
+    /// Parses, compiles and swaps; the outer error is the daemon's, the inner one the revision's.
+    async fn apply(&mut self, signed: SignedRevision) -> Result<Result<(), Vec<Problem>>, ControlError> {
+        let revisions = self.revisions.clone();
+        let document = signed.clone();
+        // Thousands of regular expressions take longer than a task may block.
+        let compiled: Result<RuleIndex, Vec<Problem>> = tokio::task::spawn_blocking(move || revisions.compile(&document)).await?;
+        let rules = match compiled {
+            Ok(rules) => rules,
+            Err(problems) => return Ok(Err(problems)),
+        };
+        if let Err(error) = self.revisions.applied(signed) {
+            return Ok(Err(not_kept(&error)));
+        }
+        let (done, swapped) = oneshot::channel();
+        self.order(Order::ReplaceRules(Box::new(rules), done)).await?;
+        swapped.await.map_err(|_| ControlError::PipelineEnded)?;
+        Ok(Ok(()))
+    }
+
+    /// Tells the control plane how far a revision got. When the queue is full there is no session, and the next greeting tells it.
+    fn tell(&self, number: u64, state: RevisionState, problems: &[Problem]) {
+        let problems = problems.iter().map(|problem| RevisionProblem {
+            path: problem.path.clone(),
+            line: problem.line,
+            column: problem.column,
+            reason: problem.reason.clone(),
+        });
+        let told = RevisionStatus { number, state: state.into(), problems: problems.collect() };
+        if self.outgoing.try_send(Outgoing::RevisionStatus(told)).is_err() {
+            tracing::debug!(revision = number, "no room to tell how far a revision got");
+        }
+    }
+}
+
+fn not_kept(error: &StoreError) -> Vec<Problem> {
+    let reason = format!("the gateway cannot keep the revision: {}", crate::chain(error));
+    vec![Problem { path: String::new(), line: 0, column: 0, reason }]
+}

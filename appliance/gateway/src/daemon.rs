@@ -1,0 +1,240 @@
+//! `run`: opens everything in order, spawns the tasks, and waits for the stop.
+//!
+//! The order matters. Sockets are bound first, so that what arrives meanwhile waits in the kernel; the spool comes before the
+//! status socket, because its lock says that no other daemon runs. At the stop the receivers end first, then the pipeline, which
+//! closes the spool.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant, SystemTime};
+
+use anyhow::Context as _;
+use postern_engine::event::Protocol;
+use postern_protocol::status;
+use postern_protocol::timestamp::Timestamp;
+use postern_uplink::identity::Identity;
+use postern_uplink::spool::{Spool, SpoolOptions, fresh_epoch};
+use postern_uplink::tasks::Tasks;
+use postern_uplink::tunnel::{self, BackOff, RevisionFacts, TunnelOptions};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::accounts::Accounts;
+use crate::config::Config;
+use crate::control::Control;
+use crate::intake::{self, Digests, Intake};
+use crate::pipeline::local::{self, State};
+use crate::pipeline::{Parts, Pipeline, PipelineFacts};
+use crate::proxy::policy::Policy;
+use crate::proxy::push::Pushes;
+use crate::proxy::{Proxy, REFUSABLE};
+use crate::receivers::stream::Listener;
+use crate::receivers::udp::{self, UdpReceiver};
+use crate::receivers::{self, ListenerFacts, Sockets, snmp_trap, syslog};
+use crate::revision::veto::Veto;
+use crate::revision::{Mode, Revisions, Signers};
+use crate::service::{self, PassedSockets};
+use crate::status::{Reporter, StatusSocket};
+
+/// Time for draining at the stop.
+const DRAIN: Duration = Duration::from_secs(8);
+
+/// Messages that wait between tunnel and daemon; full: incoming ones make the tunnel wait, outgoing ones are dropped and come again.
+const CONTROL_QUEUE: usize = 64;
+
+/// What the command line and the service manager decide.
+pub struct RunOptions {
+    /// Whether revisions are used.
+    pub mode: Mode,
+    /// Sockets of the service manager.
+    pub sockets: PassedSockets,
+}
+
+/// Runs the daemon until `stop` is cancelled, then drains and closes everything.
+///
+/// # Errors
+/// What keeps it from starting, or the first task that failed.
+pub async fn run(config: Config, options: RunOptions, stop: CancellationToken) -> anyhow::Result<()> {
+    let started = Instant::now();
+    crate::create_private_dir(&config.data_dir)?;
+    let identity = Arc::new(Identity::load(&config.identity_dir()).context("this gateway has no identity yet; run postern-gateway enrol")?);
+    let sockets = receivers::bind(&config, options.sockets.0)?;
+    let signers = Signers { gateway: identity.gateway.clone(), keys: identity.revision_keys.clone() };
+    let veto = Veto::new(config.forbidden_fields.clone());
+    let (revisions, rules) = Revisions::open(&config.revisions_dir(), signers, veto, options.mode)?;
+
+    let now = Timestamp::from(SystemTime::now());
+    let spool_options =
+        SpoolOptions { dir: config.spool_dir(), segment_bytes: config.spool_segment_bytes, max_bytes: config.spool_max_bytes };
+    let epoch = fresh_epoch()?;
+    let opened = tokio::task::spawn_blocking(move || Spool::open(spool_options, epoch, now)).await?;
+    let (spool, recovered, spool_writer) = opened.context("the spool cannot be opened")?;
+    let (unclean_since, damaged, resend) = (recovered.unclean_since, recovered.damaged_records, recovered.resend_open_alerts);
+    let State { mut engine, seen, mut ledger, digest_key, sockets: earlier } = local::recover(recovered, rules)?;
+    if let Some(since) = unclean_since {
+        tracing::warn!(damaged_records = damaged, "the last stop was unclean: a crash window is noted in the ledger");
+        ledger.crash_window(since, now);
+    }
+    if resend {
+        engine.resend_open(now);
+    }
+    let status_socket =
+        StatusSocket::bind(&config.status_socket()).with_context(|| format!("{} cannot be used", config.status_socket().display()))?;
+
+    let accounts = Accounts::new(ledger);
+    for (name, protocol, socket, receiver) in [
+        ("snmp_trap", Protocol::SnmpTrap, &sockets.snmp_trap, &config.snmp_trap),
+        ("syslog_udp", Protocol::Syslog, &sockets.syslog_udp, &config.syslog),
+    ] {
+        if let (Some(socket), Some(receiver)) = (socket, receiver) {
+            let inode = udp::prepare(socket, receiver.receive_buffer_bytes).with_context(|| format!("{name} cannot be set up"))?;
+            accounts.open_socket(name, protocol, inode, earlier.get(name).copied());
+        }
+    }
+
+    let (intake, outlet) = intake::queue(accounts.clone(), Digests::new(&digest_key));
+    let (effective, newest) = revisions.numbers();
+    let (facts, facts_view) = watch::channel(RevisionFacts { effective, newest });
+    let (report, report_view) = watch::channel(revisions.report());
+    let connecting = status::Tunnel {
+        state: status::TunnelState::Connecting,
+        since: now.as_nanos(),
+        rtt_ms: None,
+        clock_offset_ms: None,
+        last_error: None,
+    };
+    let (tunnel_state, tunnel_view) = watch::channel(connecting);
+    let (pipeline_facts, pipeline_view) = watch::channel(PipelineFacts::default());
+    let (orders, order_queue) = mpsc::channel(CONTROL_QUEUE);
+    let (outgoing, outgoing_queue) = mpsc::channel(CONTROL_QUEUE);
+    let (incoming, incoming_queue) = mpsc::channel(CONTROL_QUEUE);
+
+    let mut tasks = Tasks::new(stop.clone());
+    tasks.spawn("spool", spool_writer.finished());
+    let parts = Parts {
+        engine,
+        seen,
+        digest_key,
+        accounts: accounts.clone(),
+        outlet,
+        orders: order_queue,
+        facts: pipeline_facts,
+        spool: spool.clone(),
+    };
+    tasks.spawn("pipeline", Pipeline::new(parts).run());
+    let listeners = spawn_listeners(&mut tasks, &config, sockets, &intake, &identity, &stop)?;
+    drop(intake);
+    let control = Control {
+        revisions,
+        incoming: incoming_queue,
+        outgoing: outgoing.clone(),
+        orders,
+        facts,
+        report,
+        tunnel: tunnel_view.clone(),
+        spool: spool.clone(),
+    };
+    tasks.spawn("control", control.run(stop.clone()));
+    let reporter = Reporter {
+        started,
+        tunnel: tunnel_view,
+        spool: spool.clone(),
+        revisions: report_view,
+        accounts,
+        listeners,
+        pipeline: pipeline_view.clone(),
+    };
+    tasks.spawn("status", reporter.clone().serve(status_socket, stop.clone()));
+    tasks.spawn("report", reporter.send(outgoing, stop.clone()));
+    let tunnel_options = TunnelOptions {
+        server: config.server.clone(),
+        identity,
+        proxy: config.server_proxy.clone(),
+        program_version: env!("CARGO_PKG_VERSION").to_owned(),
+        heartbeat: tunnel::HEARTBEAT,
+        back_off: BackOff::default(),
+    };
+    let tunnel_control = tunnel::Control { outgoing: outgoing_queue, incoming, state: tunnel_state, revisions: facts_view };
+    tasks.spawn("tunnel", tunnel::run(tunnel_options, spool, tunnel_control, stop.clone()));
+    tasks.spawn("service", service::notify(pipeline_view, stop.clone()));
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), server = %config.server, revision = effective, "the gateway is ready");
+    tasks.run_until_stopped(DRAIN).await?;
+    tracing::info!("the gateway has stopped");
+    Ok(())
+}
+
+/// Spawns a task for every listener; returns what reports say about them.
+fn spawn_listeners(
+    tasks: &mut Tasks,
+    config: &Config,
+    sockets: Sockets,
+    intake: &Intake,
+    identity: &Identity,
+    stop: &CancellationToken,
+) -> anyhow::Result<Vec<ListenerFacts>> {
+    let mut facts = Vec::new();
+    let receiver = |name, protocol, socket: &Arc<std::net::UdpSocket>, settings: &crate::config::Receiver| UdpReceiver {
+        name,
+        protocol,
+        socket: Arc::clone(socket),
+        allow: settings.allow.clone(),
+        rate_limit_per_source: settings.rate_limit_per_source,
+        intake: intake.clone(),
+    };
+    let listener = |name, protocol, socket, settings: &crate::config::Receiver, connections: &Arc<AtomicU64>| Listener {
+        name,
+        protocol,
+        socket,
+        allow: settings.allow.clone(),
+        max_connections: settings.max_connections,
+        connections: Arc::clone(connections),
+        accounts: intake.accounts().clone(),
+    };
+    if let (Some(settings), Some(socket)) = (&config.snmp_trap, sockets.snmp_trap) {
+        facts.push(ListenerFacts::udp("snmp_trap", "snmp_trap", &socket));
+        let decode = snmp_trap::decoder(Arc::clone(&socket), intake.digests().clone());
+        tasks.spawn("snmp_trap", receiver("snmp_trap", Protocol::SnmpTrap, &socket, settings).run(decode, stop.clone()));
+    }
+    if let (Some(settings), Some(socket)) = (&config.syslog, sockets.syslog_udp) {
+        facts.push(ListenerFacts::udp("syslog", "syslog_udp", &socket));
+        tasks.spawn("syslog_udp", receiver("syslog_udp", Protocol::Syslog, &socket, settings).run(syslog::datagram, stop.clone()));
+    }
+    if let (Some(settings), Some(socket)) = (&config.syslog, sockets.syslog_tcp) {
+        let connections = Arc::default();
+        facts.push(ListenerFacts::stream("syslog", "tcp", socket.local_addr().ok(), &connections));
+        let (intake, token) = (intake.clone(), stop.clone());
+        let handle = move |accepted| syslog::tcp(accepted, intake.clone(), token.clone());
+        tasks.spawn("syslog_tcp", listener("syslog_tcp", Protocol::Syslog, socket, settings, &connections).serve(stop.clone(), handle));
+    }
+    if let (Some(settings), Some(socket)) = (&config.syslog_tls, sockets.syslog_tls) {
+        let connections = Arc::default();
+        facts.push(ListenerFacts::stream("syslog_tls", "tls", socket.local_addr().ok(), &connections));
+        let (acceptor, intake, token) = (syslog::acceptor(identity)?, intake.clone(), stop.clone());
+        let handle = move |accepted| syslog::tls(accepted, acceptor.clone(), intake.clone(), token.clone());
+        tasks.spawn("syslog_tls", listener("syslog_tls", Protocol::Syslog, socket, settings, &connections).serve(stop.clone(), handle));
+    }
+    if let (Some(settings), Some(socket)) = (&config.proxy, sockets.proxy) {
+        let connections = Arc::default();
+        facts.push(ListenerFacts::stream("proxy", "tcp", socket.local_addr().ok(), &connections));
+        let listener = Listener {
+            name: "proxy",
+            protocol: Protocol::Push,
+            socket,
+            allow: settings.allow.clone(),
+            max_connections: settings.max_connections.saturating_add(REFUSABLE),
+            connections: Arc::clone(&connections),
+            accounts: intake.accounts().clone(),
+        };
+        let proxy = Arc::new(Proxy {
+            policy: Policy::new(settings.connect_allow.clone()),
+            upstream: config.server_proxy.clone(),
+            pushes: Pushes { keys: config.push_keys.clone(), plain: settings.plain_push, intake: intake.clone() },
+            acceptor: crate::proxy::acceptor(identity)?,
+            idle_timeout: settings.idle_timeout,
+            room: Semaphore::new(settings.max_connections.min(Semaphore::MAX_PERMITS)),
+            stop: stop.clone(),
+        });
+        tasks.spawn("proxy", listener.serve(stop.clone(), move |accepted| Arc::clone(&proxy).serve(accepted)));
+    }
+    Ok(facts)
+}

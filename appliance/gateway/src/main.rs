@@ -1,0 +1,145 @@
+//! `postern-gateway`: reads the command line and calls the library. Nothing is decided here.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use postern_gateway::config::Config;
+use postern_gateway::enrol::{EnrolRequest, enrol};
+use postern_gateway::revision::Mode;
+use postern_gateway::service::PassedSockets;
+use postern_gateway::table::Table;
+use postern_gateway::{RunOptions, run, status};
+use postern_uplink::url::{ProxyUrl, ServerUrl};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+/// Postern's gateway: receives traps, syslog and pushes, and sends alerts to the control plane.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Check the configuration, tell every fault, and exit.
+    Check(Common),
+    /// Make this gateway known to its control plane with a one-time token.
+    Enrol(EnrolArgs),
+    /// Run the daemon.
+    Run(RunArgs),
+    /// Ask the running daemon how it is.
+    Status(StatusArgs),
+}
+
+#[derive(Args)]
+struct Common {
+    /// The bootstrap file.
+    #[arg(long, value_name = "FILE")]
+    config: PathBuf,
+}
+
+#[derive(Args)]
+struct EnrolArgs {
+    #[command(flatten)]
+    common: Common,
+    /// The control plane, for example https://control.example.com; the configuration must name the same.
+    #[arg(long, value_name = "URL")]
+    server: ServerUrl,
+    /// File with the token, or - for standard input.
+    #[arg(long, value_name = "FILE|-")]
+    token_file: PathBuf,
+    /// HTTP proxy for this exchange.
+    #[arg(long, value_name = "URL")]
+    proxy: Option<ProxyUrl>,
+}
+
+#[derive(Args)]
+struct RunArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Keep the built-in rules in force, whatever revision is stored or pushed.
+    #[arg(long)]
+    safe: bool,
+}
+
+#[derive(Args)]
+struct StatusArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let filter = EnvFilter::try_from_env("POSTERN_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let stderr_is_terminal = std::io::stderr().is_terminal();
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(stderr_is_terminal).init();
+    match execute(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(error = format!("{error:#}"), "postern-gateway failed");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Check(common) => {
+            Config::load(&common.config)?;
+            println!("{} is valid", common.config.display());
+            Ok(())
+        }
+        Command::Enrol(args) => {
+            let config = Config::load(&args.common.config)?;
+            let request = EnrolRequest { server: args.server, token_file: args.token_file, proxy: args.proxy };
+            let identity = runtime()?.block_on(enrol(&config, request))?;
+            println!("enrolled as gateway {} of tenant {}", identity.gateway, identity.tenant);
+            println!("identity, keys and pins are in {}", config.identity_dir().display());
+            Ok(())
+        }
+        Command::Run(args) => {
+            let sockets = PassedSockets::from_environment()?;
+            let config = Config::load(&args.common.config)?;
+            let mode = if args.safe { Mode::Safe } else { Mode::Normal };
+            runtime()?.block_on(run_until_signalled(config, RunOptions { mode, sockets }))
+        }
+        Command::Status(args) => {
+            let config = Config::load(&args.common.config)?;
+            let (report, text) = runtime()?.block_on(status::ask(&config.status_socket()))?;
+            if args.json {
+                println!("{text}");
+            } else {
+                print!("{}", Table(&report));
+            }
+            Ok(())
+        }
+    }
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+}
+
+async fn run_until_signalled(config: Config, options: RunOptions) -> anyhow::Result<()> {
+    let stop = CancellationToken::new();
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut daemon = std::pin::pin!(run(config, options, stop.clone()));
+    // Cancel-safe: the daemon is only polled here, and goes on below.
+    tokio::select! {
+        ended = &mut daemon => return ended,
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    tracing::info!("stopping");
+    stop.cancel();
+    daemon.await
+}

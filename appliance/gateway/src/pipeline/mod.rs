@@ -1,0 +1,359 @@
+//! The one task that owns alert state: events in, alert records and the ledger out in one commit, answers when that is durable.
+//!
+//! It goes on pulling while commits are on their way to the disk; what changed meanwhile goes into the next commit together.
+//! It ends when every receiver has dropped its end of the queue and the queue is empty: then it closes the spool cleanly.
+
+pub(crate) mod local;
+pub(crate) mod seen;
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::os::fd::AsRawFd as _;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use nix::sys::socket::{MsgFlags, SockaddrStorage, sendto};
+use postern_engine::alert::{AlertEngine, Verdict};
+use postern_engine::event::Protocol;
+use postern_engine::ledger::DropReason;
+use postern_engine::rule::RuleIndex;
+use postern_protocol::alert::AlertKey;
+use postern_protocol::id::Lane;
+use postern_protocol::timestamp::Timestamp;
+use postern_uplink::spool::{Commit, CommitNumber, Spool, SpoolError};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::MissedTickBehavior;
+
+use self::local::Writer;
+use self::seen::{PushSighting, Seen, Sighting};
+use crate::accounts::Accounts;
+use crate::intake::{Arrival, Batch, Inform, Outlet, Push, PushAnswer};
+
+/// Commits that may be on their way to the disk; what changes meanwhile waits for the next.
+const MAX_COMMITS_IN_FLIGHT: u64 = 2;
+
+/// Most senders that may wait for an answer before no more events are taken.
+const MAX_WAITING: usize = 16_384;
+
+/// Events after which the task looks at its other duties.
+const TURN_EVENTS: usize = 512;
+
+/// Most bytes of records in one commit. Only a resend of very many alerts has more, and is split.
+const COMMIT_BYTES: usize = 4 * 1024 * 1024;
+
+/// How often counters that changed without an alert are committed, and old digests forgotten.
+const TICK: Duration = Duration::from_secs(1);
+
+/// Something that the control plane wants of the engine.
+pub(crate) enum Order {
+    /// A person closed an alert.
+    Close {
+        /// Which.
+        key: AlertKey,
+        /// Which occurrence of it.
+        occurrence: u64,
+        /// The count that the person saw.
+        count_seen: u64,
+    },
+    /// Other rules are in force from now on; answered when they are.
+    ReplaceRules(Box<RuleIndex>, oneshot::Sender<()>),
+    /// Every open alert is to be sent again.
+    Resend,
+}
+
+/// What others may know of the pipeline.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PipelineFacts {
+    /// Alerts that are open.
+    pub(crate) open_alerts: u64,
+    /// Grows at least once a second while the pipeline works.
+    pub(crate) beat: u64,
+}
+
+/// Why the pipeline cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PipelineError {
+    /// A commit was not taken.
+    #[error("a commit failed")]
+    Commit(#[from] SpoolError),
+    /// The spool's thread has ended.
+    #[error("the spool has ended")]
+    SpoolEnded,
+}
+
+/// What the pipeline is made of.
+pub(crate) struct Parts {
+    pub(crate) engine: AlertEngine,
+    pub(crate) seen: Seen,
+    pub(crate) digest_key: [u8; 32],
+    pub(crate) accounts: Accounts,
+    pub(crate) outlet: Outlet,
+    pub(crate) orders: mpsc::Receiver<Order>,
+    pub(crate) facts: watch::Sender<PipelineFacts>,
+    pub(crate) spool: Spool,
+}
+
+/// The task's state.
+pub(crate) struct Pipeline {
+    engine: AlertEngine,
+    seen: Seen,
+    writer: Writer,
+    accounts: Accounts,
+    outlet: Outlet,
+    orders: Option<mpsc::Receiver<Order>>,
+    facts: watch::Sender<PipelineFacts>,
+    spool: Spool,
+    /// Alert records or waiting senders need a commit.
+    dirty: bool,
+    /// The counters of the last commit.
+    counters: Vec<u8>,
+    /// Senders whose events are handled and not yet committed.
+    waiting: Vec<Reply>,
+    /// Senders whose events are committed and not yet durable.
+    committed: VecDeque<(CommitNumber, Vec<Reply>)>,
+    last_commit: CommitNumber,
+    durable: CommitNumber,
+}
+
+enum Reply {
+    Inform(Inform),
+    Push(oneshot::Sender<PushAnswer>, PushAnswer),
+}
+
+type Settled = HashMap<(Protocol, IpAddr, Option<DropReason>), u64>;
+
+impl Pipeline {
+    /// Puts the task together; the first thing it does is a commit with a checkpoint of what was recovered.
+    pub(crate) fn new(parts: Parts) -> Self {
+        let Parts { engine, seen, digest_key, accounts, outlet, orders, facts, spool } = parts;
+        Self {
+            engine,
+            seen,
+            writer: Writer::new(accounts.clone(), digest_key),
+            accounts,
+            outlet,
+            orders: Some(orders),
+            facts,
+            spool,
+            dirty: true,
+            counters: Vec::new(),
+            waiting: Vec::new(),
+            committed: VecDeque::new(),
+            last_commit: CommitNumber::default(),
+            durable: CommitNumber::default(),
+        }
+    }
+
+    /// Works until every receiver is gone, then closes the spool.
+    ///
+    /// # Errors
+    /// [`PipelineError`]: nothing can be made durable any more.
+    pub(crate) async fn run(mut self) -> Result<(), PipelineError> {
+        let mut durable = self.spool.durable();
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            self.durable = *durable.borrow_and_update();
+            self.answer();
+            if self.dirty && self.last_commit.0.saturating_sub(self.durable.0) < MAX_COMMITS_IN_FLIGHT {
+                self.commit().await?;
+            }
+            // Every arm is cancel-safe; the queue comes last, because under load it is always ready.
+            tokio::select! {
+                biased;
+                changed = durable.changed() => changed.map_err(|_| PipelineError::SpoolEnded)?,
+                order = next_order(&mut self.orders) => self.obey(order),
+                _ = tick.tick() => self.tick(),
+                batch = self.outlet.next(), if self.waiting.len() < MAX_WAITING => match batch {
+                    Some(batch) => self.take(batch),
+                    None => break,
+                },
+            }
+        }
+        self.finish().await
+    }
+
+    /// Handles a batch, and those behind it up to a turn's worth.
+    fn take(&mut self, first: Batch) {
+        let now = Timestamp::from(SystemTime::now());
+        let mut settled = Settled::new();
+        let mut events = 0_usize;
+        let mut next = Some(first);
+        while let Some(batch) = next {
+            events = events.saturating_add(match batch {
+                Batch::Events(arrivals) => self.arrivals(arrivals, now, &mut settled),
+                Batch::Push(push) => self.push(push, now, &mut settled),
+            });
+            next = if events < TURN_EVENTS { self.outlet.try_next() } else { None };
+        }
+        self.accounts.settle(settled.into_iter().map(|((protocol, source, reason), n)| (protocol, source, reason, n)));
+        self.publish(self.facts.borrow().beat);
+    }
+
+    fn arrivals(&mut self, arrivals: Vec<Arrival>, now: Timestamp, settled: &mut Settled) -> usize {
+        let count = arrivals.len();
+        for Arrival { event, inform } in arrivals {
+            let repeated = inform.as_ref().is_some_and(|inform| self.seen.inform(inform.digest, now) == Sighting::Again);
+            let reason = repeated.then_some(DropReason::Duplicate);
+            if !repeated {
+                self.dirty |= changes_alerts(self.engine.handle(&event, now));
+            }
+            settle(settled, (event.protocol(), event.peer, reason), 1);
+            if let Some(inform) = inform {
+                // A repeated inform is answered, too: the first answer may be lost. Not before the first is durable.
+                self.waiting.push(Reply::Inform(inform));
+                self.dirty = true;
+            }
+        }
+        count
+    }
+
+    fn push(&mut self, push: Push, now: Timestamp, settled: &mut Settled) -> usize {
+        let count = push.events.len();
+        let events = u32::try_from(count).unwrap_or(u32::MAX);
+        let (answer, reason) = match self.seen.push(push.signature, push.idempotency, events, now) {
+            PushSighting::First => (PushAnswer::Accepted(events), None),
+            PushSighting::Full => (PushAnswer::Overloaded, Some(DropReason::RateLimited)),
+            PushSighting::KeyReused => (PushAnswer::KeyReused, Some(DropReason::Replayed)),
+            PushSighting::Repeated(accepted) => (PushAnswer::Accepted(accepted), Some(DropReason::Duplicate)),
+            PushSighting::Replayed => (PushAnswer::Replayed, Some(DropReason::Replayed)),
+        };
+        if reason.is_none() {
+            for event in &push.events {
+                self.engine.handle(event, now);
+            }
+        }
+        settle(settled, (Protocol::Push, push.peer, reason), count as u64);
+        match answer {
+            PushAnswer::Accepted(_) => {
+                self.waiting.push(Reply::Push(push.answer, answer));
+                self.dirty = true;
+            }
+            PushAnswer::KeyReused | PushAnswer::Overloaded | PushAnswer::Replayed => reply(Reply::Push(push.answer, answer)),
+        }
+        count
+    }
+
+    fn obey(&mut self, order: Order) {
+        let now = Timestamp::from(SystemTime::now());
+        match order {
+            Order::Close { key, occurrence, count_seen } => self.engine.close(&key, occurrence, count_seen, now),
+            Order::ReplaceRules(rules, done) => {
+                self.engine.replace_rules(*rules);
+                // Whoever asked may be gone.
+                let _ = done.send(());
+            }
+            Order::Resend => self.engine.resend_open(now),
+        }
+        self.dirty = true;
+        self.publish(self.facts.borrow().beat);
+    }
+
+    fn tick(&mut self) {
+        self.seen.prune(Timestamp::from(SystemTime::now()));
+        self.dirty |= self.counters != self.writer.counters();
+        self.publish(self.facts.borrow().beat.saturating_add(1));
+    }
+
+    fn publish(&self, beat: u64) {
+        let facts = PipelineFacts { open_alerts: self.engine.open_count() as u64, beat };
+        self.facts.send_if_modified(|known| std::mem::replace(known, facts) != facts);
+    }
+
+    /// Queues one commit of everything since the last one.
+    async fn commit(&mut self) -> Result<(), PipelineError> {
+        let mut commits = self.commits();
+        if self.spool.wants_checkpoint()
+            && let Some(last) = commits.last_mut()
+        {
+            last.checkpoint = Some(self.writer.checkpoint(&self.engine, &self.seen));
+        }
+        for commit in commits {
+            self.last_commit = self.spool.commit(commit).await?;
+        }
+        self.committed.push_back((self.last_commit, std::mem::take(&mut self.waiting)));
+        self.dirty = false;
+        Ok(())
+    }
+
+    /// Makes the commits for what changed: one, unless it is too much for one. The last carries the counters and what was newly
+    /// seen, so that a crash between them makes a sender try again rather than believe what is not there.
+    fn commits(&mut self) -> Vec<Commit> {
+        let at = Timestamp::from(SystemTime::now());
+        let mut commits = Vec::new();
+        let mut records = Vec::new();
+        let mut bytes = 0_usize;
+        for alert in self.engine.drain_changes() {
+            let record = Bytes::from(alert.encode());
+            bytes = bytes.saturating_add(record.len());
+            records.push((Lane::Alerts, record));
+            if bytes >= COMMIT_BYTES {
+                commits.push(Commit { records: std::mem::take(&mut records), delta: Vec::new(), checkpoint: None, at });
+                bytes = 0;
+            }
+        }
+        self.counters = self.writer.counters();
+        let delta = self.writer.delta(self.seen.take_fresh());
+        commits.push(Commit { records, delta, checkpoint: None, at });
+        commits
+    }
+
+    /// Answers whoever waits for a commit that is durable now.
+    fn answer(&mut self) {
+        while self.committed.front().is_some_and(|(number, _)| *number <= self.durable) {
+            for waiting in self.committed.pop_front().map(|(_, replies)| replies).unwrap_or_default() {
+                reply(waiting);
+            }
+        }
+    }
+
+    async fn finish(mut self) -> Result<(), PipelineError> {
+        let mut commits = self.commits();
+        let mut last = commits.pop().unwrap_or_default();
+        last.checkpoint = Some(self.writer.checkpoint(&self.engine, &self.seen));
+        for commit in commits {
+            self.spool.commit(commit).await?;
+        }
+        self.spool.close(last).await?;
+        let committed = self.committed.into_iter().flat_map(|(_, replies)| replies);
+        committed.chain(self.waiting).for_each(reply);
+        Ok(())
+    }
+}
+
+async fn next_order(orders: &mut Option<mpsc::Receiver<Order>>) -> Order {
+    if let Some(receiver) = orders {
+        match receiver.recv().await {
+            Some(order) => return order,
+            None => *orders = None,
+        }
+    }
+    std::future::pending().await
+}
+
+const fn changes_alerts(verdict: Verdict) -> bool {
+    match verdict {
+        Verdict::Cleared | Verdict::Raised | Verdict::TableFull | Verdict::Updated => true,
+        Verdict::ClearedNothing | Verdict::Suppressed | Verdict::Unmatched => false,
+    }
+}
+
+fn settle(settled: &mut Settled, key: (Protocol, IpAddr, Option<DropReason>), n: u64) {
+    let sum = settled.entry(key).or_default();
+    *sum = sum.saturating_add(n);
+}
+
+/// Sends one answer; a sender that is gone will ask again.
+fn reply(reply: Reply) {
+    match reply {
+        Reply::Inform(Inform { peer, response, socket, .. }) => {
+            let sent = sendto(socket.as_raw_fd(), &response, &SockaddrStorage::from(peer), MsgFlags::MSG_DONTWAIT);
+            if let Err(error) = sent {
+                tracing::debug!(error = %error, "a Response could not be sent");
+            }
+        }
+        Reply::Push(sender, answer) => {
+            let _ = sender.send(answer);
+        }
+    }
+}

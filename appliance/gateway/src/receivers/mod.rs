@@ -1,0 +1,204 @@
+//! The sockets: bound here or taken over from systemd, then given to the receivers and the proxy.
+//!
+//! Binding comes before anything slow, so that what arrives while the daemon starts waits in the kernel.
+
+pub(crate) mod kernel_drops;
+mod limit;
+pub(crate) mod snmp_trap;
+pub(crate) mod stream;
+pub(crate) mod syslog;
+pub(crate) mod udp;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use postern_protocol::status;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+use crate::accounts::Accounts;
+use crate::config::Config;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: i32 = 1024;
+
+/// How often a free port is sought that both UDP and TCP can have.
+const FREE_PORT_TRIES: usize = 16;
+
+/// The names under which systemd passes sockets (`FileDescriptorName=`).
+pub(crate) const PASSED_NAMES: [&str; 5] = ["proxy", "snmp_trap", "syslog_tcp", "syslog_tls", "syslog_udp"];
+
+/// Why a socket cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error("{name} cannot listen on {address}")]
+pub(crate) struct BindError {
+    /// Which listener.
+    pub(crate) name: &'static str,
+    /// Where.
+    pub(crate) address: SocketAddr,
+    /// Why.
+    #[source]
+    pub(crate) cause: io::Error,
+}
+
+/// Sockets that the service manager passed, by name.
+#[derive(Default)]
+pub(crate) struct Passed {
+    /// `snmp_trap`, `syslog_udp`.
+    pub(crate) udp: BTreeMap<String, UdpSocket>,
+    /// `syslog_tcp`, `syslog_tls`, `proxy`.
+    pub(crate) tcp: BTreeMap<String, TcpListener>,
+}
+
+/// The bound sockets; what the configuration leaves out is absent.
+pub(crate) struct Sockets {
+    pub(crate) snmp_trap: Option<Arc<UdpSocket>>,
+    pub(crate) syslog_udp: Option<Arc<UdpSocket>>,
+    pub(crate) syslog_tcp: Option<TcpListener>,
+    pub(crate) syslog_tls: Option<TcpListener>,
+    pub(crate) proxy: Option<TcpListener>,
+}
+
+/// Binds what the configuration asks for, or takes it from `passed`.
+///
+/// # Errors
+/// [`BindError`] for the first socket that cannot be had.
+pub(crate) fn bind(config: &Config, mut passed: Passed) -> Result<Sockets, BindError> {
+    let snmp_trap = match &config.snmp_trap {
+        None => None,
+        Some(receiver) => Some(match passed.udp.remove("snmp_trap") {
+            Some(socket) => socket,
+            None => udp("snmp_trap", receiver.listen)?,
+        }),
+    };
+    let (syslog_udp, syslog_tcp) = match &config.syslog {
+        None => (None, None),
+        Some(receiver) => {
+            let (udp, tcp) = both(receiver.listen, passed.udp.remove("syslog_udp"), passed.tcp.remove("syslog_tcp"))?;
+            (Some(udp), Some(tcp))
+        }
+    };
+    let mut stream = |name, wanted: Option<SocketAddr>| match (wanted, passed.tcp.remove(name)) {
+        (None, _) => Ok(None),
+        (Some(_), Some(listener)) => Ok(Some(listener)),
+        (Some(address), None) => tcp(name, address).map(Some),
+    };
+    let syslog_tls = stream("syslog_tls", config.syslog_tls.as_ref().map(|receiver| receiver.listen))?;
+    let proxy = stream("proxy", config.proxy.as_ref().map(|proxy| proxy.listen))?;
+    for name in passed.udp.keys().chain(passed.tcp.keys()) {
+        tracing::warn!(socket = name, "the service manager passed a socket that the configuration does not use");
+    }
+    Ok(Sockets { snmp_trap: snmp_trap.map(Arc::new), syslog_udp: syslog_udp.map(Arc::new), syslog_tcp, syslog_tls, proxy })
+}
+
+/// Binds UDP and TCP on one port, which the kernel chooses when it is 0.
+fn both(
+    address: SocketAddr,
+    passed_udp: Option<UdpSocket>,
+    passed_tcp: Option<TcpListener>,
+) -> Result<(UdpSocket, TcpListener), BindError> {
+    let mut tries = 0_usize;
+    match (passed_udp, passed_tcp) {
+        (Some(udp), Some(tcp)) => Ok((udp, tcp)),
+        (Some(socket), None) => Ok((socket, tcp("syslog_tcp", address)?)),
+        (None, Some(listener)) => Ok((udp("syslog_udp", address)?, listener)),
+        (None, None) => loop {
+            let listener = tcp("syslog_tcp", address)?;
+            let at = listener.local_addr().map_err(|cause| BindError { name: "syslog_tcp", address, cause })?;
+            match udp("syslog_udp", at) {
+                Ok(socket) => return Ok((socket, listener)),
+                Err(error) if address.port() != 0 || tries == FREE_PORT_TRIES => return Err(error),
+                Err(_) => tries = tries.saturating_add(1),
+            }
+        },
+    }
+}
+
+fn udp(name: &'static str, address: SocketAddr) -> Result<UdpSocket, BindError> {
+    let bind = || {
+        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+        socket.bind(&address.into())?;
+        Ok(socket.into())
+    };
+    bind().map_err(|cause| BindError { name, address, cause })
+}
+
+fn tcp(name: &'static str, address: SocketAddr) -> Result<TcpListener, BindError> {
+    let bind = || {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Ok(socket.into())
+    };
+    bind().map_err(|cause| BindError { name, address, cause })
+}
+
+/// What status reports say about one socket.
+#[derive(Clone)]
+pub(crate) struct ListenerFacts {
+    name: &'static str,
+    proto: &'static str,
+    address: Option<SocketAddr>,
+    kind: ListenerKind,
+}
+
+#[derive(Clone)]
+enum ListenerKind {
+    Stream { connections: Arc<AtomicU64> },
+    Udp { socket: Arc<UdpSocket>, counted_as: &'static str },
+}
+
+impl ListenerFacts {
+    /// Describes a UDP socket whose drops are counted under `counted_as`.
+    pub(crate) fn udp(name: &'static str, counted_as: &'static str, socket: &Arc<UdpSocket>) -> Self {
+        let kind = ListenerKind::Udp { socket: Arc::clone(socket), counted_as };
+        Self { name, proto: "udp", address: socket.local_addr().ok(), kind }
+    }
+
+    /// Describes a listener for connections; `proto` is `tcp` or `tls`.
+    pub(crate) fn stream(name: &'static str, proto: &'static str, address: Option<SocketAddr>, connections: &Arc<AtomicU64>) -> Self {
+        Self { name, proto, address, kind: ListenerKind::Stream { connections: Arc::clone(connections) } }
+    }
+
+    /// Returns the report of this moment.
+    pub(crate) fn report(&self, accounts: &Accounts) -> status::Listener {
+        let mut report = status::Listener {
+            name: self.name.to_owned(),
+            proto: self.proto.to_owned(),
+            addr: self.address.map_or_else(String::new, |address| address.to_string()),
+            rcvbuf_effective: None,
+            kernel_drops: None,
+            connections: None,
+        };
+        match &self.kind {
+            ListenerKind::Stream { connections } => report.connections = Some(connections.load(Ordering::Relaxed)),
+            ListenerKind::Udp { socket, counted_as } => {
+                report.rcvbuf_effective = SockRef::from(&**socket).recv_buffer_size().ok().map(|bytes| bytes as u64);
+                report.kernel_drops = accounts.socket_drops(counted_as);
+            }
+        }
+        report
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn syslog_gets_one_free_port_for_udp_and_tcp() {
+        let (udp, tcp) = both("127.0.0.1:0".parse().unwrap(), None, None).unwrap();
+        assert_eq!(udp.local_addr().unwrap(), tcp.local_addr().unwrap());
+    }
+
+    #[test]
+    fn a_taken_port_is_told_with_its_listener() {
+        let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let error = udp("snmp_trap", taken.local_addr().unwrap()).unwrap_err();
+        assert_eq!(error.name, "snmp_trap");
+        assert_eq!(error.cause.kind(), io::ErrorKind::AddrInUse);
+    }
+}

@@ -1,0 +1,242 @@
+//! Syslog from datagrams and from streams over TCP and TLS (RFC 5425) to events.
+//!
+//! A stream has no acknowledgement: what was read and not yet committed when the power fails is lost, and a crash window says so.
+//! A full queue makes a stream wait, so that TCP slows its sender down. A stream ends with its peer, or after the token is
+//! cancelled with what has already arrived.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use postern_engine::event::{Body, Event, Protocol, SyslogMessage, Transport};
+use postern_engine::ledger::DropReason;
+use postern_engine::syslog::framing::{Deframer, FramingError};
+use postern_engine::syslog::{self, DecodeError};
+use postern_protocol::alert::Authenticity;
+use postern_protocol::timestamp::Timestamp;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use super::stream::Accepted;
+use super::udp::Datagram;
+use crate::accounts::Tally;
+use crate::intake::{Arrival, Closed, Intake};
+
+/// Bytes of one read.
+const READ_BYTES: usize = 64 * 1024;
+
+/// Most events that go through the queue at once.
+const BATCH_EVENTS: usize = 512;
+
+/// Reads after the daemon was asked to stop: what has arrived is taken, a sender that goes on for ever is not waited for.
+const LAST_READS: usize = 64;
+
+/// Time for a TLS handshake.
+const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Decodes one datagram.
+///
+/// # Errors
+/// Why it is no event.
+pub(crate) fn datagram(datagram: &Datagram<'_>) -> Result<Arrival, DropReason> {
+    let message = syslog::decode(datagram.bytes, datagram.received).map_err(reason)?;
+    let sender = Sender { source: datagram.source, transport: Transport::Udp, authenticity: Authenticity::None, tls_name: None };
+    Ok(sender.arrival(message, datagram.received))
+}
+
+/// Reads one TCP connection to its end.
+pub(crate) async fn tcp(accepted: Accepted, intake: Intake, stop: CancellationToken) {
+    let sender = Sender { source: accepted.source, transport: Transport::Tcp, authenticity: Authenticity::None, tls_name: None };
+    stream(accepted.stream, sender, &intake, &stop).await;
+}
+
+/// Shakes hands with one TLS client and reads its connection to its end.
+pub(crate) async fn tls(accepted: Accepted, acceptor: TlsAcceptor, intake: Intake, stop: CancellationToken) {
+    let source = accepted.source;
+    // Cancel-safe: a handshake that is given up is dropped with its connection.
+    let handshake = tokio::select! {
+        () = stop.cancelled() => return,
+        handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(accepted.stream)) => handshake,
+    };
+    let stream_tls = match handshake {
+        Ok(Ok(stream_tls)) => stream_tls,
+        Ok(Err(error)) => {
+            tracing::debug!(listener = "syslog_tls", error = %error, "a TLS handshake failed");
+            intake.accounts().refused(Protocol::Syslog, source, DropReason::NotAuthentic);
+            return;
+        }
+        Err(_) => {
+            intake.accounts().refused(Protocol::Syslog, source, DropReason::NotAuthentic);
+            return;
+        }
+    };
+    let certificate = stream_tls.get_ref().1.peer_certificates().and_then(<[_]>::first);
+    let tls_name = certificate.map(postern_uplink::tls::peer_subject).filter(|name| !name.is_empty());
+    let authenticity = if certificate.is_some() { Authenticity::Tls } else { Authenticity::None };
+    let sender = Sender { source, transport: Transport::Tls, authenticity, tls_name };
+    stream(stream_tls, sender, &intake, &stop).await;
+}
+
+/// Who is at the other end of a stream.
+struct Sender {
+    source: IpAddr,
+    transport: Transport,
+    authenticity: Authenticity,
+    tls_name: Option<String>,
+}
+
+impl Sender {
+    fn arrival(&self, message: SyslogMessage, received: Timestamp) -> Arrival {
+        let event = Event {
+            received,
+            peer: self.source,
+            transport: self.transport,
+            authenticity: self.authenticity,
+            tls_name: self.tls_name.clone(),
+            body: Body::Syslog(message),
+        };
+        Arrival { event, inform: None }
+    }
+}
+
+async fn stream(mut stream: impl AsyncRead + Unpin, sender: Sender, intake: &Intake, stop: &CancellationToken) {
+    let mut deframer = Deframer::new(syslog::MAX_LINE_BYTES);
+    let mut buffer = vec![0_u8; READ_BYTES];
+    let mut last_reads = LAST_READS;
+    loop {
+        // Cancel-safe: `read` takes nothing unless it returns. Reading comes first, so that what has arrived is taken.
+        let read = tokio::select! {
+            biased;
+            read = stream.read(&mut buffer) => read,
+            () = stop.cancelled() => break,
+        };
+        let received = Timestamp::from(SystemTime::now());
+        let Ok(length @ 1..) = read else { break };
+        deframer.push(buffer.get(..length).unwrap_or_default());
+        if submit(&mut deframer, &sender, received, intake).await.is_err() {
+            return;
+        }
+        if stop.is_cancelled() {
+            last_reads = last_reads.saturating_sub(1);
+            if last_reads == 0 {
+                break;
+            }
+        }
+    }
+    let received = Timestamp::from(SystemTime::now());
+    let mut lines = Lines::default();
+    match deframer.finish() {
+        Ok(None) => return,
+        Ok(Some(line)) => lines.take(&line, &sender, received),
+        Err(error) => lines.fault(&sender, &error),
+    }
+    // The daemon is ending if the queue is closed; the line is counted as dropped then.
+    let _ = intake.submit(Protocol::Syslog, &lines.tally, lines.arrivals, lines.bytes).await;
+}
+
+async fn submit(deframer: &mut Deframer, sender: &Sender, received: Timestamp, intake: &Intake) -> Result<(), Closed> {
+    loop {
+        let mut lines = Lines::default();
+        let mut more = true;
+        while more && lines.arrivals.len() < BATCH_EVENTS {
+            match deframer.next() {
+                Ok(Some(line)) => lines.take(&line, sender, received),
+                Ok(None) => more = false,
+                Err(error) => lines.fault(sender, &error),
+            }
+        }
+        intake.submit(Protocol::Syslog, &lines.tally, lines.arrivals, lines.bytes).await?;
+        if !more {
+            return Ok(());
+        }
+    }
+}
+
+#[derive(Default)]
+struct Lines {
+    tally: Tally,
+    arrivals: Vec<Arrival>,
+    bytes: usize,
+}
+
+impl Lines {
+    fn take(&mut self, line: &[u8], sender: &Sender, received: Timestamp) {
+        self.tally.received(sender.source);
+        match syslog::decode(line, received) {
+            Ok(message) => {
+                self.bytes = self.bytes.saturating_add(line.len());
+                self.arrivals.push(sender.arrival(message, received));
+            }
+            Err(error) => self.tally.dropped(sender.source, reason(error)),
+        }
+    }
+
+    fn fault(&mut self, sender: &Sender, error: &FramingError) {
+        self.tally.received(sender.source);
+        let reason = match error {
+            FramingError::Count => DropReason::Malformed,
+            FramingError::TooLong { .. } => DropReason::TooLong,
+            FramingError::Truncated { .. } => DropReason::ConnectionLost,
+        };
+        self.tally.dropped(sender.source, reason);
+    }
+}
+
+const fn reason(error: DecodeError) -> DropReason {
+    match error {
+        DecodeError::Empty => DropReason::Malformed,
+        DecodeError::TooLong(_) => DropReason::TooLong,
+    }
+}
+
+/// Makes the TLS acceptor of a listener; clients may show a certificate of our CA and need not.
+///
+/// # Errors
+/// What is wrong with the identity's certificates or key.
+pub(crate) fn acceptor(identity: &postern_uplink::identity::Identity) -> Result<TlsAcceptor, postern_uplink::tls::TlsError> {
+    let config = postern_uplink::tls::listener_server(identity, postern_uplink::tls::ClientAuth::Optional)?;
+    Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::accounts::Accounts;
+    use crate::intake::{self, Batch, Digests};
+    use postern_engine::ledger::Ledger;
+
+    async fn texts(bytes: &[u8]) -> (Vec<String>, Accounts) {
+        let accounts = Accounts::new(Ledger::new());
+        let (intake, mut outlet) = intake::queue(accounts.clone(), Digests::new(&[0; 32]));
+        let sender =
+            Sender { source: "192.0.2.1".parse().unwrap(), transport: Transport::Tcp, authenticity: Authenticity::None, tls_name: None };
+        stream(bytes, sender, &intake, &CancellationToken::new()).await;
+        let mut texts = Vec::new();
+        while let Some(batch) = outlet.try_next() {
+            let Batch::Events(arrivals) = batch else { continue };
+            for arrival in arrivals {
+                let Body::Syslog(message) = arrival.event.body else { continue };
+                texts.push(message.message);
+            }
+        }
+        (texts, accounts)
+    }
+
+    #[tokio::test]
+    async fn lines_of_both_framings_become_events() {
+        let (texts, accounts) = texts(b"<34>1 - h p - - - one\n24 <34>1 - h p - - - second\n<34>1 - h p - - - last").await;
+        assert_eq!(texts, ["one", "second", "last"]);
+        assert_eq!(accounts.snapshot().totals.in_flight, 3);
+    }
+
+    #[tokio::test]
+    async fn faults_of_a_stream_are_counted_by_reason() {
+        let mut bytes = vec![b'x'; syslog::MAX_LINE_BYTES * 3];
+        bytes.extend_from_slice(b"\n<34>1 - h p - - - after\n100 <34>1 cut");
+        let (texts, accounts) = texts(&bytes).await;
+        assert_eq!(texts, ["after"]);
+        let dropped = accounts.snapshot().totals.dropped;
+        assert_eq!((dropped["too_long"], dropped["connection_lost"]), (1, 1));
+    }
+}

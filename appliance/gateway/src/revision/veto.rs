@@ -1,0 +1,97 @@
+//! The site's last word: fields that no rule may release, whoever signed it.
+
+use postern_protocol::revision::Problem;
+use postern_protocol::revision::document::{Document, Rule};
+use postern_protocol::revision::field::Field;
+
+/// Fields that are forbidden.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Veto(Vec<Field>);
+
+impl Veto {
+    /// Makes a veto of what the bootstrap file lists.
+    pub(crate) const fn new(forbidden: Vec<Field>) -> Self {
+        Self(forbidden)
+    }
+
+    /// Returns every release in `document` that is forbidden.
+    pub(crate) fn problems(&self, document: &Document) -> Vec<Problem> {
+        let mut problems = Vec::new();
+        for (at, rule) in document.rules.iter().enumerate() {
+            for (name, field) in self.forbidden_in(rule) {
+                problems.push(Problem {
+                    path: format!("rules[{at}].release.{name}"),
+                    line: 0,
+                    column: 0,
+                    reason: format!("the site's own file forbids to release {field} (veto.forbidden_fields)"),
+                });
+            }
+        }
+        problems
+    }
+
+    /// Takes the rules out of `document` that release what is forbidden; returns how many those were.
+    pub(crate) fn strip(&self, document: &mut Document) -> usize {
+        let before = document.rules.len();
+        document.rules.retain(|rule| self.forbidden_in(rule).is_empty());
+        before.saturating_sub(document.rules.len())
+    }
+
+    fn forbidden_in(&self, rule: &Rule) -> Vec<(String, Field)> {
+        let released = rule.release.iter().flat_map(|(name, release)| {
+            // A checked document has no selector that does not parse.
+            release.fields(name).unwrap_or_default().into_iter().map(move |field| (name.clone(), field))
+        });
+        released.filter(|(_, field)| self.0.iter().any(|forbidden| covers(forbidden, field))).collect()
+    }
+}
+
+/// Tells whether releasing `released` would tell something of `forbidden`.
+fn covers(forbidden: &Field, released: &Field) -> bool {
+    match (forbidden, released) {
+        // A capture is a part of the message.
+        (Field::Message, Field::Capture(_)) => true,
+        // `source` is the host where a syslog line names one.
+        (Field::Host | Field::Peer, Field::Source) => true,
+        // A selector takes the first varbind at or below its OID: either may lie below the other.
+        (Field::Varbind(f), Field::Varbind(r)) | (Field::Index(f), Field::Index(r)) => {
+            f.strip_prefix(r).is_some() || r.strip_prefix(f).is_some()
+        }
+        (forbidden, released) => forbidden == released,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use postern_protocol::revision;
+
+    fn document(from: &str, matcher: &str) -> Document {
+        let text = format!(
+            r#"{{"format":1,"rules":[{{"id":"r","match":{matcher},"release":{{"x":{{"from":"{from}","max_bytes":10}}}},
+               "then":{{"raise":{{"resource":"a","kind":"k","severity":"minor","summary":"s {{x}}"}}}}}}]}}"#
+        );
+        revision::parse(text.as_bytes()).unwrap()
+    }
+
+    fn forbids(forbidden: &str, from: &str, matcher: &str) -> bool {
+        let veto = Veto::new(vec![forbidden.parse().unwrap()]);
+        let mut document = document(from, matcher);
+        let problems = veto.problems(&document);
+        assert_eq!(veto.strip(&mut document), problems.len());
+        problems.iter().all(|problem| problem.path == "rules[0].release.x") && !problems.is_empty()
+    }
+
+    #[test]
+    fn what_is_forbidden_is_found_also_where_it_hides() {
+        let syslog = r#"{"syslog":{"regex":"(?P<user>\\w+)"}}"#;
+        let trap = r#"{"trap":{}}"#;
+        assert!(forbids("message", "message", syslog));
+        assert!(forbids("message", "capture:user", syslog));
+        assert!(forbids("message", "program | message", syslog));
+        assert!(forbids("varbind:1.3.6.1.4.1", "varbind:1.3.6.1.4.1.9.9", trap));
+        assert!(forbids("varbind:1.3.6.1.4.1.9.9", "varbind:1.3.6.1.4.1", trap));
+        assert!(!forbids("message", "program", syslog));
+        assert!(!forbids("varbind:1.3.6.1.4.1.9", "varbind:1.3.6.1.4.1.8", trap));
+    }
+}
