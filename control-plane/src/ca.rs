@@ -9,8 +9,8 @@ use std::time::Duration;
 use postern_protocol::id::{GatewayId, TenantId};
 use postern_protocol::timestamp::Timestamp;
 use rcgen::{
-    BasicConstraints, Certificate, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType,
-    ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SerialNumber,
+    BasicConstraints, Certificate, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
+    IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SerialNumber,
 };
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -217,9 +217,7 @@ fn parse_request(csr: &str) -> Result<CertificateSigningRequestParams, CaError> 
 
 fn params(now: Timestamp, life: Duration) -> Result<CertificateParams, CaError> {
     let secs = |d: Duration| i64::try_from(d.as_secs()).unwrap_or(i64::MAX);
-    let at = |secs: i64| {
-        OffsetDateTime::from_unix_timestamp(secs).map_err(|_| CaError::Own { what: "clock", source: rcgen::Error::Time })
-    };
+    let at = |secs: i64| OffsetDateTime::from_unix_timestamp(secs).map_err(|_| CaError::Own { what: "clock", source: rcgen::Error::Time });
     let mut serial = random::bytes::<16>()?;
     if let Some(first) = serial.first_mut() {
         *first = (*first & 0x7f) | 0x40;
@@ -300,16 +298,13 @@ mod tests {
     #[test]
     fn a_request_that_its_key_did_not_sign_is_refused() {
         let (_, text) = csr(&[]);
-        let mut bytes = data_encoding::BASE64
-            .decode(text.lines().filter(|line| !line.starts_with('-')).collect::<String>().as_bytes())
-            .unwrap();
+        let mut bytes =
+            data_encoding::BASE64.decode(text.lines().filter(|line| !line.starts_with('-')).collect::<String>().as_bytes()).unwrap();
         // A byte of the subject: the signature no longer fits.
         let at = bytes.windows(7).position(|window| window == b"another").unwrap();
         bytes[at] = b'x';
-        let altered = format!(
-            "-----BEGIN CERTIFICATE REQUEST-----\n{}\n-----END CERTIFICATE REQUEST-----\n",
-            data_encoding::BASE64.encode(&bytes)
-        );
+        let altered =
+            format!("-----BEGIN CERTIFICATE REQUEST-----\n{}\n-----END CERTIFICATE REQUEST-----\n", data_encoding::BASE64.encode(&bytes));
         let refused = authority().issue_client(&altered, &GatewayId::new("g").unwrap(), &TenantId::new("t").unwrap(), NOW);
         assert!(matches!(refused, Err(CaError::Request(_))));
     }

@@ -188,7 +188,9 @@ impl Refused {
     fn problem(&self) -> Problem {
         let another = "Make another one with `postern-control token create` or in the console.";
         let (status, title, detail) = match self {
-            Self::Body(reason) => (StatusCode::BAD_REQUEST, "Malformed enrolment request", format!("The request cannot be read: {reason}.")),
+            Self::Body(reason) => {
+                (StatusCode::BAD_REQUEST, "Malformed enrolment request", format!("The request cannot be read: {reason}."))
+            }
             Self::Internal(id) => (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 "Enrolment failed",
@@ -197,16 +199,12 @@ impl Refused {
             Self::Request(reason) => {
                 (StatusCode::BAD_REQUEST, "Certificate request refused", format!("The token can still be used. Reason: {reason}."))
             }
-            Self::Token(Refusal::Expired(at)) => (
-                StatusCode::FORBIDDEN,
-                "Enrolment token expired",
-                format!("The token expired at {}. {another}", rfc3339::format(*at)),
-            ),
-            Self::Token(Refusal::Revoked(at)) => (
-                StatusCode::FORBIDDEN,
-                "Enrolment token revoked",
-                format!("The token was revoked at {}. {another}", rfc3339::format(*at)),
-            ),
+            Self::Token(Refusal::Expired(at)) => {
+                (StatusCode::FORBIDDEN, "Enrolment token expired", format!("The token expired at {}. {another}", rfc3339::format(*at)))
+            }
+            Self::Token(Refusal::Revoked(at)) => {
+                (StatusCode::FORBIDDEN, "Enrolment token revoked", format!("The token was revoked at {}. {another}", rfc3339::format(*at)))
+            }
             Self::Token(Refusal::Unknown) => (
                 StatusCode::FORBIDDEN,
                 "Enrolment token not known",

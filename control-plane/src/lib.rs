@@ -3,22 +3,27 @@
 //!
 //! `main` only calls [`cli::run`]; `serve` wires `app`, `listener` and the background tasks. Tests link the same code.
 
+pub mod admin;
 pub mod alert_actions;
 pub mod api;
 pub mod app;
 pub mod auth;
 pub mod ca;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod configuration;
 pub mod console;
 pub mod enrolment;
 pub mod feed;
+pub mod headers;
 pub mod key_file;
+pub mod listener;
 pub mod metrics;
 pub mod random;
+pub mod revocation;
 pub mod rfc3339;
-
+pub mod serve;
 pub mod server_name;
 pub mod signer;
 pub mod store;

@@ -46,8 +46,7 @@ impl Metrics {
             ("control_skipped_records_total", "Records that gateways gave up before they reached us.", &self.skipped_records),
         ] {
             // Writing to a String cannot fail.
-            let _infallible =
-                writeln!(out, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {}", counter.load(Ordering::Relaxed));
+            let _infallible = writeln!(out, "# HELP {name} {help}\n# TYPE {name} counter\n{name} {}", counter.load(Ordering::Relaxed));
         }
         let (name, sessions) = ("control_tunnel_sessions", self.sessions.load(Ordering::Relaxed));
         let _infallible = writeln!(out, "# HELP {name} Live tunnel sessions.\n# TYPE {name} gauge\n{name} {sessions}");

@@ -3,8 +3,8 @@
 //! The tunnel asks for a client certificate of our CA and shows the pinned key; enrolment shows the same key with the CA's
 //! certificate in the chain and asks for none; browsers get the public certificate and are never asked.
 
-use std::sync::Arc;
 use std::path::Path;
+use std::sync::Arc;
 
 use postern_protocol::timestamp::Timestamp;
 use rcgen::KeyPair;
@@ -94,9 +94,8 @@ impl ServerConfigs {
         roots.add(authority.certificate().clone())?;
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build()?;
         let tunnel_chain = vec![tunnel, authority.certificate().clone()];
-        let mut for_tunnel = builder(&provider)?
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(tunnel_chain.clone(), tunnel_key.clone_key())?;
+        let mut for_tunnel =
+            builder(&provider)?.with_client_cert_verifier(verifier).with_single_cert(tunnel_chain.clone(), tunnel_key.clone_key())?;
         for_tunnel.alpn_protocols = vec![ALPN_TUNNEL.to_vec()];
         let mut for_enrolment = builder(&provider)?.with_no_client_auth().with_single_cert(tunnel_chain, tunnel_key)?;
         for_enrolment.alpn_protocols = vec![ALPN_ENROLMENT.to_vec()];

@@ -65,10 +65,12 @@ pub(super) fn apply(
     }
     let change = next_change(tx)?;
     if stored.is_none() {
-        tx.prepare_cached("INSERT INTO alert (id, gateway, resource, kind, qualifier, occurrence, gateway_revision, revision, state,
+        tx.prepare_cached(
+            "INSERT INTO alert (id, gateway, resource, kind, qualifier, occurrence, gateway_revision, revision, state,
              severity, summary, count, first_seen, last_seen, labels, rule, rule_version, evidence)
-             VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, 0, 'open', 1, '', 0, 0, 0, '{}', '', 0, '{}')")?
-            .execute(params![id, gateway.as_str(), alert.key.resource, alert.key.kind, alert.key.qualifier])?;
+             VALUES (?1, ?2, ?3, ?4, ?5, 0, 0, 0, 'open', 1, '', 0, 0, 0, '{}', '', 0, '{}')",
+        )?
+        .execute(params![id, gateway.as_str(), alert.key.resource, alert.key.kind, alert.key.qualifier])?;
     }
     write_columns(tx, id, alert, change)?;
     tx.prepare_cached("UPDATE alert SET state = ?2, closed_at = ?3, closed_by = ?4, close_count_seen = ?5 WHERE id = ?1")?
@@ -77,8 +79,13 @@ pub(super) fn apply(
         tx.prepare_cached("UPDATE alert SET acknowledged_by = NULL, acknowledged_at = NULL WHERE id = ?1")?.execute([id])?;
     }
     for entry in history(same, alert, state, now) {
-        tx.prepare_cached("INSERT INTO alert_history (alert, at, actor, what, text) VALUES (?1, ?2, ?3, ?4, ?5)")?
-            .execute(params![id, entry.at.as_nanos(), actor, entry.what, entry.text])?;
+        tx.prepare_cached("INSERT INTO alert_history (alert, at, actor, what, text) VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(params![
+            id,
+            entry.at.as_nanos(),
+            actor,
+            entry.what,
+            entry.text
+        ])?;
     }
     let change = Change::Alert { id: id.to_owned(), revision: change };
     Ok(Some(Outcome { change, close_pending: close.count_seen.is_some() }))
@@ -150,10 +157,8 @@ fn find(tx: &Transaction<'_>, id: &str) -> Result<Option<Stored>, StoreError> {
             Ok((stored, row.get::<_, String>(2)?))
         })
         .optional()?;
-    row.map(|(stored, state)| {
-        Ok(Stored { state: AlertState::from_name(&state).ok_or(StoreError::Corrupt("alert state"))?, ..stored })
-    })
-    .transpose()
+    row.map(|(stored, state)| Ok(Stored { state: AlertState::from_name(&state).ok_or(StoreError::Corrupt("alert state"))?, ..stored }))
+        .transpose()
 }
 
 fn archive(tx: &Transaction<'_>, id: &str) -> Result<(), StoreError> {

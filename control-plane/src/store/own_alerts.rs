@@ -57,8 +57,7 @@ impl TenantStore {
                 return Ok(None);
             };
             let revision = revision_after(Some(&stored), now);
-            let times =
-                Times { occurrence: stored.occurrence, revision, first_seen: stored.first_seen, cleared_at: Some(now), now };
+            let times = Times { occurrence: stored.occurrence, revision, first_seen: stored.first_seen, cleared_at: Some(now), now };
             let alert = OwnAlert { summary: stored.summary, ..alert };
             apply(tx, &gateway, alert, times)
         })

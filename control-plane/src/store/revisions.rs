@@ -195,18 +195,15 @@ fn insert(tx: &Transaction<'_>, new: &NewRevision, number: RevisionNumber, signa
 }
 
 fn newest(db: &Connection, gateway: &GatewayId) -> Result<RevisionNumber, StoreError> {
-    let number: Option<i64> = db
-        .prepare_cached("SELECT max(number) FROM revision WHERE gateway = ?1")?
-        .query_row([gateway.as_str()], |row| row.get(0))?;
+    let number: Option<i64> =
+        db.prepare_cached("SELECT max(number) FROM revision WHERE gateway = ?1")?.query_row([gateway.as_str()], |row| row.get(0))?;
     Ok(RevisionNumber(number.and_then(|number| u64::try_from(number).ok()).unwrap_or(0)))
 }
 
 fn whole(db: &Connection, condition: &str, params: impl rusqlite::Params) -> Result<Option<Revision>, StoreError> {
     let sql = format!("SELECT number, state, state_at, created_at, created_by, problems, document, signature FROM revision {condition}");
     let mut statement = db.prepare_cached(&sql)?;
-    let found = statement
-        .query_row(params, |row| Ok((view(row), row.get::<_, Vec<u8>>(6)?, row.get::<_, Vec<u8>>(7)?)))
-        .optional()?;
+    let found = statement.query_row(params, |row| Ok((view(row), row.get::<_, Vec<u8>>(6)?, row.get::<_, Vec<u8>>(7)?))).optional()?;
     found.map(|(view, document, signature)| Ok(Revision { view: view?, document, signature })).transpose()
 }
 

@@ -38,6 +38,14 @@ CREATE TABLE user (
     created_at           INTEGER NOT NULL
 ) STRICT;
 
+-- Failed sign-ins under names that no user has: they lock like users do, so that a lock does not tell which names exist.
+CREATE TABLE unknown_sign_in (
+    name_sha256     BLOB PRIMARY KEY,
+    failed_sign_ins INTEGER NOT NULL,
+    locked_until    INTEGER,
+    last_at         INTEGER NOT NULL          -- forgotten a day later
+) STRICT;
+
 CREATE TABLE session (
     token_sha256 BLOB PRIMARY KEY,
     user         TEXT NOT NULL REFERENCES user (name) ON DELETE CASCADE,

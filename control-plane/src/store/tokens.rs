@@ -159,10 +159,7 @@ impl SystemStore {
             if let Some(gateway) = used.ok_or(StoreError::NotFound)? {
                 return Err(StoreError::Conflict(format!("the token was used; revoke the gateway {gateway} instead")));
             }
-            tx.execute(
-                "UPDATE enrolment_token SET revoked_at = coalesce(revoked_at, ?2) WHERE id = ?1",
-                params![id, now.as_nanos()],
-            )?;
+            tx.execute("UPDATE enrolment_token SET revoked_at = coalesce(revoked_at, ?2) WHERE id = ?1", params![id, now.as_nanos()])?;
             Ok(())
         })
         .await

@@ -15,11 +15,7 @@ pub(super) fn welcome(hello: &Hello, committed: &[Cursor], gap: bool, now: Times
         protocol: hello.protocol.min(PROTOCOL_VERSION),
         committed: committed
             .iter()
-            .map(|cursor| LanePosition {
-                lane: u32::from(cursor.lane.number()),
-                epoch: cursor.epoch.0,
-                sequence: cursor.sequence.0,
-            })
+            .map(|cursor| LanePosition { lane: u32::from(cursor.lane.number()), epoch: cursor.epoch.0, sequence: cursor.sequence.0 })
             .collect(),
         resend_open_alerts: gap || was_rewound(hello, committed),
         time: now.as_nanos(),

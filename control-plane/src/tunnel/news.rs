@@ -94,8 +94,7 @@ impl News {
 
     async fn send_revision(&mut self, revision: Revision, writer: &mut Writer) -> Result<(), NewsError> {
         self.sent = revision.view.number;
-        let message =
-            SignedRevision { number: revision.view.number.0, document: revision.document, signature: revision.signature };
+        let message = SignedRevision { number: revision.view.number.0, document: revision.document, signature: revision.signature };
         writer.send(&Down { kind: Some(down::Kind::Revision(message)) }).await?;
         tracing::info!(gateway = %self.peer.gateway, revision = %self.sent, "revision sent");
         Ok(())

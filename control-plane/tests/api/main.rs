@@ -119,6 +119,7 @@ impl World {
             gateways: Default::default(),
             metrics: Metrics::default(),
             passwords: Default::default(),
+            server_pins: Vec::new(),
             signer: Signer::create(&keys.join("revision.key")).unwrap(),
             stop: Default::default(),
             stores: Stores::open(path).unwrap(),

@@ -1,0 +1,149 @@
+//! The command line of `postern-control`. Commands work on the same files as a running server, which notices what they change.
+
+mod accounts;
+mod enrolment;
+mod init;
+mod life;
+mod print;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use clap::{Parser, Subcommand};
+
+use crate::auth::clients::ClientError;
+use crate::auth::users::CreateUserError;
+use crate::ca::{CaError, CertificateAuthority};
+use crate::config::{Config, ConfigError};
+use crate::key_file::KeyFileError;
+use crate::serve::ServeError;
+use crate::signer::SignerError;
+use crate::store::{StoreError, Stores};
+use crate::tls::TlsError;
+
+/// The control plane: console, API and the tunnels of gateways.
+#[derive(Parser)]
+#[command(name = "postern-control", version, about)]
+struct Arguments {
+    /// Configuration file that `init` wrote.
+    #[arg(long, global = true, value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Check the configuration and everything that it names, and exit.
+    Check,
+    /// Programs that use the API.
+    #[command(subcommand)]
+    Client(accounts::ClientCommand),
+    /// Enrolled gateways.
+    #[command(subcommand)]
+    Gateway(enrolment::GatewayCommand),
+    /// Make the data of a new control plane: keys, databases, first tenant and first user.
+    Init(init::Init),
+    /// Run the control plane.
+    Serve,
+    /// Customers, each with a database of its own.
+    #[command(subcommand)]
+    Tenant(accounts::TenantCommand),
+    /// Enrolment tokens.
+    #[command(subcommand)]
+    Token(enrolment::TokenCommand),
+    /// People who sign in to the console.
+    #[command(subcommand)]
+    User(accounts::UserCommand),
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CliError {
+    /// The certificate authority cannot be made or loaded.
+    #[error(transparent)]
+    Authority(#[from] CaError),
+    /// An API client cannot be made.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// The configuration is not good.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A file cannot be written.
+    #[error("cannot write {path}")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A key file cannot be made or read.
+    #[error(transparent)]
+    Key(#[from] KeyFileError),
+    /// The answer cannot be printed.
+    #[error("cannot print the answer")]
+    Print(#[source] std::io::Error),
+    /// The runtime or its signals cannot be set up.
+    #[error("cannot start the runtime")]
+    Runtime(#[source] std::io::Error),
+    /// The server failed.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// The revision key cannot be made.
+    #[error(transparent)]
+    Signer(#[from] SignerError),
+    /// A database refused.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// TLS keys cannot be made.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// What was asked for cannot be done.
+    #[error("{0}")]
+    Usage(String),
+    /// A user cannot be made.
+    #[error(transparent)]
+    User(#[from] CreateUserError),
+}
+
+/// Parses the command line, runs the command and waits for it.
+///
+/// # Errors
+/// [`CliError`] says why the command failed; wrong usage is printed and ends the process here.
+pub fn run() -> Result<(), CliError> {
+    let arguments = Arguments::parse();
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(CliError::Runtime)?;
+    let result = runtime.block_on(dispatch(arguments));
+    // A password hash or query that nobody waits for any more must not hold the process.
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    result
+}
+
+async fn dispatch(arguments: Arguments) -> Result<(), CliError> {
+    let config = arguments.config;
+    match arguments.command {
+        Command::Check => life::check(named(config.as_deref())?).await,
+        Command::Client(command) => accounts::client(command, &stores(config.as_deref())?.1).await,
+        Command::Gateway(command) => enrolment::gateway(command, &stores(config.as_deref())?.1).await,
+        Command::Init(command) => init::run(command).await,
+        Command::Serve => life::serve(named(config.as_deref())?).await,
+        Command::Tenant(command) => accounts::tenant(command, &stores(config.as_deref())?.1).await,
+        Command::Token(command) => {
+            let (config, stores) = stores(config.as_deref())?;
+            let authority = CertificateAuthority::load(&config.keys())?;
+            enrolment::token(command, &stores, &authority).await
+        }
+        Command::User(command) => accounts::user(command, &stores(config.as_deref())?.1).await,
+    }
+}
+
+fn named(config: Option<&Path>) -> Result<&Path, CliError> {
+    config.ok_or_else(|| CliError::Usage("name the configuration with --config FILE; `init` wrote it to DIR/control.toml".to_owned()))
+}
+
+fn stores(config: Option<&Path>) -> Result<(Config, Stores), CliError> {
+    let config = Config::load(named(config)?)?;
+    let stores = Stores::open(&config.data_dir)?;
+    Ok((config, stores))
+}
