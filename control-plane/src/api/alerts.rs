@@ -25,7 +25,7 @@ pub(super) const DEFAULT_PAGE: usize = 100;
 
 /// Lists alerts, newest `first_seen` first.
 #[utoipa::path(
-    get, path = "/api/v1/alerts", tag = "alerts", security(("oauth2" = [])),
+    get, path = "/api/v1/alerts", operation_id = "list_alerts", tag = "alerts", security(("oauth2" = [])),
     params(schema::ListAlerts),
     responses((status = 200, description = "One page", body = schema::AlertPage), schema::ReadProblems),
 )]
@@ -57,7 +57,7 @@ pub(super) async fn list(
 
 /// Reads an alert. Its `ETag` is its revision.
 #[utoipa::path(
-    get, path = "/api/v1/alerts/{id}", tag = "alerts", security(("oauth2" = [])),
+    get, path = "/api/v1/alerts/{id}", operation_id = "find_alert", tag = "alerts", security(("oauth2" = [])),
     params(("id" = String, Path, description = "Identifier of the alert"), schema::IfNoneMatch),
     responses(
         (status = 200, description = "The alert", body = schema::Alert, headers(("ETag" = String, description = "The revision"))),
@@ -88,7 +88,7 @@ pub(super) struct History {
 
 /// Reads what happened to an alert, oldest first, and its earlier occurrences, newest first.
 #[utoipa::path(
-    get, path = "/api/v1/alerts/{id}/history", tag = "alerts", security(("oauth2" = [])),
+    get, path = "/api/v1/alerts/{id}/history", operation_id = "alert_history", tag = "alerts", security(("oauth2" = [])),
     params(("id" = String, Path, description = "Identifier of the alert")),
     responses((status = 200, description = "The newest 1,000 entries and 100 occurrences", body = schema::History), schema::ReadProblems),
 )]
@@ -102,7 +102,7 @@ pub(super) async fn history(State(app): State<Arc<App>>, api: ApiPrincipal, Path
 
 /// Says that somebody took note of the alert. The first one stays.
 #[utoipa::path(
-    post, path = "/api/v1/alerts/{id}/acknowledge", tag = "alerts", security(("oauth2" = [])),
+    post, path = "/api/v1/alerts/{id}/acknowledge", operation_id = "acknowledge_alert", tag = "alerts", security(("oauth2" = [])),
     params(("id" = String, Path, description = "Identifier of the alert"), schema::IfMatch, schema::IdempotencyKey),
     responses((status = 200, description = "The alert afterwards", body = schema::Alert), schema::ChangeProblems),
 )]
@@ -117,7 +117,7 @@ pub(super) async fn acknowledge(
 
 /// Takes the acknowledgement back.
 #[utoipa::path(
-    post, path = "/api/v1/alerts/{id}/unacknowledge", tag = "alerts", security(("oauth2" = [])),
+    post, path = "/api/v1/alerts/{id}/unacknowledge", operation_id = "unacknowledge_alert", tag = "alerts", security(("oauth2" = [])),
     params(("id" = String, Path, description = "Identifier of the alert"), schema::IfMatch, schema::IdempotencyKey),
     responses((status = 200, description = "The alert afterwards", body = schema::Alert), schema::ChangeProblems),
 )]
@@ -132,7 +132,7 @@ pub(super) async fn unacknowledge(
 
 /// Ends the alert, whether or not its condition lasts. A new report opens it again as a new occurrence.
 #[utoipa::path(
-    post, path = "/api/v1/alerts/{id}/close", tag = "alerts", security(("oauth2" = [])),
+    post, path = "/api/v1/alerts/{id}/close", operation_id = "close_alert", tag = "alerts", security(("oauth2" = [])),
     params(("id" = String, Path, description = "Identifier of the alert"), schema::IfMatch, schema::IdempotencyKey),
     responses((status = 200, description = "The alert afterwards", body = schema::Alert), schema::ChangeProblems),
 )]
@@ -148,7 +148,7 @@ struct NewNote {
 
 /// Adds a note for others to read.
 #[utoipa::path(
-    post, path = "/api/v1/alerts/{id}/notes", tag = "alerts", security(("oauth2" = [])),
+    post, path = "/api/v1/alerts/{id}/notes", operation_id = "add_note", tag = "alerts", security(("oauth2" = [])),
     params(("id" = String, Path, description = "Identifier of the alert"), schema::IfMatch, schema::IdempotencyKey),
     request_body = schema::NewNote,
     responses((status = 200, description = "The alert afterwards", body = schema::Alert), schema::ChangeProblems),

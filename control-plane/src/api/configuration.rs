@@ -25,7 +25,7 @@ const STATE: HeaderName = HeaderName::from_static("postern-revision-state");
 
 /// Reads the newest configuration document of a gateway, or an earlier one. The `ETag` is its revision's number.
 #[utoipa::path(
-    get, path = "/api/v1/gateways/{id}/configuration", tag = "gateways", security(("oauth2" = [])),
+    get, path = "/api/v1/gateways/{id}/configuration", operation_id = "read_configuration", tag = "gateways", security(("oauth2" = [])),
     params(
         ("id" = String, Path, description = "Identifier of the gateway"),
         ("revision" = Option<u64>, Query, description = "Number of an earlier revision"),
@@ -77,7 +77,7 @@ struct Stored {
 /// Replaces a gateway's configuration with the document in the body. It is checked whole, signed, stored under the next number and
 /// pushed to the gateway, which checks it again; `GET …/revisions` tells how far it got.
 #[utoipa::path(
-    put, path = "/api/v1/gateways/{id}/configuration", tag = "gateways", security(("oauth2" = [])),
+    put, path = "/api/v1/gateways/{id}/configuration", operation_id = "replace_configuration", tag = "gateways", security(("oauth2" = [])),
     params(
         ("id" = String, Path, description = "Identifier of the gateway"),
         ("force" = Option<bool>, Query, description = "Store and push the document although it has problems"),

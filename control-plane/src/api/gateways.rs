@@ -21,7 +21,7 @@ use crate::store::revisions::RevisionView;
 
 /// Lists the gateways by name.
 #[utoipa::path(
-    get, path = "/api/v1/gateways", tag = "gateways", security(("oauth2" = [])),
+    get, path = "/api/v1/gateways", operation_id = "list_gateways", tag = "gateways", security(("oauth2" = [])),
     params(schema::Paging),
     responses((status = 200, description = "One page", body = schema::GatewayPage), schema::ReadProblems),
 )]
@@ -40,7 +40,7 @@ pub(super) async fn list(
 
 /// Reads a gateway: whether it is connected, what it last said of itself, and how its configuration stands.
 #[utoipa::path(
-    get, path = "/api/v1/gateways/{id}", tag = "gateways", security(("oauth2" = [])),
+    get, path = "/api/v1/gateways/{id}", operation_id = "find_gateway", tag = "gateways", security(("oauth2" = [])),
     params(("id" = String, Path, description = "Identifier of the gateway")),
     responses((status = 200, description = "The gateway", body = schema::Gateway), schema::ReadProblems),
 )]
@@ -58,7 +58,7 @@ pub(super) struct Revisions {
 
 /// Lists the newest 200 revisions of a gateway's configuration, newest first, each with how far it got and what is wrong with it.
 #[utoipa::path(
-    get, path = "/api/v1/gateways/{id}/revisions", tag = "gateways", security(("oauth2" = [])),
+    get, path = "/api/v1/gateways/{id}/revisions", operation_id = "list_revisions", tag = "gateways", security(("oauth2" = [])),
     params(("id" = String, Path, description = "Identifier of the gateway")),
     responses((status = 200, description = "The revisions", body = schema::RevisionPage), schema::ReadProblems),
 )]

@@ -20,7 +20,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
-use axum::routing::{delete, get, post};
+use axum::routing::{any, delete, get, post};
 use postern_protocol::revision::MAX_DOCUMENT_BYTES;
 
 use crate::app::App;
@@ -54,6 +54,7 @@ pub fn router(app: Arc<App>) -> Router {
     let api = Router::new().nest("/v1", v1).fallback(no_such_route).method_not_allowed_fallback(no_such_method);
     Router::new()
         .nest("/api", api)
+        .route("/api/", any(no_such_route)) // a nested router does not answer for its own root with a slash
         .route("/oauth2/token", post(oauth::token).fallback(no_such_method))
         .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
         .layer(axum::middleware::map_response(with_headers))

@@ -41,7 +41,7 @@ struct TokenBody {
 
 /// Gives an access token that is good for an hour. Credentials by HTTP Basic authentication or as `client_id` and `client_secret`.
 #[utoipa::path(
-    post, path = "/oauth2/token", tag = "oauth2",
+    post, path = "/oauth2/token", operation_id = "issue_access_token", tag = "oauth2",
     request_body(content = schema::TokenRequest, content_type = "application/x-www-form-urlencoded"),
     responses(
         (status = 200, description = "An access token", body = schema::Token),

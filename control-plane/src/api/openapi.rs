@@ -76,7 +76,7 @@ pub fn describe() -> OpenApi {
 
 /// Describes the API.
 #[utoipa::path(
-    get, path = "/api/v1/openapi.json", tag = "documents",
+    get, path = "/api/v1/openapi.json", operation_id = "read_openapi", tag = "documents",
     responses((status = 200, description = "OpenAPI 3.1", content_type = "application/json", body = Object)),
 )]
 pub(super) async fn document() -> Response {
@@ -85,7 +85,7 @@ pub(super) async fn document() -> Response {
 
 /// Describes a document that people write: `revision.json` or `push.json` (JSON Schema).
 #[utoipa::path(
-    get, path = "/api/v1/schemas/{name}", tag = "documents",
+    get, path = "/api/v1/schemas/{name}", operation_id = "read_schema", tag = "documents",
     params(("name" = String, Path, description = "`revision.json` or `push.json`")),
     responses(
         (status = 200, description = "JSON Schema", content_type = "application/schema+json", body = Object),

@@ -132,13 +132,6 @@ impl From<ActError> for Problem {
 /// Logs a fault of ours with all its causes and returns the id under which the log has it.
 pub fn log_internal(error: &(dyn Error + 'static)) -> String {
     let id = crate::auth::fresh_id();
-    let mut chain = error.to_string();
-    let mut cause = error.source();
-    while let Some(source) = cause {
-        chain.push_str(": ");
-        chain.push_str(&source.to_string());
-        cause = source.source();
-    }
-    tracing::error!(id, error = chain, "internal error");
+    tracing::error!(id, error = crate::chain(error), "internal error");
     id
 }

@@ -36,7 +36,7 @@ const READ_AT_ONCE: usize = 200;
 /// change. With `Last-Event-ID` it begins after that revision instead, and sends `reset` if the store does not reach that far
 /// (it was restored from a backup): then list the alerts anew.
 #[utoipa::path(
-    get, path = "/api/v1/alerts/stream", tag = "alerts", security(("oauth2" = [])),
+    get, path = "/api/v1/alerts/stream", operation_id = "stream_alerts", tag = "alerts", security(("oauth2" = [])),
     params(schema::LastEventId),
     responses((status = 200, description = "Server-sent events; data is an alert", content_type = "text/event-stream", body = String), schema::ReadProblems),
 )]

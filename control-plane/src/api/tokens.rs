@@ -19,6 +19,7 @@ use crate::auth::Permission;
 use crate::auth::bearer::ApiPrincipal;
 use crate::enrolment;
 use crate::rfc3339;
+use crate::store::StoreError;
 use crate::store::idempotency::{Answer, Known, OnceKey};
 use crate::store::tokens::TokenView;
 
@@ -46,7 +47,7 @@ struct Created {
 
 /// Makes a token. Its text is shown only now; with an `Idempotency-Key`, again to the same access token.
 #[utoipa::path(
-    post, path = "/api/v1/enrolment-tokens", tag = "enrolment", security(("oauth2" = [])),
+    post, path = "/api/v1/enrolment-tokens", operation_id = "create_enrolment_token", tag = "enrolment", security(("oauth2" = [])),
     params(schema::IdempotencyKey),
     request_body = schema::NewEnrolmentToken,
     responses((status = 201, description = "The token", body = schema::CreatedEnrolmentToken), schema::ChangeProblems),
@@ -84,7 +85,7 @@ pub(super) async fn create(State(app): State<Arc<App>>, api: ApiPrincipal, chang
 
 /// Lists the tokens, newest first; never their texts.
 #[utoipa::path(
-    get, path = "/api/v1/enrolment-tokens", tag = "enrolment", security(("oauth2" = [])),
+    get, path = "/api/v1/enrolment-tokens", operation_id = "list_enrolment_tokens", tag = "enrolment", security(("oauth2" = [])),
     responses((status = 200, description = "The newest 100 tokens", body = schema::EnrolmentTokenPage), schema::ReadProblems),
 )]
 pub(super) async fn list(State(app): State<Arc<App>>, api: ApiPrincipal) -> Result<Json<Tokens>, Problem> {
@@ -103,14 +104,17 @@ pub(super) struct Tokens {
 
 /// Revokes a token that was not used. Revoking it twice changes nothing.
 #[utoipa::path(
-    delete, path = "/api/v1/enrolment-tokens/{id}", tag = "enrolment", security(("oauth2" = [])),
+    delete, path = "/api/v1/enrolment-tokens/{id}", operation_id = "revoke_enrolment_token", tag = "enrolment", security(("oauth2" = [])),
     params(("id" = String, Path, description = "Identifier of the token")),
     responses((status = 204, description = "It is revoked"), schema::ChangeProblems),
 )]
 pub(super) async fn revoke(State(app): State<Arc<App>>, api: ApiPrincipal, PathId(id): PathId) -> Result<StatusCode, Problem> {
     api.principal.require(Permission::Configure)?;
-    app.stores.system().revoke_token(&api.principal.tenant, &id, app.now()).await?;
-    Ok(StatusCode::NO_CONTENT)
+    match app.stores.system().revoke_token(&api.principal.tenant, &id, app.now()).await {
+        Ok(()) => Ok(StatusCode::NO_CONTENT),
+        Err(StoreError::NotFound) => Err(Problem::not_found("enrolment token")),
+        Err(error) => Err(error.into()),
+    }
 }
 
 async fn make(app: &App, api: &ApiPrincipal, name: &str, life: Duration) -> Result<Vec<u8>, Problem> {

@@ -12,7 +12,7 @@ use crate::app::App;
 use crate::random::Unavailable;
 use crate::store::StoreError;
 use crate::store::sessions::NewSessionRow;
-use crate::store::users::{Attempt, LockRule};
+use crate::store::users::{Attempt, Credentials, LockRule};
 
 /// The session cookie. The prefix makes browsers take it only with `Secure`, `Path=/` and no `Domain` (RFC 6265bis §4.1.3.2).
 pub(super) const COOKIE: &str = "__Host-postern";
@@ -143,15 +143,15 @@ async fn attempt(app: &App, name: &str, password: &str) -> Result<Tried, Interna
         return Ok(Tried::Wrong);
     }
     match app.stores.system().begin_attempt(name, LOCK, app.now()).await? {
-        Attempt::Check { password_hash, must_change_password } => {
+        Attempt::Check(Some(Credentials { password_hash, must_change_password })) => {
             let fits = app.passwords.fits(password, Some(password_hash.clone())).await?;
             Ok(if fits { Tried::Fits { password_hash, must_change_password } } else { Tried::Wrong })
         }
-        Attempt::Locked { until } => Ok(Tried::Locked { until }),
-        Attempt::Unknown => {
+        Attempt::Check(None) => {
             app.passwords.fits(password, None).await?;
             Ok(Tried::Wrong)
         }
+        Attempt::Locked { until } => Ok(Tried::Locked { until }),
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use postern_protocol::id::TenantId;
 use postern_protocol::timestamp::Timestamp;
-use rusqlite::{OptionalExtension as _, Row, params};
+use rusqlite::{OptionalExtension as _, Row, Transaction, params};
 use serde::Serialize;
 
 use super::{StoreError, SystemStore};
@@ -55,19 +55,20 @@ pub struct LockRule {
 /// What an attempt to sign in meets.
 pub enum Attempt {
     /// The password may be checked; the attempt already counts as failed.
-    Check {
-        /// The hash to check it against.
-        password_hash: String,
-        /// Whether the user must change it.
-        must_change_password: bool,
-    },
+    Check(Option<Credentials>),
     /// No password is checked.
     Locked {
         /// Until then.
         until: Timestamp,
     },
-    /// There is no such user.
-    Unknown,
+}
+
+/// What a password is checked against; there is none for a name that no user has.
+pub struct Credentials {
+    /// PHC string.
+    pub password_hash: String,
+    /// Whether the user must change the password.
+    pub must_change_password: bool,
 }
 
 impl SystemStore {
@@ -130,24 +131,22 @@ impl SystemStore {
     pub async fn begin_attempt(&self, name: &str, rule: LockRule, now: Timestamp) -> Result<Attempt, StoreError> {
         let name = name.to_owned();
         self.write(move |tx| {
-            let row = tx
-                .prepare_cached("SELECT password_hash, must_change_password, failed_sign_ins, locked_until FROM user WHERE name = ?1")?
+            let known = tx
+                .prepare_cached("SELECT failed_sign_ins, locked_until, password_hash, must_change_password FROM user WHERE name = ?1")?
                 .query_row([&name], |row| {
-                    Ok((row.get::<_, String>(0)?, row.get::<_, bool>(1)?, row.get::<_, u32>(2)?, row.get::<_, Option<i64>>(3)?))
+                    Ok((failures(row)?, Credentials { password_hash: row.get(2)?, must_change_password: row.get(3)? }))
                 })
                 .optional()?;
-            let Some((password_hash, must_change_password, failed, locked_until)) = row else {
-                return Ok(Attempt::Unknown);
+            let Some((before, credentials)) = known else { return begin_unknown(tx, &name, rule, now) };
+            let after = match before.and_one_more(rule, now) {
+                Ok(after) => after,
+                Err(until) => return Ok(Attempt::Locked { until }),
             };
-            let locked_until = locked_until.map(Timestamp::from_nanos);
-            if let Some(until) = locked_until.filter(|until| *until > now) {
-                return Ok(Attempt::Locked { until });
-            }
-            let before = if locked_until.is_some() { 0 } else { failed }; // a lock that ended starts a new count
-            let failed = before.saturating_add(1);
-            let lock = (failed >= rule.failures).then(|| now.saturating_add(rule.lock).as_nanos());
-            tx.execute("UPDATE user SET failed_sign_ins = ?2, locked_until = ?3 WHERE name = ?1", params![name, failed, lock])?;
-            Ok(Attempt::Check { password_hash, must_change_password })
+            tx.execute(
+                "UPDATE user SET failed_sign_ins = ?2, locked_until = ?3 WHERE name = ?1",
+                params![name, after.count, after.locked_until.map(Timestamp::as_nanos)],
+            )?;
+            Ok(Attempt::Check(Some(credentials)))
         })
         .await
     }
@@ -173,6 +172,49 @@ impl SystemStore {
     }
 }
 
+/// The sign-ins that failed in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Failures {
+    count: u32,
+    locked_until: Option<Timestamp>,
+}
+
+impl Failures {
+    /// Counts one more, or says until when none is taken.
+    fn and_one_more(self, rule: LockRule, now: Timestamp) -> Result<Self, Timestamp> {
+        if let Some(until) = self.locked_until.filter(|until| *until > now) {
+            return Err(until);
+        }
+        let before = if self.locked_until.is_some() { 0 } else { self.count }; // a lock that ended starts a new count
+        let count = before.saturating_add(1);
+        Ok(Self { count, locked_until: (count >= rule.failures).then(|| now.saturating_add(rule.lock)) })
+    }
+}
+
+fn failures(row: &Row<'_>) -> rusqlite::Result<Failures> {
+    Ok(Failures { count: row.get(0)?, locked_until: row.get::<_, Option<i64>>(1)?.map(Timestamp::from_nanos) })
+}
+
+fn begin_unknown(tx: &Transaction<'_>, name: &str, rule: LockRule, now: Timestamp) -> Result<Attempt, StoreError> {
+    let day_ago = now.as_nanos().saturating_sub(24 * 60 * 60 * 1_000_000_000);
+    tx.execute("DELETE FROM unknown_sign_in WHERE last_at < ?1", [day_ago])?;
+    let name_sha256 = crate::auth::request_hash(&[name.as_bytes()]);
+    let before = tx
+        .prepare_cached("SELECT failed_sign_ins, locked_until FROM unknown_sign_in WHERE name_sha256 = ?1")?
+        .query_row([&name_sha256], failures)
+        .optional()?;
+    let after = match before.unwrap_or(Failures { count: 0, locked_until: None }).and_one_more(rule, now) {
+        Ok(after) => after,
+        Err(until) => return Ok(Attempt::Locked { until }),
+    };
+    tx.execute(
+        "INSERT INTO unknown_sign_in (name_sha256, failed_sign_ins, locked_until, last_at) VALUES (?1, ?2, ?3, ?4)
+         ON CONFLICT (name_sha256) DO UPDATE SET failed_sign_ins = ?2, locked_until = ?3, last_at = ?4",
+        params![name_sha256, after.count, after.locked_until.map(Timestamp::as_nanos), now.as_nanos()],
+    )?;
+    Ok(Attempt::Check(None))
+}
+
 fn user_view(row: &Row<'_>) -> Result<UserView, StoreError> {
     Ok(UserView {
         name: row.get(0)?,
@@ -192,4 +234,22 @@ pub(super) fn tenant(row: &Row<'_>, at: usize) -> Result<TenantId, StoreError> {
 /// Reads the role in column `at`.
 pub(super) fn role(row: &Row<'_>, at: usize) -> Result<Role, StoreError> {
     Role::from_name(&row.get::<_, String>(at)?).ok_or_else(|| StoreError::Corrupt("role"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_fifth_failure_locks_and_a_lock_that_ended_starts_a_new_count() {
+        let rule = LockRule { failures: 5, lock: Duration::from_secs(900) };
+        let now = Timestamp::from_secs(1_000);
+        let mut failures = Failures { count: 0, locked_until: None };
+        for count in 1..=5 {
+            failures = failures.and_one_more(rule, now).unwrap();
+            assert_eq!((failures.count, failures.locked_until.is_some()), (count, count == 5));
+        }
+        assert_eq!(failures.and_one_more(rule, Timestamp::from_secs(1_899)), Err(Timestamp::from_secs(1_900)));
+        assert_eq!(failures.and_one_more(rule, Timestamp::from_secs(1_900)), Ok(Failures { count: 1, locked_until: None }));
+    }
 }

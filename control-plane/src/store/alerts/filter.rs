@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use postern_protocol::alert::{AlertState, Severity};
+use postern_protocol::alert::{AlertState, MAX_ALERT_BYTES, Severity};
 use postern_protocol::timestamp::Timestamp;
 use rusqlite::types::Value;
 
@@ -111,7 +111,9 @@ impl Condition {
         if let Some(before) = filter.first_seen_before {
             condition.term("first_seen < ?", [Value::Integer(before.as_nanos())]);
         }
-        if let Some(q) = filter.q {
+        if filter.q.as_ref().is_some_and(|q| q.len() > MAX_ALERT_BYTES) {
+            condition.term("FALSE", []); // longer than any alert, and than SQLite takes
+        } else if let Some(q) = filter.q {
             let pattern = like_pattern(&q);
             let columns = ["resource", "kind", "qualifier", "summary", "labels"];
             let any = columns.map(|column| format!("{column} LIKE ? ESCAPE '!'")).join(" OR ");
