@@ -156,11 +156,84 @@ impl Iterator for Candidates<'_> {
 
 #[cfg(test)]
 mod tests {
+    use postern_protocol::alert::{Authenticity, Severity};
+    use postern_protocol::revision::document::{Document, PushState};
+    use postern_protocol::timestamp::Timestamp;
+    use proptest::prelude::*;
+
+    use super::super::RuleIndex;
     use super::*;
+    use crate::event::{Notification, PushEvent, SyslogMessage, Transport};
 
     #[test]
     fn candidates_of_all_tables_come_in_the_order_of_the_document() {
         let candidates = Candidates { lists: vec![&[2, 5, 9], &[], &[1, 5], &[7]] };
         assert_eq!(candidates.collect::<Vec<_>>(), [1, 2, 5, 7, 9]);
+    }
+
+    const OIDS: [&str; 6] = ["1.3.6", "1.3.6.1", "1.3.6.1.7", "1.3.6.1.0.7", "1.3.6.1.0", "2.5"];
+
+    /// The `match` of a rule, as a document has it.
+    fn matchers() -> impl Strategy<Value = String> {
+        let oid = prop::sample::select(&OIDS[..]);
+        prop_oneof![
+            oid.clone().prop_map(|oid| format!(r#"{{"trap": {{"oid": "{oid}"}}}}"#)),
+            oid.prop_map(|oid| format!(r#"{{"trap": {{"prefix": "{oid}"}}}}"#)),
+            Just(r#"{"trap": {}}"#.to_owned()),
+            ("[ab]", 0..9_u8).prop_map(|(program, severity)| match severity {
+                8 => format!(r#"{{"syslog": {{"programs": ["{program}", "c"]}}}}"#),
+                _ => format!(r#"{{"syslog": {{"programs": ["{program}"], "max_severity": {severity}}}}}"#),
+            }),
+            (0..8_u8, any::<bool>()).prop_map(|(severity, kern)| match kern {
+                true => format!(r#"{{"syslog": {{"max_severity": {severity}, "facilities": ["kern"]}}}}"#),
+                false => format!(r#"{{"syslog": {{"max_severity": {severity}}}}}"#),
+            }),
+            "[ab]".prop_map(|kind| format!(r#"{{"push": {{"kinds": ["{kind}"]}}}}"#)),
+            Just(r#"{"push": {"state": "clear"}}"#.to_owned()),
+        ]
+    }
+
+    fn bodies() -> impl Strategy<Value = Body> {
+        let trap = |oid: &str| Notification { trap_oid: oid.parse().unwrap(), uptime: 0, trap_address: None, varbinds: vec![] };
+        let push = |kind: String, clear: bool| PushEvent {
+            state: if clear { PushState::Clear } else { PushState::Raise },
+            resource: "r".to_owned(),
+            kind,
+            qualifier: String::new(),
+            severity: Severity::Minor,
+            summary: String::new(),
+            fields: std::collections::BTreeMap::new(),
+        };
+        prop_oneof![
+            prop::sample::select(&OIDS[..]).prop_map(move |oid| Body::Notification(trap(oid))),
+            (0..2_u8, 0..8_u8, prop::option::of("[abc]")).prop_map(|(facility, severity, program)| Body::Syslog(SyslogMessage {
+                facility,
+                severity,
+                program,
+                ..SyslogMessage::default()
+            })),
+            ("[abc]", any::<bool>()).prop_map(move |(kind, clear)| Body::Push(push(kind, clear))),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn the_index_finds_what_trying_every_rule_finds(matchers in prop::collection::vec(matchers(), 0..20), body in bodies()) {
+            let rule = |(number, matcher)| format!(r#"{{"id": "{number}", "match": {matcher}, "then": {{"suppress": {{}}}}}}"#);
+            let text = format!(r#"{{"format": 1, "rules": [{}]}}"#, matchers.iter().enumerate().map(rule).collect::<Vec<_>>().join(","));
+            let document: Document = postern_protocol::revision::parse(text.as_bytes()).unwrap();
+            let RuleIndex { rules, index } = RuleIndex::compile(&document).unwrap();
+            let event = Event {
+                received: Timestamp::from_secs(1),
+                peer: [10, 0, 0, 1].into(),
+                transport: Transport::Udp,
+                authenticity: Authenticity::None,
+                tls_name: None,
+                body,
+            };
+            let tried: Vec<_> = (0..rules.len()).filter(|number| rules[*number].matcher.matches(&event)).collect();
+            let found: Vec<_> = index.candidates(&event).filter(|number| rules[*number].matcher.matches(&event)).collect();
+            prop_assert_eq!(found, tried);
+        }
     }
 }
