@@ -1,0 +1,74 @@
+//! How many alerts are open, by severity: the tiles at the top of the list.
+
+use askama::Template;
+use postern_protocol::alert::Severity;
+
+use super::query::ListQuery;
+use crate::console::fault::Fault;
+use crate::console::{figures, page};
+use crate::store::{StoreError, TenantStore};
+
+/// How many alerts of one severity are open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct OpenCount {
+    severity: Severity,
+    open: u64,
+    unacknowledged: u64,
+}
+
+impl TenantStore {
+    /// Counts the open alerts of each severity, gravest first.
+    pub(super) async fn open_counts(&self) -> Result<Vec<OpenCount>, StoreError> {
+        self.read(|db| {
+            let mut query = db.prepare_cached(
+                "SELECT severity, count(*), count(*) FILTER (WHERE acknowledged_at IS NULL) FROM alert WHERE state = 'open' GROUP BY severity",
+            )?;
+            let mut counts: Vec<_> =
+                Severity::ALL.into_iter().map(|severity| OpenCount { severity, open: 0, unacknowledged: 0 }).collect();
+            let mut rows = query.query([])?;
+            while let Some(row) = rows.next()? {
+                // The store numbers severities from 1, in their order.
+                let place = usize::try_from(row.get::<_, i64>(0)?.saturating_sub(1)).unwrap_or(usize::MAX);
+                let count = counts.get_mut(place).ok_or(StoreError::Corrupt("severity"))?;
+                count.open = u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0);
+                count.unacknowledged = u64::try_from(row.get::<_, i64>(2)?).unwrap_or(0);
+            }
+            counts.reverse();
+            Ok(counts)
+        })
+        .await
+    }
+
+    /// Whether any alert was ever stored.
+    pub(super) async fn has_alerts(&self) -> Result<bool, StoreError> {
+        self.read(|db| Ok(db.query_row("SELECT EXISTS (SELECT 1 FROM alert)", [], |row| row.get(0))?)).await
+    }
+}
+
+struct Tile {
+    chosen: bool,
+    count: String,
+    href: String,
+    none: bool,
+    severity: Severity,
+    unacknowledged: String,
+}
+
+#[derive(Template)]
+#[template(path = "severity_counts.html")]
+struct Tiles {
+    tiles: Vec<Tile>,
+}
+
+/// Renders the tiles. Each leads to the list with its severity taken in or out.
+pub(super) fn render(counts: &[OpenCount], query: &ListQuery) -> Result<String, Fault> {
+    let tile = |count: &OpenCount| Tile {
+        chosen: query.severities.contains(&count.severity),
+        count: figures::count(count.open),
+        href: query.toggled(count.severity).page(""),
+        none: count.open == 0,
+        severity: count.severity,
+        unacknowledged: figures::count(count.unacknowledged),
+    };
+    page::part(&Tiles { tiles: counts.iter().map(tile).collect() })
+}

@@ -1,0 +1,120 @@
+//! One gateway: its link, spool, configuration and ledger. The body is one part, which the live link renders again.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+
+use super::report::Report;
+use super::{Link, ProblemLine, find, problem_lines};
+use crate::app::App;
+use crate::auth::Permission;
+use crate::auth::console::ConsolePrincipal;
+use crate::console::fault::Fault;
+use crate::console::figures;
+use crate::console::moment::Moment;
+use crate::console::page::{self, Shell};
+use crate::store::gateways::{GatewayRevisions, GatewayView};
+
+#[derive(Template)]
+#[template(path = "gateway.html")]
+struct GatewayPage {
+    body: String,
+    id: String,
+    name: String,
+    shell: Shell,
+}
+
+struct FailedLine {
+    number: String,
+    count: String,
+    problems: Vec<ProblemLine>,
+}
+
+struct RevisionLines {
+    desired: String,
+    effective: String,
+    failed: Option<FailedLine>,
+    in_step: bool,
+}
+
+#[derive(Template)]
+#[template(path = "gateway_body.html")]
+struct GatewayBody<'a> {
+    can_configure: bool,
+    connected: bool,
+    enrolled_at: Moment,
+    id: &'a str,
+    last_seen: Option<Moment>,
+    link: Link,
+    name: &'a str,
+    open_alerts: String,
+    report: Option<Report>,
+    revision: RevisionLines,
+    version: &'a str,
+    warning: Option<String>,
+}
+
+/// Shows one gateway.
+pub(in crate::console) async fn page(
+    State(app): State<Arc<App>>,
+    person: ConsolePrincipal,
+    Path(id): Path<String>,
+) -> Result<Response, Fault> {
+    person.principal.require(Permission::Read)?;
+    let gateway = find(&app, &person.principal, &id).await?;
+    let page = GatewayPage {
+        body: body(&app, &person, &gateway).await?,
+        id: gateway.id.to_string(),
+        name: gateway.name,
+        shell: Shell::new(&person, "gateways"),
+    };
+    Ok(page::html(StatusCode::OK, &page))
+}
+
+/// Renders the body of a gateway's page.
+pub(super) async fn body(app: &App, person: &ConsolePrincipal, gateway: &GatewayView) -> Result<String, Fault> {
+    let open = app.stores.tenant(&person.principal.tenant)?.open_by_gateway().await?;
+    let now = app.now();
+    page::part(&GatewayBody {
+        can_configure: person.principal.role.allows(Permission::Configure),
+        connected: gateway.connected,
+        enrolled_at: Moment::new(gateway.enrolled_at, now),
+        id: gateway.id.as_str(),
+        last_seen: gateway.last_seen.map(|at| Moment::new(at, now)),
+        link: Link::of(gateway),
+        name: &gateway.name,
+        open_alerts: figures::count(open.get(gateway.id.as_str()).copied().unwrap_or(0)),
+        report: gateway.status.as_ref().map(|status| Report::new(status, now)),
+        revision: revision_lines(&gateway.revision),
+        version: gateway.program_version.as_deref().unwrap_or("unknown"),
+        warning: warning(gateway),
+    })
+}
+
+fn revision_lines(revision: &GatewayRevisions) -> RevisionLines {
+    let numbered = |number: Option<_>| number.map_or_else(|| "built-in rules".to_owned(), |number| format!("revision {number}"));
+    RevisionLines {
+        desired: numbered(revision.desired),
+        effective: numbered(revision.effective),
+        failed: revision.failed.as_ref().map(|failed| FailedLine {
+            number: format!("revision {}", failed.number),
+            count: figures::counted(failed.problems.len(), "problem"),
+            problems: problem_lines(&failed.problems),
+        }),
+        in_step: revision.desired == revision.effective,
+    }
+}
+
+fn warning(gateway: &GatewayView) -> Option<String> {
+    if gateway.revoked_at.is_some() {
+        return Some("This gateway is revoked: it can no longer connect. What it reported stays.".to_owned());
+    }
+    if !gateway.connected && gateway.last_seen.is_some() {
+        let text = "There is no connection. Alerts wait in the gateway's spool and arrive when it is back; what you see here is old.";
+        return Some(text.to_owned());
+    }
+    None
+}

@@ -1,0 +1,129 @@
+//! What a gateway said of itself, as people read it. Pure.
+
+use std::time::Duration;
+
+use postern_protocol::status::{Listener, Status, TunnelState};
+use postern_protocol::timestamp::Timestamp;
+
+use super::ledger::{self, Line, Reason, Source};
+use crate::console::figures;
+use crate::console::moment::{self, Moment};
+
+/// A clock that is off by more than this deserves a word.
+const CLOCK_TOLERANCE_MS: f64 = 2_000.0;
+
+/// One lane of the spool.
+pub(super) struct LaneLine {
+    pub(super) name: String,
+    pub(super) records: String,
+    pub(super) bytes: String,
+    pub(super) evicted: String,
+    pub(super) evicted_some: bool,
+}
+
+/// One socket.
+pub(super) struct ListenerLine {
+    pub(super) name: String,
+    pub(super) address: String,
+    pub(super) buffer: String,
+    pub(super) drops: String,
+    pub(super) drops_some: bool,
+    pub(super) connections: String,
+}
+
+/// A span in which something may be lost.
+pub(super) struct Window {
+    pub(super) from: Moment,
+    pub(super) to: Moment,
+    pub(super) length: String,
+}
+
+/// The whole report.
+pub(super) struct Report {
+    pub(super) clock: String,
+    pub(super) crash_windows: Vec<Window>,
+    pub(super) lanes: Vec<LaneLine>,
+    pub(super) last_error: Option<String>,
+    pub(super) ledger: Vec<Line>,
+    pub(super) listeners: Vec<ListenerLine>,
+    pub(super) reasons: Vec<Reason>,
+    pub(super) rtt: String,
+    pub(super) sources: Vec<Source>,
+    pub(super) spool_left: Option<String>,
+    pub(super) spool_on_disk: String,
+    pub(super) tunnel_since: Moment,
+    pub(super) tunnel_state: &'static str,
+    pub(super) uptime: String,
+}
+
+impl Report {
+    /// Puts a report into words.
+    pub(super) fn new(status: &Status, now: Timestamp) -> Self {
+        let lanes = status.spool.lanes.iter().map(|(name, fill)| LaneLine {
+            name: name.clone(),
+            records: figures::count(fill.records),
+            bytes: figures::bytes(fill.bytes),
+            evicted: figures::count(fill.evicted),
+            evicted_some: fill.evicted > 0,
+        });
+        let windows = status.ledger.crash_windows.iter().rev().map(|window| Window {
+            from: Moment::from_nanos(window.from, now),
+            to: Moment::from_nanos(window.to, now),
+            length: moment::lasted(Timestamp::from_nanos(window.from), Timestamp::from_nanos(window.to)),
+        });
+        Self {
+            clock: status.tunnel.clock_offset_ms.map_or_else(|| "not compared yet".to_owned(), clock),
+            crash_windows: windows.collect(),
+            lanes: lanes.collect(),
+            last_error: status.tunnel.last_error.clone(),
+            ledger: ledger::lines(&status.ledger),
+            listeners: status.listeners.iter().map(listener).collect(),
+            reasons: ledger::reasons(&status.ledger),
+            rtt: status.tunnel.rtt_ms.map_or_else(|| "not measured yet".to_owned(), figures::millis),
+            sources: ledger::sources(&status.ledger.top_sources),
+            spool_left: status.spool.seconds_left.map(|seconds| figures::duration(Duration::from_secs(seconds))),
+            spool_on_disk: figures::bytes(status.spool.bytes_on_disk),
+            tunnel_since: Moment::from_nanos(status.tunnel.since, now),
+            tunnel_state: match status.tunnel.state {
+                TunnelState::Connecting => "connecting",
+                TunnelState::Up => "up",
+                TunnelState::Waiting => "waiting to try again",
+            },
+            uptime: figures::duration(Duration::from_secs(status.uptime_s)),
+        }
+    }
+}
+
+/// `offset` is our clock minus the gateway's.
+fn clock(offset: f64) -> String {
+    let by = figures::millis(offset.abs());
+    match offset {
+        ms if ms > CLOCK_TOLERANCE_MS => format!("{by} behind ours: check its time service"),
+        ms if ms < -CLOCK_TOLERANCE_MS => format!("{by} ahead of ours: check its time service"),
+        _ => format!("right within {by}"),
+    }
+}
+
+fn listener(one: &Listener) -> ListenerLine {
+    let known = |number: Option<u64>| number.map_or_else(|| "–".to_owned(), figures::count);
+    ListenerLine {
+        name: one.name.clone(),
+        address: format!("{}/{}", one.addr, one.proto),
+        buffer: one.rcvbuf_effective.map_or_else(|| "–".to_owned(), figures::bytes),
+        drops: known(one.kernel_drops),
+        drops_some: one.kernel_drops.is_some_and(|drops| drops > 0),
+        connections: known(one.connections),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_off_is_said_so() {
+        assert_eq!(clock(3.21), "right within 3.2 ms");
+        assert_eq!(clock(5_000.0), "5000 ms behind ours: check its time service");
+        assert_eq!(clock(-5_000.0), "5000 ms ahead of ours: check its time service");
+    }
+}

@@ -1,0 +1,60 @@
+//! The console: what people see. Pages are rendered here and read, and act, without JavaScript; small modules of our own make
+//! them live by server-sent events. It never reaches a store but through the principal's tenant.
+//!
+//! `frame` is around every answer: security headers, and error pages instead of bare texts. Called by the listener.
+
+mod alerts;
+mod assets;
+mod events;
+mod fault;
+mod figures;
+mod frame;
+mod gateways;
+mod moment;
+mod page;
+mod session;
+mod url;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::middleware;
+use axum::response::Redirect;
+use axum::routing::{get, post};
+use postern_protocol::revision::MAX_DOCUMENT_BYTES;
+
+use crate::app::App;
+
+/// Most bytes of a form: a whole document in which every byte is percent-encoded, and its companions.
+const MAX_FORM_BYTES: usize = 3 * MAX_DOCUMENT_BYTES + 64 * 1024;
+
+/// Returns the console's routes. Whatever no other part answers ends here as a friendly "not found".
+pub fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/", get(async || Redirect::to("/alerts")))
+        .route("/sign-in", get(session::sign_in_page).post(session::sign_in))
+        .route("/sign-out", post(session::sign_out))
+        .route("/change-password", get(session::change_password_page).post(session::change_password))
+        .route("/session", get(session::is_signed_in))
+        .route("/events", get(events::stream))
+        .route("/alerts", get(alerts::list::page))
+        .route("/alerts/acknowledge", post(alerts::act::acknowledge_selected))
+        .route("/alerts/close", post(alerts::act::close_selected))
+        .route("/alerts/{id}", get(alerts::detail::page))
+        .route("/alerts/{id}/acknowledge", post(alerts::act::acknowledge))
+        .route("/alerts/{id}/close", post(alerts::act::close))
+        .route("/alerts/{id}/notes", post(alerts::act::note))
+        .route("/alerts/{id}/unacknowledge", post(alerts::act::unacknowledge))
+        .route("/gateways", get(gateways::list::page))
+        .route("/gateways/enrol", get(gateways::enrol::page).post(gateways::enrol::make))
+        .route("/gateways/enrol/{token}/revoke", post(gateways::enrol::revoke))
+        .route("/gateways/{id}", get(gateways::detail::page))
+        .route("/gateways/{id}/configuration", get(gateways::configuration::page).post(gateways::configuration::submit))
+        .route("/static/{bundle}/{file}", get(assets::serve))
+        .route("/favicon.ico", get(assets::favicon))
+        .fallback(fault::not_found)
+        .layer(DefaultBodyLimit::max(MAX_FORM_BYTES))
+        .layer(middleware::from_fn(frame::around))
+        .with_state(app)
+}

@@ -1,0 +1,79 @@
+// The configuration editor: line numbers that follow the text, jumps to problems, saving without losing one's place.
+
+import { morph, parsePage } from "./html.js";
+import { connect } from "./live.js";
+import { send } from "./send.js";
+import { toast } from "./toast.js";
+
+const form = document.getElementById("configuration");
+const text = document.getElementById("document");
+const gutter = document.getElementById("gutter");
+const editor = document.getElementById("editor");
+let saved = text?.value;
+
+export function start() {
+  connect(form.dataset.events, {});
+  text.addEventListener("input", () => number(text.value));
+  document.addEventListener("click", ({ target }) => {
+    const problem = target.closest?.("[data-line]");
+    if (problem) jump(Number(problem.dataset.line), Number(problem.dataset.column));
+  });
+  form.addEventListener("submit", submit);
+  addEventListener("beforeunload", (event) => text.value !== saved && event.preventDefault());
+}
+
+// One number a line; marked lines stay marked until the next check.
+function number(value) {
+  const lines = value.split("\n").length;
+  text.rows = lines + 1;
+  if (gutter.dataset.lines === String(lines)) return;
+  const marked = new Set([...gutter.querySelectorAll("mark")].map((mark) => mark.textContent));
+  gutter.dataset.lines = String(lines);
+  const parts = [];
+  let plain = "";
+  for (let line = 1; line <= lines; line += 1) {
+    if (marked.has(String(line))) {
+      const mark = document.createElement("mark");
+      mark.textContent = String(line);
+      parts.push(plain, mark);
+      plain = "\n";
+    } else plain += `${line}\n`;
+  }
+  gutter.replaceChildren(...parts, plain);
+}
+
+function jump(line, column) {
+  const lines = text.value.split("\n");
+  const before = lines.slice(0, line - 1).reduce((sum, one) => sum + one.length + 1, 0);
+  const start = before + Math.max(column - 1, 0);
+  text.focus({ preventScroll: true });
+  text.setSelectionRange(start, before + (lines[line - 1] ?? "").length);
+  const height = parseFloat(getComputedStyle(text).lineHeight);
+  editor.scrollTo({ top: Math.max((line - 1) * height - editor.clientHeight / 3, 0), left: 0 });
+}
+
+async function submit(event) {
+  event.preventDefault();
+  const button = event.submitter;
+  const sent = text.value;
+  button.disabled = true;
+  const answer = await send(form, button, "text/html");
+  button.disabled = false;
+  if (!answer) return;
+  const page = parsePage(await answer.text());
+  for (const id of ["found", "revision-panel", "revisions", "gutter", "base"]) {
+    const old = document.getElementById(id);
+    const fresh = page.getElementById(id);
+    if (old && fresh) morph(old, document.adoptNode(fresh));
+  }
+  form.dispatchEvent(new CustomEvent("postern:changed", { bubbles: true }));
+  if (answer.ok && button.value !== "check") {
+    saved = sent;
+    const force = document.getElementById("force");
+    if (force) force.checked = false;
+    history.replaceState(null, "", form.getAttribute("action"));
+  }
+  const first = document.querySelector("#found [data-line]");
+  if (first) jump(Number(first.dataset.line), Number(first.dataset.column));
+  else if (button.value === "check") toast("good", "The document is valid. It was not saved.");
+}
