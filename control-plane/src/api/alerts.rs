@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 use super::problem::Problem;
 use super::request::{self, Change, Parameters, PathId};
 use super::schema;
+use super::schema::parameters::{IdempotencyKey, IfMatch, IfNoneMatch, ListAlerts};
+use super::schema::problems::{ChangeProblems, ReadProblems};
 use crate::alert_actions::{self, Wish};
 use crate::app::App;
 use crate::auth::Permission;
@@ -26,8 +28,8 @@ pub(super) const DEFAULT_PAGE: usize = 100;
 /// Lists alerts, newest `first_seen` first.
 #[utoipa::path(
     get, path = "/api/v1/alerts", operation_id = "list_alerts", tag = "alerts", security(("oauth2" = [])),
-    params(schema::ListAlerts),
-    responses((status = 200, description = "One page", body = schema::AlertPage), schema::ReadProblems),
+    params(ListAlerts),
+    responses((status = 200, description = "One page", body = schema::alerts::AlertPage), ReadProblems),
 )]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
@@ -58,11 +60,11 @@ pub(super) async fn list(
 /// Reads an alert. Its `ETag` is its revision.
 #[utoipa::path(
     get, path = "/api/v1/alerts/{id}", operation_id = "find_alert", tag = "alerts", security(("oauth2" = [])),
-    params(("id" = String, Path, description = "Identifier of the alert"), schema::IfNoneMatch),
+    params(("id" = String, Path, description = "Identifier of the alert"), IfNoneMatch),
     responses(
-        (status = 200, description = "The alert", body = schema::Alert, headers(("ETag" = String, description = "The revision"))),
+        (status = 200, description = "The alert", body = schema::alerts::Alert, headers(("ETag" = String, description = "The revision"))),
         (status = 304, description = "It is still at the revision that If-None-Match names"),
-        schema::ReadProblems,
+        ReadProblems,
     ),
 )]
 pub(super) async fn find(
@@ -90,7 +92,7 @@ pub(super) struct History {
 #[utoipa::path(
     get, path = "/api/v1/alerts/{id}/history", operation_id = "alert_history", tag = "alerts", security(("oauth2" = [])),
     params(("id" = String, Path, description = "Identifier of the alert")),
-    responses((status = 200, description = "The newest 1,000 entries and 100 occurrences", body = schema::History), schema::ReadProblems),
+    responses((status = 200, description = "The newest 1,000 entries and 100 occurrences", body = schema::alerts::History), ReadProblems),
 )]
 pub(super) async fn history(State(app): State<Arc<App>>, api: ApiPrincipal, PathId(id): PathId) -> Result<Json<History>, Problem> {
     api.principal.require(Permission::Read)?;
@@ -103,8 +105,8 @@ pub(super) async fn history(State(app): State<Arc<App>>, api: ApiPrincipal, Path
 /// Says that somebody took note of the alert. The first one stays.
 #[utoipa::path(
     post, path = "/api/v1/alerts/{id}/acknowledge", operation_id = "acknowledge_alert", tag = "alerts", security(("oauth2" = [])),
-    params(("id" = String, Path, description = "Identifier of the alert"), schema::IfMatch, schema::IdempotencyKey),
-    responses((status = 200, description = "The alert afterwards", body = schema::Alert), schema::ChangeProblems),
+    params(("id" = String, Path, description = "Identifier of the alert"), IfMatch, IdempotencyKey),
+    responses((status = 200, description = "The alert afterwards", body = schema::alerts::Alert), ChangeProblems),
 )]
 pub(super) async fn acknowledge(
     State(app): State<Arc<App>>,
@@ -118,8 +120,8 @@ pub(super) async fn acknowledge(
 /// Takes the acknowledgement back.
 #[utoipa::path(
     post, path = "/api/v1/alerts/{id}/unacknowledge", operation_id = "unacknowledge_alert", tag = "alerts", security(("oauth2" = [])),
-    params(("id" = String, Path, description = "Identifier of the alert"), schema::IfMatch, schema::IdempotencyKey),
-    responses((status = 200, description = "The alert afterwards", body = schema::Alert), schema::ChangeProblems),
+    params(("id" = String, Path, description = "Identifier of the alert"), IfMatch, IdempotencyKey),
+    responses((status = 200, description = "The alert afterwards", body = schema::alerts::Alert), ChangeProblems),
 )]
 pub(super) async fn unacknowledge(
     State(app): State<Arc<App>>,
@@ -133,8 +135,8 @@ pub(super) async fn unacknowledge(
 /// Ends the alert, whether or not its condition lasts. A new report opens it again as a new occurrence.
 #[utoipa::path(
     post, path = "/api/v1/alerts/{id}/close", operation_id = "close_alert", tag = "alerts", security(("oauth2" = [])),
-    params(("id" = String, Path, description = "Identifier of the alert"), schema::IfMatch, schema::IdempotencyKey),
-    responses((status = 200, description = "The alert afterwards", body = schema::Alert), schema::ChangeProblems),
+    params(("id" = String, Path, description = "Identifier of the alert"), IfMatch, IdempotencyKey),
+    responses((status = 200, description = "The alert afterwards", body = schema::alerts::Alert), ChangeProblems),
 )]
 pub(super) async fn close(State(app): State<Arc<App>>, api: ApiPrincipal, PathId(id): PathId, change: Change) -> Result<Response, Problem> {
     act_without_body(&app, &api, id, AlertAction::Close, &change).await
@@ -149,9 +151,9 @@ struct NewNote {
 /// Adds a note for others to read.
 #[utoipa::path(
     post, path = "/api/v1/alerts/{id}/notes", operation_id = "add_note", tag = "alerts", security(("oauth2" = [])),
-    params(("id" = String, Path, description = "Identifier of the alert"), schema::IfMatch, schema::IdempotencyKey),
-    request_body = schema::NewNote,
-    responses((status = 200, description = "The alert afterwards", body = schema::Alert), schema::ChangeProblems),
+    params(("id" = String, Path, description = "Identifier of the alert"), IfMatch, IdempotencyKey),
+    request_body = schema::alerts::NewNote,
+    responses((status = 200, description = "The alert afterwards", body = schema::alerts::Alert), ChangeProblems),
 )]
 pub(super) async fn add_note(
     State(app): State<Arc<App>>,

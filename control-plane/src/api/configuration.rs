@@ -14,6 +14,8 @@ use super::gateways::gateway;
 use super::problem::Problem;
 use super::request::{self, Change, Parameters, PathId};
 use super::schema;
+use super::schema::parameters::{IfMatch, IfNoneMatch};
+use super::schema::problems::{ChangeProblems, ReadProblems};
 use crate::app::App;
 use crate::auth::Permission;
 use crate::auth::bearer::ApiPrincipal;
@@ -29,7 +31,7 @@ const STATE: HeaderName = HeaderName::from_static("postern-revision-state");
     params(
         ("id" = String, Path, description = "Identifier of the gateway"),
         ("revision" = Option<u64>, Query, description = "Number of an earlier revision"),
-        schema::IfNoneMatch,
+        IfNoneMatch,
     ),
     responses(
         (status = 200, description = "The document, byte for byte; see /api/v1/schemas/revision.json", content_type = "application/json",
@@ -38,7 +40,7 @@ const STATE: HeaderName = HeaderName::from_static("postern-revision-state");
                 ("Postern-Revision-State" = String, description = "desired, applying, applied or failed"),
             )),
         (status = 304, description = "It is still at the revision that If-None-Match names"),
-        schema::ReadProblems,
+        ReadProblems,
     ),
 )]
 pub(super) async fn read(
@@ -81,10 +83,10 @@ struct Stored {
     params(
         ("id" = String, Path, description = "Identifier of the gateway"),
         ("force" = Option<bool>, Query, description = "Store and push the document although it has problems"),
-        schema::IfMatch,
+        IfMatch,
     ),
     request_body(content = Object, content_type = "application/json", description = "See /api/v1/schemas/revision.json"),
-    responses((status = 200, description = "It is stored", body = schema::StoredRevision), schema::ChangeProblems),
+    responses((status = 200, description = "It is stored", body = schema::gateways::StoredRevision), ChangeProblems),
 )]
 pub(super) async fn replace(
     State(app): State<Arc<App>>,

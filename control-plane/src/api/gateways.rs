@@ -12,6 +12,8 @@ use super::alerts::DEFAULT_PAGE;
 use super::problem::Problem;
 use super::request::{Parameters, PathId};
 use super::schema;
+use super::schema::parameters::Paging;
+use super::schema::problems::ReadProblems;
 use crate::app::App;
 use crate::auth::bearer::ApiPrincipal;
 use crate::auth::{Permission, Principal};
@@ -22,8 +24,8 @@ use crate::store::revisions::RevisionView;
 /// Lists the gateways by name.
 #[utoipa::path(
     get, path = "/api/v1/gateways", operation_id = "list_gateways", tag = "gateways", security(("oauth2" = [])),
-    params(schema::Paging),
-    responses((status = 200, description = "One page", body = schema::GatewayPage), schema::ReadProblems),
+    params(Paging),
+    responses((status = 200, description = "One page", body = schema::gateways::GatewayPage), ReadProblems),
 )]
 pub(super) async fn list(
     State(app): State<Arc<App>>,
@@ -42,7 +44,7 @@ pub(super) async fn list(
 #[utoipa::path(
     get, path = "/api/v1/gateways/{id}", operation_id = "find_gateway", tag = "gateways", security(("oauth2" = [])),
     params(("id" = String, Path, description = "Identifier of the gateway")),
-    responses((status = 200, description = "The gateway", body = schema::Gateway), schema::ReadProblems),
+    responses((status = 200, description = "The gateway", body = schema::gateways::Gateway), ReadProblems),
 )]
 pub(super) async fn find(State(app): State<Arc<App>>, api: ApiPrincipal, PathId(id): PathId) -> Result<Json<GatewayView>, Problem> {
     api.principal.require(Permission::Read)?;
@@ -60,7 +62,7 @@ pub(super) struct Revisions {
 #[utoipa::path(
     get, path = "/api/v1/gateways/{id}/revisions", operation_id = "list_revisions", tag = "gateways", security(("oauth2" = [])),
     params(("id" = String, Path, description = "Identifier of the gateway")),
-    responses((status = 200, description = "The revisions", body = schema::RevisionPage), schema::ReadProblems),
+    responses((status = 200, description = "The revisions", body = schema::gateways::RevisionPage), ReadProblems),
 )]
 pub(super) async fn revisions(State(app): State<Arc<App>>, api: ApiPrincipal, PathId(id): PathId) -> Result<Json<Revisions>, Problem> {
     api.principal.require(Permission::Read)?;

@@ -42,11 +42,11 @@ struct TokenBody {
 /// Gives an access token that is good for an hour. Credentials by HTTP Basic authentication or as `client_id` and `client_secret`.
 #[utoipa::path(
     post, path = "/oauth2/token", operation_id = "issue_access_token", tag = "oauth2",
-    request_body(content = schema::TokenRequest, content_type = "application/x-www-form-urlencoded"),
+    request_body(content = schema::oauth::TokenRequest, content_type = "application/x-www-form-urlencoded"),
     responses(
-        (status = 200, description = "An access token", body = schema::Token),
-        (status = 400, description = "The request is wrong", body = schema::TokenError),
-        (status = 401, description = "Unknown client or wrong secret", body = schema::TokenError),
+        (status = 200, description = "An access token", body = schema::oauth::Token),
+        (status = 400, description = "The request is wrong", body = schema::oauth::TokenError),
+        (status = 401, description = "Unknown client or wrong secret", body = schema::oauth::TokenError),
     ),
 )]
 pub(super) async fn token(

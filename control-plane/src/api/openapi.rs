@@ -47,7 +47,7 @@ const PUSH_SCHEMA: &str = include_str!("../../../appliance/engine/schema/push.sc
         document,
         schema_document
     ),
-    components(schemas(schema::Alert, schema::Problem)),
+    components(schemas(schema::alerts::Alert, schema::problems::Problem)),
     tags(
         (name = "alerts", description = "What is wrong, and what was done about it"),
         (name = "enrolment", description = "How new gateways become known"),
@@ -89,7 +89,8 @@ pub(super) async fn document() -> Response {
     params(("name" = String, Path, description = "`revision.json` or `push.json`")),
     responses(
         (status = 200, description = "JSON Schema", content_type = "application/schema+json", body = Object),
-        (status = 404, description = "There is no such schema", content_type = "application/problem+json", body = schema::Problem),
+        (status = 404, description = "There is no such schema", content_type = "application/problem+json",
+            body = schema::problems::Problem),
     ),
 )]
 pub(super) async fn schema_document(PathId(name): PathId) -> Result<Response, Problem> {

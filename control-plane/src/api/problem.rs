@@ -103,7 +103,7 @@ impl From<StoreError> for Problem {
             StoreError::Conflict(reason) => Self::new(StatusCode::CONFLICT, reason),
             StoreError::NotFound => Self::not_found("thing"),
             StoreError::Corrupt(_)
-            | StoreError::Folder { .. }
+            | StoreError::File { .. }
             | StoreError::Newer { .. }
             | StoreError::Random(_)
             | StoreError::Sqlite(_)

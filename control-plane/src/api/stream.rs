@@ -18,7 +18,8 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::problem::{self, Problem};
-use super::schema;
+use super::schema::parameters::LastEventId;
+use super::schema::problems::ReadProblems;
 use crate::app::App;
 use crate::auth::Permission;
 use crate::auth::bearer::ApiPrincipal;
@@ -37,8 +38,11 @@ const READ_AT_ONCE: usize = 200;
 /// (it was restored from a backup): then list the alerts anew.
 #[utoipa::path(
     get, path = "/api/v1/alerts/stream", operation_id = "stream_alerts", tag = "alerts", security(("oauth2" = [])),
-    params(schema::LastEventId),
-    responses((status = 200, description = "Server-sent events; data is an alert", content_type = "text/event-stream", body = String), schema::ReadProblems),
+    params(LastEventId),
+    responses(
+        (status = 200, description = "Server-sent events; data is an alert", content_type = "text/event-stream", body = String),
+        ReadProblems,
+    ),
 )]
 pub(super) async fn alerts(State(app): State<Arc<App>>, api: ApiPrincipal, headers: HeaderMap) -> Result<Response, Problem> {
     api.principal.require(Permission::Read)?;

@@ -14,6 +14,8 @@ use super::alerts::DEFAULT_PAGE;
 use super::problem::Problem;
 use super::request::{self, Change, PathId};
 use super::schema;
+use super::schema::parameters::IdempotencyKey;
+use super::schema::problems::{ChangeProblems, ReadProblems};
 use crate::app::App;
 use crate::auth::Permission;
 use crate::auth::bearer::ApiPrincipal;
@@ -48,9 +50,9 @@ struct Created {
 /// Makes a token. Its text is shown only now; with an `Idempotency-Key`, again to the same access token.
 #[utoipa::path(
     post, path = "/api/v1/enrolment-tokens", operation_id = "create_enrolment_token", tag = "enrolment", security(("oauth2" = [])),
-    params(schema::IdempotencyKey),
-    request_body = schema::NewEnrolmentToken,
-    responses((status = 201, description = "The token", body = schema::CreatedEnrolmentToken), schema::ChangeProblems),
+    params(IdempotencyKey),
+    request_body = schema::enrolment::NewEnrolmentToken,
+    responses((status = 201, description = "The token", body = schema::enrolment::CreatedEnrolmentToken), ChangeProblems),
 )]
 pub(super) async fn create(State(app): State<Arc<App>>, api: ApiPrincipal, change: Change) -> Result<Response, Problem> {
     api.principal.require(Permission::Configure)?;
@@ -86,7 +88,7 @@ pub(super) async fn create(State(app): State<Arc<App>>, api: ApiPrincipal, chang
 /// Lists the tokens, newest first; never their texts.
 #[utoipa::path(
     get, path = "/api/v1/enrolment-tokens", operation_id = "list_enrolment_tokens", tag = "enrolment", security(("oauth2" = [])),
-    responses((status = 200, description = "The newest 100 tokens", body = schema::EnrolmentTokenPage), schema::ReadProblems),
+    responses((status = 200, description = "The newest 100 tokens", body = schema::enrolment::EnrolmentTokenPage), ReadProblems),
 )]
 pub(super) async fn list(State(app): State<Arc<App>>, api: ApiPrincipal) -> Result<Json<Tokens>, Problem> {
     api.principal.require(Permission::Configure)?;
@@ -106,7 +108,7 @@ pub(super) struct Tokens {
 #[utoipa::path(
     delete, path = "/api/v1/enrolment-tokens/{id}", operation_id = "revoke_enrolment_token", tag = "enrolment", security(("oauth2" = [])),
     params(("id" = String, Path, description = "Identifier of the token")),
-    responses((status = 204, description = "It is revoked"), schema::ChangeProblems),
+    responses((status = 204, description = "It is revoked"), ChangeProblems),
 )]
 pub(super) async fn revoke(State(app): State<Arc<App>>, api: ApiPrincipal, PathId(id): PathId) -> Result<StatusCode, Problem> {
     api.principal.require(Permission::Configure)?;

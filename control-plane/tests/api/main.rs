@@ -1,5 +1,13 @@
 //! The API and the sign-in as clients meet them: requests against the real routers over databases in a temporary folder.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests fail by panicking; clippy's own exception covers the test functions, not what they call"
+)]
+
 mod actions;
 mod configuration;
 mod lists;

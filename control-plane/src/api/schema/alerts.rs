@@ -1,0 +1,230 @@
+//! Alerts, their history, and what is written about them.
+
+use std::collections::BTreeMap;
+
+use utoipa::ToSchema;
+
+/// An alert.
+#[derive(ToSchema)]
+pub struct Alert {
+    /// Stable for gateway, resource, kind and qualifier.
+    pub id: String,
+    /// The gateway that reported it.
+    pub gateway: String,
+    /// Whether it lasts.
+    pub state: AlertState,
+    /// How grave it is (RFC 8632).
+    pub severity: Severity,
+    /// What is affected.
+    pub resource: String,
+    /// What is wrong with it.
+    pub kind: String,
+    /// Tells apart alerts of one kind on one resource; often empty.
+    pub qualifier: String,
+    /// What a person reads first.
+    pub summary: String,
+    /// Reports in this occurrence.
+    pub count: u64,
+    /// When this occurrence was first reported.
+    #[schema(format = DateTime)]
+    pub first_seen: String,
+    /// When it was last reported.
+    #[schema(format = DateTime)]
+    pub last_seen: String,
+    /// When its end was reported.
+    #[schema(format = DateTime, required)]
+    pub cleared_at: Option<String>,
+    /// Released facts by name.
+    pub labels: BTreeMap<String, String>,
+    /// When a person closed it.
+    #[schema(format = DateTime, required)]
+    pub closed_at: Option<String>,
+    /// The alert that it follows from.
+    #[schema(required)]
+    pub parent: Option<String>,
+    /// Grows with every change; also the ETag and the event id.
+    pub revision: i64,
+    /// Who reported it last, and how that was decided.
+    pub evidence: Evidence,
+    /// The rule that raised it.
+    pub rule: String,
+    /// Who took note of it.
+    #[schema(required)]
+    pub acknowledged: Option<Acknowledged>,
+    /// Who works on it.
+    #[schema(required)]
+    pub assignee: Option<String>,
+    /// What people wrote about it, oldest first.
+    pub notes: Vec<Note>,
+    /// Who silenced it.
+    #[schema(required)]
+    pub suppressed: Option<Suppressed>,
+}
+
+/// Whether an alert's condition lasts.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub enum AlertState {
+    /// It lasts.
+    Open,
+    /// Its end was reported.
+    Cleared,
+    /// A person closed it.
+    Closed,
+}
+
+/// How grave an alert is (RFC 8632).
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub enum Severity {
+    /// Service is lost.
+    Critical,
+    /// Service is affected.
+    Major,
+    /// Service is not affected.
+    Minor,
+    /// A potential fault.
+    Warning,
+    /// Unknown.
+    Indeterminate,
+}
+
+/// Who reported an alert last. Empty texts stand for what was not there or not released.
+#[derive(ToSchema)]
+pub struct Evidence {
+    /// Address of the sender as the socket saw it.
+    pub peer: String,
+    /// Address inside the trap.
+    pub trap_address: String,
+    /// Authoritative engine ID in hexadecimal.
+    pub engine_id: String,
+    /// Host name of the syslog header.
+    pub hostname: String,
+    /// Subject of the TLS client certificate.
+    pub tls_name: String,
+    /// `udp`, `tcp` or `tls`.
+    pub transport: String,
+    /// How far the sender proved who it is.
+    pub authenticity: Authenticity,
+    /// Which of these named the source.
+    pub chosen_by: String,
+    /// Whether two of them disagree.
+    pub conflict: bool,
+}
+
+/// How far a sender proved who it is.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub enum Authenticity {
+    /// Not at all.
+    None,
+    /// A community string.
+    Community,
+    /// SNMPv3 with authentication, or a signed push.
+    UsmAuth,
+    /// SNMPv3 with authentication and privacy.
+    UsmPriv,
+    /// TLS.
+    Tls,
+}
+
+/// Who took note of an alert.
+#[derive(ToSchema)]
+pub struct Acknowledged {
+    /// A user, or `client:ID`.
+    pub by: String,
+    /// When.
+    #[schema(format = DateTime)]
+    pub at: String,
+}
+
+/// What a person wrote about an alert.
+#[derive(ToSchema)]
+pub struct Note {
+    /// A user, or `client:ID`.
+    pub by: String,
+    /// When.
+    #[schema(format = DateTime)]
+    pub at: String,
+    /// What.
+    pub text: String,
+}
+
+/// Who silenced an alert.
+#[derive(ToSchema)]
+pub struct Suppressed {
+    /// A user, or `client:ID`.
+    pub by: String,
+    /// Until when.
+    #[schema(format = DateTime)]
+    pub until: String,
+}
+
+/// One page of alerts.
+#[derive(ToSchema)]
+pub struct AlertPage {
+    /// The alerts.
+    pub items: Vec<Alert>,
+    /// Where the next page begins; null on the last.
+    #[schema(required)]
+    pub next_cursor: Option<String>,
+}
+
+/// What happened to an alert.
+#[derive(ToSchema)]
+pub struct History {
+    /// Oldest first.
+    pub items: Vec<HistoryEntry>,
+    /// Earlier occurrences, newest first.
+    pub occurrences: Vec<Occurrence>,
+}
+
+/// One thing that happened to an alert.
+#[derive(ToSchema)]
+pub struct HistoryEntry {
+    /// When.
+    #[schema(format = DateTime)]
+    pub at: String,
+    /// A user, `client:ID`, or `gateway:ID`.
+    pub actor: String,
+    /// `raised`, `severity`, `cleared`, `acknowledged`, `unacknowledged`, `closed` or `note`.
+    pub what: String,
+    /// The note, or old and new value.
+    pub text: String,
+}
+
+/// An earlier occurrence of an alert, as it was when the next one began.
+#[derive(ToSchema)]
+pub struct Occurrence {
+    /// Whether it had ended, and how.
+    pub state: AlertState,
+    /// How grave it was last.
+    pub severity: Severity,
+    /// Its text.
+    pub summary: String,
+    /// Its reports.
+    pub count: u64,
+    /// When it was first reported.
+    #[schema(format = DateTime)]
+    pub first_seen: String,
+    /// When it was last reported.
+    #[schema(format = DateTime)]
+    pub last_seen: String,
+    /// When its end was reported.
+    #[schema(format = DateTime, required)]
+    pub cleared_at: Option<String>,
+    /// When a person closed it.
+    #[schema(format = DateTime, required)]
+    pub closed_at: Option<String>,
+    /// Who took note of it.
+    #[schema(required)]
+    pub acknowledged: Option<Acknowledged>,
+}
+
+/// A note to be added.
+#[derive(ToSchema)]
+pub struct NewNote {
+    /// Its text.
+    #[schema(min_length = 1, max_length = 4096)]
+    pub text: String,
+}

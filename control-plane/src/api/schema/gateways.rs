@@ -1,0 +1,132 @@
+//! Gateways and the revisions of their configuration.
+
+use utoipa::ToSchema;
+
+/// A gateway.
+#[derive(ToSchema)]
+pub struct Gateway {
+    /// Its identifier.
+    pub id: String,
+    /// Its name for people.
+    pub name: String,
+    /// When it was enrolled.
+    #[schema(format = DateTime)]
+    pub enrolled_at: String,
+    /// When it was revoked.
+    #[schema(format = DateTime, required)]
+    pub revoked_at: Option<String>,
+    /// Whether it has a session now.
+    pub connected: bool,
+    /// When it was last heard.
+    #[schema(format = DateTime, required)]
+    pub last_seen: Option<String>,
+    /// Its program version.
+    #[schema(required)]
+    pub program_version: Option<String>,
+    /// What it last said of itself: the document of `postern-gateway status --json` with tunnel, spool, ledger and listeners.
+    #[schema(value_type = Option<Object>, required)]
+    pub status: Option<serde_json::Value>,
+    /// When it said so.
+    #[schema(format = DateTime, required)]
+    pub status_at: Option<String>,
+    /// Its configuration.
+    pub revision: GatewayRevisions,
+}
+
+/// How a gateway's configuration stands.
+#[derive(ToSchema)]
+pub struct GatewayRevisions {
+    /// The newest revision: the one that it should run.
+    #[schema(required)]
+    pub desired: Option<u64>,
+    /// The one that it runs; null for the built-in one.
+    #[schema(required)]
+    pub effective: Option<u64>,
+    /// The newest one, when it was refused.
+    #[schema(required)]
+    pub failed: Option<FailedRevision>,
+}
+
+/// A revision that a gateway refused.
+#[derive(ToSchema)]
+pub struct FailedRevision {
+    /// Its number.
+    pub number: u64,
+    /// What is wrong and where.
+    pub problems: Vec<DocumentProblem>,
+}
+
+/// One fault of a configuration document.
+#[derive(ToSchema)]
+pub struct DocumentProblem {
+    /// Place in the document, for example `rules[3].match.trap.oid`.
+    pub path: String,
+    /// Line, from 1; 0 when unknown.
+    pub line: u32,
+    /// Column in bytes, from 1; 0 when unknown.
+    pub column: u32,
+    /// What is wrong and what to do.
+    pub reason: String,
+}
+
+/// One page of gateways.
+#[derive(ToSchema)]
+pub struct GatewayPage {
+    /// The gateways.
+    pub items: Vec<Gateway>,
+    /// Where the next page begins; null on the last.
+    #[schema(required)]
+    pub next_cursor: Option<String>,
+}
+
+/// A revision of a gateway's configuration, without its document.
+#[derive(ToSchema)]
+pub struct Revision {
+    /// Its number.
+    pub number: u64,
+    /// How far it got.
+    pub state: RevisionState,
+    /// When that was.
+    #[schema(format = DateTime)]
+    pub state_at: String,
+    /// When it was made.
+    #[schema(format = DateTime)]
+    pub created_at: String,
+    /// Who made it.
+    pub created_by: String,
+    /// What the gateway found wrong.
+    pub problems: Vec<DocumentProblem>,
+}
+
+/// How far a revision got.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub enum RevisionState {
+    /// The gateway has not taken it in.
+    Desired,
+    /// Taken in, not yet in force.
+    Applying,
+    /// In force, or was until a newer one.
+    Applied,
+    /// Refused by the gateway.
+    Failed,
+}
+
+/// Revisions of a gateway's configuration.
+#[derive(ToSchema)]
+pub struct RevisionPage {
+    /// Newest first.
+    pub items: Vec<Revision>,
+    /// Always null for now.
+    #[schema(required)]
+    pub next_cursor: Option<String>,
+}
+
+/// A configuration that was stored.
+#[derive(ToSchema)]
+pub struct StoredRevision {
+    /// Its number.
+    pub number: u64,
+    /// `desired`: it is on its way.
+    pub state: RevisionState,
+}
