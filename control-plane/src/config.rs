@@ -18,8 +18,7 @@ pub struct RawConfig {
     #[serde(default = "default_admin")]
     pub admin_listen: String,
     /// Folder of databases and keys; relative to the file's folder. Default: the file's folder.
-    #[serde(default = "default_folder")]
-    pub data_dir: PathBuf,
+    pub data_dir: Option<PathBuf>,
     /// Host names and addresses by which browsers and gateways reach this control plane; its certificates carry them.
     pub names: Vec<String>,
     /// Seconds without a session after which a gateway counts as unreachable. Default 60.
@@ -29,10 +28,6 @@ pub struct RawConfig {
 
 fn default_admin() -> String {
     DEFAULT_ADMIN_LISTEN.to_owned()
-}
-
-fn default_folder() -> PathBuf {
-    PathBuf::from(".")
 }
 
 const fn default_unreachable() -> u64 {
@@ -123,7 +118,7 @@ impl Config {
             (Some(listen), Some(admin_listen)) if faults.is_empty() => Ok(Self {
                 listen,
                 admin_listen,
-                data_dir: folder.join(raw.data_dir),
+                data_dir: raw.data_dir.map_or_else(|| folder.to_owned(), |data_dir| folder.join(data_dir)),
                 names,
                 unreachable_after: Duration::from_secs(raw.unreachable_after_s),
             }),
@@ -158,7 +153,7 @@ mod tests {
         let config = resolve("listen = \"127.0.0.1:8443\"\nnames = [\"localhost\", \"127.0.0.1\"]").unwrap();
         assert_eq!(config.unreachable_after, Duration::from_secs(60));
         assert_eq!(config.admin_listen, DEFAULT_ADMIN_LISTEN.parse().unwrap());
-        assert_eq!(config.data_dir, Path::new("/data/."));
+        assert_eq!(config.data_dir, Path::new("/data"));
     }
 
     #[test]

@@ -100,7 +100,7 @@ pub(super) async fn token(command: TokenCommand, stores: &Stores, authority: &Ce
                 tokens.extend(stores.system().list_tokens(&tenant, now).await?);
             }
             form.print(&tokens, |tokens| {
-                tokens.iter().map(|token| format!("{}\t{:?}\t{}", token.id, token.state, token.gateway_name)).collect()
+                tokens.iter().map(|token| format!("{}\t{}\t{}", token.id, token.state.name(), token.gateway_name)).collect()
             })
         }
         TokenCommand::Revoke { id } => {

@@ -3,6 +3,8 @@
 //! WAL with `synchronous=FULL`: a commit that returned survives a power cut. Work runs on blocking threads, never on the
 //! runtime's workers. Private to `store`; the command line opens the same files while the server runs, which WAL allows.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -31,6 +33,9 @@ pub(super) struct Database {
 impl Database {
     /// Opens or makes the file and brings its schema up: `migrations[n]` leads from version n to n + 1.
     pub(super) fn open(path: &Path, migrations: &[&str]) -> Result<Self, StoreError> {
+        // Made by us first: SQLite would let the umask decide who may read it, and gives its other files the same mode.
+        let made = OpenOptions::new().append(true).create(true).mode(0o600).open(path);
+        made.map_err(|source| StoreError::File { path: path.to_owned(), source })?;
         let mut writer = Connection::open(path)?;
         writer.busy_timeout(BUSY_TIMEOUT)?;
         writer.pragma_update(None, "journal_mode", "WAL")?;

@@ -328,3 +328,51 @@ fn record(row: &Row<'_>) -> Result<GatewayRecord, StoreError> {
         client_spki: row.get::<_, Vec<u8>>(5)?.try_into().map_err(|_| StoreError::Corrupt("client key hash"))?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::tokens::NewToken;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_000);
+
+    #[tokio::test]
+    async fn a_gateway_is_seen_only_by_its_tenant() {
+        let folder = tempfile::tempdir().unwrap();
+        let stores = Stores::open(folder.path()).unwrap();
+        let (acme, other) = (TenantId::new("acme").unwrap(), TenantId::new("other").unwrap());
+        let gateway = GatewayId::new("gw").unwrap();
+        for tenant in [&acme, &other] {
+            stores.create_tenant(tenant, "T", NOW).await.unwrap();
+        }
+        let token = NewToken {
+            id: "t".to_owned(),
+            secret_sha256: [1; 32],
+            tenant: acme.clone(),
+            gateway_name: "Site".to_owned(),
+            expires_at: Timestamp::from_secs(2_000),
+        };
+        stores.system().insert_token(token, NOW).await.unwrap();
+        stores.system().redeem_token([1; 32], &gateway, [2; 32], NOW).await.unwrap().unwrap();
+        stores.tenant(&acme).unwrap().gateway_connected(&gateway, "0.1.0", NOW).await.unwrap();
+        let view = stores.find_gateway(&acme, &gateway).await.unwrap().unwrap();
+        assert_eq!((view.name.as_str(), view.connected, view.program_version.as_deref()), ("Site", true, Some("0.1.0")));
+        assert_eq!(stores.find_gateway(&other, &gateway).await.unwrap(), None);
+        assert!(stores.list_gateways(&other).await.unwrap().is_empty());
+        assert!(matches!(stores.system().revoke_gateway(&other, &gateway, NOW).await, Err(StoreError::NotFound)));
+        stores.system().revoke_gateway(&acme, &gateway, NOW).await.unwrap();
+        assert_eq!(stores.find_gateway(&acme, &gateway).await.unwrap().unwrap().revoked_at, Some(NOW));
+    }
+
+    #[tokio::test]
+    async fn a_session_that_ends_after_a_newer_began_does_not_disconnect() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = TenantStore::open(&folder.path().join("t.db")).unwrap();
+        let gateway = GatewayId::new("gw").unwrap();
+        store.gateway_connected(&gateway, "1", NOW).await.unwrap();
+        store.gateway_disconnected(&gateway, NOW, || false).await.unwrap();
+        assert!(store.gateway_states().await.unwrap()["gw"].connected);
+        store.gateway_disconnected(&gateway, NOW, || true).await.unwrap();
+        assert!(!store.gateway_states().await.unwrap()["gw"].connected);
+    }
+}

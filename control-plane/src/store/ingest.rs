@@ -129,3 +129,190 @@ fn apply(tx: &Transaction<'_>, gateway: &GatewayId, batch: &AlertBatch, now: Tim
     cursors::advance(tx, gateway, Cursor { lane: Lane::Alerts, epoch: batch.epoch, sequence: applied.committed }, now)?;
     Ok(applied)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use postern_protocol::alert::{AlertKey, AlertState, Evidence, Severity};
+    use postern_protocol::id::{AlertId, RuleId};
+
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(5_000);
+    const EPOCH: Epoch = Epoch(u64::MAX - 7);
+
+    struct Site {
+        _folder: tempfile::TempDir,
+        store: TenantStore,
+        gateway: GatewayId,
+    }
+
+    fn site() -> Site {
+        let folder = tempfile::tempdir().unwrap();
+        let store = TenantStore::open(&folder.path().join("t.db")).unwrap();
+        Site { _folder: folder, store, gateway: GatewayId::new("gw").unwrap() }
+    }
+
+    fn alert(occurrence: u64, revision: u64, state: AlertState) -> Alert {
+        Alert {
+            key: AlertKey { resource: "10.0.0.7/if/3".into(), kind: "link-down".into(), qualifier: String::new() },
+            occurrence,
+            revision,
+            state,
+            severity: Severity::Major,
+            summary: "Link 3 is down".into(),
+            count: revision - occurrence + 1,
+            first_seen: Timestamp::from_secs(100),
+            last_seen: Timestamp::from_secs(200),
+            cleared_at: (state == AlertState::Cleared).then_some(Timestamp::from_secs(200)),
+            labels: BTreeMap::new(),
+            rule: RuleId::new("link-down").unwrap(),
+            rule_version: 1,
+            evidence: Evidence::default(),
+        }
+    }
+
+    impl Site {
+        async fn apply(&self, first: u64, alerts: Vec<Alert>) -> Applied {
+            let batch = AlertBatch { epoch: EPOCH, first_sequence: Sequence(first), alerts };
+            self.store.apply_alerts(&self.gateway, batch, NOW).await.unwrap()
+        }
+
+        /// State, count, revision of the gateway, pending close.
+        async fn row(&self) -> (String, i64, i64, Option<i64>) {
+            let sql = "SELECT state, count, gateway_revision, close_count_seen FROM alert";
+            let read = self.store.read(move |db| {
+                Ok(db.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?)
+            });
+            read.await.unwrap()
+        }
+
+        async fn texts(&self, sql: &'static str) -> Vec<String> {
+            let read = self.store.read(move |db| {
+                let mut statement = db.prepare(sql)?;
+                let texts = statement.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+                Ok(texts)
+            });
+            read.await.unwrap()
+        }
+
+        async fn close(&self) {
+            let sql = "UPDATE alert SET state = 'closed', closed_at = 1, closed_by = 'anna', close_count_seen = count";
+            self.store.write(move |tx| Ok(tx.execute(sql, [])?)).await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_batch_that_comes_again_changes_nothing() {
+        let site = site();
+        let batch = vec![alert(10, 10, AlertState::Open), alert(10, 11, AlertState::Open)];
+        assert_eq!(site.apply(1, batch.clone()).await.changes.len(), 2);
+        let again = site.apply(1, batch.clone()).await;
+        assert_eq!((again.committed, again.changes.len(), again.skipped), (Sequence(2), 0, 0));
+        let overlap = site.apply(2, vec![batch[1].clone(), alert(10, 12, AlertState::Open)]).await;
+        assert_eq!((overlap.committed, overlap.changes.len()), (Sequence(3), 1));
+        assert_eq!(site.row().await, ("open".to_owned(), 3, 12, None));
+    }
+
+    #[tokio::test]
+    async fn an_older_record_never_replaces_a_newer() {
+        let site = site();
+        site.apply(1, vec![alert(10, 15, AlertState::Cleared)]).await;
+        let applied = site.apply(2, vec![alert(10, 12, AlertState::Open)]).await;
+        assert_eq!((applied.committed, applied.changes.len()), (Sequence(2), 0));
+        assert_eq!(site.row().await, ("cleared".to_owned(), 6, 15, None));
+    }
+
+    #[tokio::test]
+    async fn every_change_has_a_new_revision() {
+        let site = site();
+        let changes = site.apply(1, (10..14).map(|revision| alert(10, revision, AlertState::Open)).collect()).await.changes;
+        let id = AlertId::derive(&site.gateway, &alert(1, 1, AlertState::Open).key);
+        let expected: Vec<_> = (1..=4).map(|revision| Change::Alert { id: id.as_str().to_owned(), revision }).collect();
+        assert_eq!(changes, expected);
+    }
+
+    #[tokio::test]
+    async fn a_new_occurrence_archives_the_one_before() {
+        let site = site();
+        site.apply(1, vec![alert(10, 12, AlertState::Open)]).await;
+        site.store
+            .write(|tx| Ok(tx.execute("UPDATE alert SET acknowledged_by = 'anna', acknowledged_at = 1", [])?))
+            .await
+            .unwrap();
+        site.apply(2, vec![alert(10, 13, AlertState::Cleared), alert(20, 20, AlertState::Open)]).await;
+        assert_eq!(site.row().await, ("open".to_owned(), 1, 20, None));
+        let archived = "SELECT state || ' ' || count || ' ' || acknowledged_by FROM occurrence";
+        assert_eq!(site.texts(archived).await, ["cleared 4 anna"]);
+        assert_eq!(site.texts("SELECT ifnull(acknowledged_by, 'nobody') FROM alert").await, ["nobody"]);
+        assert_eq!(site.texts("SELECT what FROM alert_history ORDER BY number").await, ["raised", "cleared", "raised"]);
+    }
+
+    #[tokio::test]
+    async fn a_change_of_severity_is_in_the_history() {
+        let site = site();
+        let graver = Alert { severity: Severity::Critical, ..alert(10, 11, AlertState::Open) };
+        site.apply(1, vec![alert(10, 10, AlertState::Open), graver]).await;
+        let history = site.texts("SELECT what || ' ' || text FROM alert_history ORDER BY number").await;
+        assert_eq!(history, ["raised major", "severity major → critical"]);
+    }
+
+    #[tokio::test]
+    async fn a_close_stays_pending_until_the_gateway_confirms_it() {
+        let site = site();
+        site.apply(1, vec![alert(10, 10, AlertState::Open)]).await;
+        site.close().await;
+        let applied = site.apply(2, vec![alert(10, 11, AlertState::Open)]).await;
+        assert!(applied.close_pending);
+        assert_eq!(site.row().await, ("closed".to_owned(), 2, 11, Some(1)));
+        let pending = site.store.pending_closes(&site.gateway).await.unwrap();
+        assert_eq!((pending[0].occurrence, pending[0].count_seen), (10, 1));
+        site.apply(3, vec![alert(10, 12, AlertState::Closed)]).await;
+        assert_eq!(site.row().await, ("closed".to_owned(), 3, 12, None));
+        assert_eq!(site.texts("SELECT closed_by FROM alert").await, ["anna"]);
+        assert!(site.store.pending_closes(&site.gateway).await.unwrap().is_empty());
+    }
+
+    #[tokio::test]
+    async fn reports_beyond_the_close_open_a_new_occurrence() {
+        let site = site();
+        site.apply(1, vec![alert(10, 10, AlertState::Open)]).await;
+        site.close().await;
+        site.apply(2, vec![alert(20, 20, AlertState::Open)]).await;
+        assert_eq!(site.row().await, ("open".to_owned(), 1, 20, None));
+        assert_eq!(site.texts("SELECT state FROM occurrence").await, ["closed"]);
+    }
+
+    #[tokio::test]
+    async fn a_rewound_gateway_is_told_of_the_close_again() {
+        let site = site();
+        site.apply(1, vec![alert(10, 10, AlertState::Open)]).await;
+        site.close().await;
+        site.apply(2, vec![alert(10, 12, AlertState::Closed)]).await;
+        let applied = site.apply(3, vec![alert(10, 13, AlertState::Open)]).await;
+        assert!(applied.close_pending);
+        assert_eq!(site.row().await, ("closed".to_owned(), 4, 13, Some(3)));
+    }
+
+    #[tokio::test]
+    async fn records_that_never_came_are_written_down() {
+        let site = site();
+        site.apply(1, vec![alert(10, 10, AlertState::Open)]).await;
+        let applied = site.apply(7, vec![alert(10, 15, AlertState::Open)]).await;
+        assert_eq!((applied.committed, applied.skipped), (Sequence(7), 5));
+        assert!(site.store.has_open_gap(&site.gateway).await.unwrap());
+        assert_eq!(site.texts("SELECT after_sequence || '+' || records FROM lane_gap").await, ["1+5"]);
+        site.store.close_gaps(&site.gateway).await.unwrap();
+        assert!(!site.store.has_open_gap(&site.gateway).await.unwrap());
+        assert_eq!(site.store.cursors(&site.gateway).await.unwrap()[0].sequence, Sequence(7));
+    }
+
+    #[tokio::test]
+    async fn a_gateway_cannot_clear_the_alert_about_itself() {
+        let site = site();
+        let forged = Alert { key: unreachable::key(&site.gateway), ..alert(10, 10, AlertState::Cleared) };
+        let applied = site.apply(1, vec![forged]).await;
+        assert_eq!((applied.committed, applied.changes.len()), (Sequence(1), 0));
+    }
+}

@@ -20,6 +20,7 @@ pub mod tokens;
 pub mod users;
 
 use std::collections::HashMap;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -37,10 +38,10 @@ pub enum StoreError {
     /// A row holds what the program never writes.
     #[error("the database holds an invalid {0}")]
     Corrupt(&'static str),
-    /// A folder of the store cannot be made.
-    #[error("cannot make the folder {path}")]
-    Folder {
-        /// The folder.
+    /// A file or folder of the store cannot be made.
+    #[error("cannot make {path}")]
+    File {
+        /// The file or folder.
         path: PathBuf,
         /// Why.
         #[source]
@@ -84,7 +85,8 @@ impl Stores {
     /// [`StoreError`] when a folder or database cannot be made, opened or migrated.
     pub fn open(folder: &Path) -> Result<Self, StoreError> {
         let tenants = folder.join("tenants");
-        std::fs::create_dir_all(&tenants).map_err(|source| StoreError::Folder { path: tenants, source })?;
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&tenants);
+        made.map_err(|source| StoreError::File { path: tenants, source })?;
         let system = SystemStore { database: Database::open(&folder.join("system.db"), &[include_str!("system.sql")])? };
         Ok(Self { system, folder: folder.to_owned(), tenants: Arc::default() })
     }

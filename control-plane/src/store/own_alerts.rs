@@ -128,3 +128,70 @@ fn apply(tx: &Transaction<'_>, gateway: &GatewayId, own: OwnAlert, times: Times)
     };
     Ok(alert_record::apply(tx, gateway, &alert, ACTOR, times.now)?.map(|outcome| outcome.change))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::unreachable;
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_secs(secs)
+    }
+
+    struct Site {
+        _folder: tempfile::TempDir,
+        store: TenantStore,
+        gateway: GatewayId,
+    }
+
+    impl Site {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let store = TenantStore::open(&folder.path().join("t.db")).unwrap();
+            Self { _folder: folder, store, gateway: GatewayId::new("gw").unwrap() }
+        }
+
+        fn alert(&self) -> OwnAlert {
+            let rule = RuleId::new(unreachable::RULE).unwrap();
+            OwnAlert { key: unreachable::key(&self.gateway), severity: Severity::Critical, summary: "away".to_owned(), rule }
+        }
+
+        async fn raise(&self, secs: i64) -> bool {
+            self.store.raise_own(&self.gateway, self.alert(), at(secs)).await.unwrap().is_some()
+        }
+
+        async fn clear(&self, secs: i64) -> bool {
+            self.store.clear_own(&self.gateway, self.alert(), at(secs)).await.unwrap().is_some()
+        }
+
+        async fn state(&self) -> (String, String, i64) {
+            let sql = "SELECT state, summary, count FROM alert";
+            self.store.read(move |db| Ok(db.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?)).await.unwrap()
+        }
+    }
+
+    #[tokio::test]
+    async fn it_is_raised_once_and_cleared_on_return() {
+        let site = Site::new();
+        assert!(!site.clear(1).await);
+        assert!(site.raise(2).await);
+        assert!(!site.raise(3).await);
+        assert!(site.clear(4).await);
+        assert_eq!(site.state().await, ("cleared".to_owned(), "away".to_owned(), 1));
+        assert!(site.raise(5).await);
+        assert_eq!(site.state().await.0, "open");
+    }
+
+    #[tokio::test]
+    async fn what_a_person_closed_is_raised_again_only_after_the_gateway_was_heard() {
+        let site = Site::new();
+        site.raise(2).await;
+        let close = format!("UPDATE alert SET state = 'closed', closed_at = {}", at(3).as_nanos());
+        site.store.write(move |tx| Ok(tx.execute(&close, [])?)).await.unwrap();
+        assert!(!site.raise(4).await);
+        assert!(!site.clear(5).await);
+        site.store.gateway_connected(&site.gateway, "1", at(6)).await.unwrap();
+        assert!(site.raise(7).await);
+        assert_eq!(site.state().await.0, "open");
+    }
+}

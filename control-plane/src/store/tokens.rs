@@ -44,6 +44,18 @@ pub enum TokenState {
     Used,
 }
 
+impl TokenState {
+    /// Returns the state's name in APIs and lists.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::Revoked => "revoked",
+            Self::Usable => "usable",
+            Self::Used => "used",
+        }
+    }
+}
+
 /// A token to be kept.
 #[derive(Clone, Debug)]
 pub struct NewToken {
