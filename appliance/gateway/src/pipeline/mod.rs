@@ -187,7 +187,8 @@ impl Pipeline {
             next = if events < TURN_EVENTS { self.outlet.try_next() } else { None };
         }
         self.accounts.settle(settled.into_iter().map(|((protocol, source, reason), n)| (protocol, source, reason, n)));
-        self.publish(self.facts.borrow().beat);
+        let beat = self.facts.borrow().beat;
+        self.publish(beat);
     }
 
     fn arrivals(&mut self, arrivals: Vec<Arrival>, now: Timestamp, settled: &mut Settled) -> usize {
@@ -246,13 +247,15 @@ impl Pipeline {
             Order::Resend => self.engine.resend_open(now),
         }
         self.dirty = true;
-        self.publish(self.facts.borrow().beat);
+        let beat = self.facts.borrow().beat;
+        self.publish(beat);
     }
 
     fn tick(&mut self) {
         self.seen.prune(Timestamp::from(SystemTime::now()));
         self.dirty |= self.counters != self.writer.counters();
-        self.publish(self.facts.borrow().beat.saturating_add(1));
+        let beat = self.facts.borrow().beat.saturating_add(1);
+        self.publish(beat);
     }
 
     fn publish(&self, beat: u64) {
