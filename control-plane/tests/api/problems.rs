@@ -92,3 +92,14 @@ async fn an_internal_error_shows_an_id_and_nothing_else() {
     assert_eq!(answer.json()["id"].as_str().unwrap().len(), 16);
     assert!(!String::from_utf8(answer.body).unwrap().contains("labels"));
 }
+
+#[tokio::test]
+async fn the_console_beside_it_does_not_answer_for_the_api() {
+    let world = World::new().await;
+    let both = world.router.clone().merge(postern_control::console::router(std::sync::Arc::clone(&world.app)));
+    for (path, problem) in [("/api", true), ("/api/v1/nothing", true), ("/apiary", false), ("/nothing", false)] {
+        let response = tower::ServiceExt::oneshot(both.clone(), Request::get(path).body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), StatusCode::NOT_FOUND, "{path}");
+        assert_eq!(response.headers()["content-type"] == "application/problem+json", problem, "{path}");
+    }
+}
