@@ -144,6 +144,30 @@ impl Identity {
         Ok(identity)
     }
 
+    /// Checks that [`Identity::save`] will be able to write.
+    ///
+    /// # Errors
+    /// [`IdentityError::File`] when it will not.
+    pub(crate) fn check_writable(dir: &Path) -> Result<(), IdentityError> {
+        let staging = Self::stage(dir)?;
+        fs::remove_dir(&staging).map_err(|cause| IdentityError::File { path: staging, cause })
+    }
+
+    /// Makes the empty directory beside `dir` in which an identity is put together, and returns it.
+    ///
+    /// # Errors
+    /// [`IdentityError::File`] when it cannot be made.
+    fn stage(dir: &Path) -> Result<PathBuf, IdentityError> {
+        let mut name = dir.file_name().unwrap_or_default().to_owned();
+        name.push(".new");
+        let staging = dir.with_file_name(name);
+        let made = match fs::remove_dir_all(&staging) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => Err(cause),
+            Err(_) | Ok(()) => DirBuilder::new().mode(0o700).recursive(true).create(&staging),
+        };
+        made.map(|()| staging.clone()).map_err(|cause| IdentityError::File { path: staging, cause })
+    }
+
     /// Writes `new` to `dir`, as a whole or not at all, and reads it back.
     ///
     /// # Errors
@@ -162,13 +186,8 @@ impl Identity {
         };
         let json = serde_json::to_vec_pretty(&file)
             .map_err(|error| IdentityError::Malformed { path: dir.to_owned(), reason: error.to_string() })?;
-        let staging = dir.with_extension("new");
+        let staging = Self::stage(dir)?;
         let at_staging = |cause| IdentityError::File { path: staging.clone(), cause };
-        match fs::remove_dir_all(&staging) {
-            Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(at_staging(cause)),
-            Err(_) | Ok(()) => {}
-        }
-        DirBuilder::new().mode(0o700).recursive(true).create(&staging).map_err(at_staging)?;
         for (name, content) in [
             ("client.pem", new.client_chain.as_bytes()),
             ("client.key", new.client_key.as_bytes()),
@@ -214,4 +233,71 @@ fn read_key(path: &Path) -> Result<PrivateKeyDer<'static>, IdentityError> {
 
 fn decode_32(text: &str) -> Option<[u8; 32]> {
     BASE64.decode(text.as_bytes()).ok()?.try_into().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    fn new_identity() -> NewIdentity {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let pem = rcgen::CertificateParams::new(vec!["x".to_owned()]).unwrap().self_signed(&key).unwrap().pem();
+        NewIdentity {
+            gateway: GatewayId::new("gw-1").unwrap(),
+            tenant: TenantId::new("acme").unwrap(),
+            server_url: ServerUrl::parse("https://cloud.example").unwrap(),
+            server_pins: vec![BASE64.encode(&[1; 32]), BASE64.encode(&[2; 32])],
+            revision_keys: vec![BASE64.encode(&[3; 32])],
+            client_chain: pem.clone(),
+            client_key: Zeroizing::new(key.serialize_pem()),
+            listener_chain: pem.clone(),
+            listener_key: Zeroizing::new(key.serialize_pem()),
+            ca: pem,
+        }
+    }
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().permissions().mode() & 0o777
+    }
+
+    #[test]
+    fn an_identity_is_read_back_as_it_was_saved_and_only_its_owner_can_read_it() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("deep/identity");
+        assert!(matches!(Identity::load(&dir), Err(IdentityError::Missing { .. })));
+        Identity::save(&new_identity(), &dir).unwrap();
+        let identity = Identity::load(&dir).unwrap();
+        assert_eq!((identity.gateway.as_str(), identity.tenant.as_str()), ("gw-1", "acme"));
+        assert_eq!((identity.server_pins, identity.revision_keys), (vec![[1; 32], [2; 32]], vec![[3; 32]]));
+        assert_eq!(identity.client_chain.len(), 1);
+        assert_eq!(mode(&dir), 0o700);
+        for entry in fs::read_dir(&dir).unwrap() {
+            assert_eq!(mode(&entry.unwrap().path()), 0o600);
+        }
+        assert!(!root.path().join("deep/identity.new").exists());
+    }
+
+    #[test]
+    fn an_identity_is_never_overwritten() {
+        let root = tempfile::tempdir().unwrap();
+        fs::write(root.path().join("client.key"), "precious").unwrap();
+        assert!(matches!(Identity::save(&new_identity(), root.path()), Err(IdentityError::Exists { .. })));
+    }
+
+    #[test]
+    fn an_answer_that_makes_no_identity_leaves_none() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("identity");
+        for spoil in [
+            |new: &mut NewIdentity| new.client_chain = "nonsense".to_owned(),
+            |new: &mut NewIdentity| new.server_pins = vec!["AAAA".to_owned()],
+            |new: &mut NewIdentity| new.server_pins.clear(),
+        ] {
+            let mut new = new_identity();
+            spoil(&mut new);
+            assert!(matches!(Identity::save(&new, &dir), Err(IdentityError::Malformed { .. })));
+            assert!(!dir.exists());
+        }
+    }
 }

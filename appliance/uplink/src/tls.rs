@@ -1,12 +1,22 @@
 //! TLS for every connection that the gateway makes or takes: rustls on aws-lc-rs, 1.3 preferred, 1.2 the floor, no built-in roots.
 //!
-//! Reads no file: certificates and keys come from [`Identity`].
+//! Reads no file: certificates and keys come from [`Identity`]. Trust is always in the control plane's own CA, and beyond it in
+//! the pins (tunnel) or in the hash from the token (enrolment). Called by the tunnel, enrolment and the gateway's listeners.
 
 use std::sync::Arc;
 
-use rustls::crypto::CryptoProvider;
-use rustls::pki_types::CertificateDer;
-use rustls::{ClientConfig, ServerConfig};
+use aws_lc_rs::digest;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
+use rustls::version::{TLS12, TLS13};
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, ServerConfig, SignatureScheme,
+    SupportedProtocolVersion,
+};
+use x509_parser::extensions::GeneralName;
 
 use crate::identity::Identity;
 
@@ -16,6 +26,8 @@ pub const TUNNEL_ALPN: &[u8] = b"postern/1";
 /// ALPN of enrolment.
 pub const ENROLMENT_ALPN: &[u8] = b"postern-enrol/1";
 
+const VERSIONS: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
+
 /// Why a TLS configuration cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
@@ -24,7 +36,23 @@ pub enum TlsError {
     Unusable(#[from] rustls::Error),
     /// The CA's certificate is not usable as a trust anchor.
     #[error("the CA's certificate is not usable as a trust anchor")]
-    Verifier(#[from] rustls::server::VerifierBuilderError),
+    Verifier(#[from] VerifierBuilderError),
+}
+
+/// Why a server's certificate was refused, beyond what rustls says. Found inside the handshake's error by [`distrust`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Distrust {
+    /// The certificate is good, but its key is none of the pinned ones.
+    #[error(
+        "the server's key is none of the pinned ones: something between here and the control plane terminates TLS, or its key was changed"
+    )]
+    KeyNotPinned,
+    /// No certificate in the server's chain has the CA key that the token names.
+    #[error(
+        "the server is not the one that issued this token: its certificate authority is another one. Nothing was sent to it; check the \
+         address, and whether something on the way terminates TLS"
+    )]
+    OtherAuthority,
 }
 
 /// Whether a listener asks its clients for a certificate of our CA.
@@ -38,36 +66,209 @@ pub enum ClientAuth {
     Required,
 }
 
-/// Returns the one source of cryptography.
+/// Returns the one source of cryptography. Key exchange begins with X25519MLKEM768.
 pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-/// Makes the configuration of the tunnel's client side.
+/// Makes the configuration of the tunnel's client side: our certificate; a server certificate of the CA, for the server's name,
+/// with a pinned key.
 ///
 /// # Errors
 /// [`TlsError`] when the identity's certificates or keys are not usable.
-pub fn tunnel_client(_identity: &Identity) -> Result<ClientConfig, TlsError> {
-    Err(TlsError::Unusable(rustls::Error::General("not built yet".to_owned())))
+pub fn tunnel_client(identity: &Identity) -> Result<ClientConfig, TlsError> {
+    let provider = provider();
+    let webpki = WebPkiServerVerifier::builder_with_provider(roots(&identity.ca)?, Arc::clone(&provider)).build()?;
+    let verifier = PinnedVerifier { webpki, pins: identity.server_pins.clone() };
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(VERSIONS)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_client_auth_cert(identity.client_chain.clone(), identity.client_key.clone_key())?;
+    config.alpn_protocols = vec![TUNNEL_ALPN.to_vec()];
+    Ok(config)
 }
 
 /// Makes the configuration of enrolment's client side, which trusts exactly the CA whose SPKI has this SHA-256.
 ///
+/// The server must send that CA's certificate along, and one of its own that it issued for the server's name.
+///
 /// # Errors
 /// [`TlsError`] never in practice: rustls would have to refuse its own protocol versions.
-pub fn enrolment_client(_ca_spki: [u8; 32]) -> Result<ClientConfig, TlsError> {
-    Err(TlsError::Unusable(rustls::Error::General("not built yet".to_owned())))
+pub fn enrolment_client(ca_spki: [u8; 32]) -> Result<ClientConfig, TlsError> {
+    let provider = provider();
+    let verifier = EnrolmentVerifier { ca_spki, provider: Arc::clone(&provider) };
+    let mut config = ClientConfig::builder_with_provider(provider)
+        .with_protocol_versions(VERSIONS)?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth();
+    config.alpn_protocols = vec![ENROLMENT_ALPN.to_vec()];
+    Ok(config)
 }
 
 /// Makes the configuration of a TLS listener of this gateway; the caller sets its ALPN.
 ///
 /// # Errors
 /// [`TlsError`] when the identity's certificates or keys are not usable.
-pub fn listener_server(_identity: &Identity, _client_auth: ClientAuth) -> Result<ServerConfig, TlsError> {
-    Err(TlsError::Unusable(rustls::Error::General("not built yet".to_owned())))
+pub fn listener_server(identity: &Identity, client_auth: ClientAuth) -> Result<ServerConfig, TlsError> {
+    let provider = provider();
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots(&identity.ca)?, Arc::clone(&provider));
+    let verifier = match client_auth {
+        ClientAuth::None => WebPkiClientVerifier::no_client_auth(),
+        ClientAuth::Optional => verifier.allow_unauthenticated().build()?,
+        ClientAuth::Required => verifier.build()?,
+    };
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(VERSIONS)?
+        .with_client_cert_verifier(verifier)
+        .with_single_cert(identity.listener_chain.clone(), identity.listener_key.clone_key())?;
+    Ok(config)
 }
 
 /// Returns a peer's name from its verified certificate: common name, else the first DNS name, else an empty text.
-pub fn peer_subject(_certificate: &CertificateDer<'_>) -> String {
-    String::new()
+pub fn peer_subject(certificate: &CertificateDer<'_>) -> String {
+    let Ok((_, parsed)) = x509_parser::parse_x509_certificate(certificate) else { return String::new() };
+    let common_name = parsed.subject().iter_common_name().find_map(|name| name.as_str().ok());
+    let names = parsed.subject_alternative_name().ok().flatten().map(|extension| extension.value.general_names.as_slice());
+    let dns_name = names.unwrap_or_default().iter().find_map(|name| if let GeneralName::DNSName(name) = name { Some(*name) } else { None });
+    common_name.or(dns_name).unwrap_or_default().to_owned()
+}
+
+/// Returns the SHA-256 of a certificate's SubjectPublicKeyInfo, which pins and tokens name; `None` when it does not parse.
+pub fn spki_sha256(certificate: &CertificateDer<'_>) -> Option<[u8; 32]> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    digest::digest(&digest::SHA256, parsed.tbs_certificate.subject_pki.raw).as_ref().try_into().ok()
+}
+
+/// Returns our own reason for a failed handshake, if it was one.
+pub fn distrust(error: &std::io::Error) -> Option<Distrust> {
+    let error = error.get_ref()?.downcast_ref::<rustls::Error>()?;
+    let rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(cause))) = error else { return None };
+    cause.downcast_ref().copied()
+}
+
+fn roots(ca: &[CertificateDer<'static>]) -> Result<Arc<RootCertStore>, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for certificate in ca {
+        roots.add(certificate.clone())?;
+    }
+    Ok(Arc::new(roots))
+}
+
+fn refuse(reason: Distrust) -> rustls::Error {
+    CertificateError::Other(OtherError(Arc::new(reason))).into()
+}
+
+/// Full validation against the CA, and the key must be pinned besides.
+#[derive(Debug)]
+struct PinnedVerifier {
+    webpki: Arc<WebPkiServerVerifier>,
+    pins: Vec<[u8; 32]>,
+}
+
+impl ServerCertVerifier for PinnedVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verified = self.webpki.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)?;
+        let key = spki_sha256(end_entity).ok_or(CertificateError::BadEncoding)?;
+        if self.pins.contains(&key) { Ok(verified) } else { Err(refuse(Distrust::KeyNotPinned)) }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.webpki.verify_tls12_signature(message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.webpki.verify_tls13_signature(message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.webpki.supported_verify_schemes()
+    }
+}
+
+/// Full validation, with the one certificate of the chain as trust anchor whose key the token names.
+#[derive(Debug)]
+struct EnrolmentVerifier {
+    ca_spki: [u8; 32],
+    provider: Arc<CryptoProvider>,
+}
+
+impl ServerCertVerifier for EnrolmentVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let ca = intermediates.iter().find(|certificate| spki_sha256(certificate) == Some(self.ca_spki));
+        let ca = ca.ok_or_else(|| refuse(Distrust::OtherAuthority))?;
+        let mut roots = RootCertStore::empty();
+        roots.add(ca.clone().into_owned())?;
+        let webpki = WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&self.provider)).build();
+        let webpki = webpki.map_err(|error| rustls::Error::General(error.to_string()))?;
+        webpki.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls12_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.provider.signature_verification_algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hybrid_key_exchange_is_offered_first() {
+        assert_eq!(provider().kx_groups.first().map(|group| group.name()), Some(rustls::NamedGroup::X25519MLKEM768));
+    }
+
+    #[test]
+    fn a_peers_name_is_its_common_name_else_its_first_dns_name() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(vec!["a.example".to_owned()]).unwrap();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        assert_eq!(peer_subject(params.self_signed(&key).unwrap().der()), "a.example");
+        params.distinguished_name.push(rcgen::DnType::CommonName, "router-7");
+        assert_eq!(peer_subject(params.self_signed(&key).unwrap().der()), "router-7");
+        assert_eq!(peer_subject(&CertificateDer::from(vec![1, 2, 3])), "");
+    }
 }

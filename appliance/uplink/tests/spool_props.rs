@@ -1,5 +1,8 @@
 //! What the spool promises, against a reference model: on bytes, and on real files over many kills.
 
+// A test file may stop at the first surprise.
+#![allow(clippy::indexing_slicing, clippy::unwrap_used)]
+
 use std::collections::BTreeMap;
 use std::path::Path;
 

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use postern_protocol::id::{Epoch, Lane, Sequence};
+use postern_protocol::message::LanePosition;
 use postern_protocol::status::LaneFill;
 
 use super::rate::Rate;
@@ -15,7 +16,7 @@ use super::segment::SegmentId;
 const MARK_BYTES: u32 = 64 * 1024;
 
 /// The spool's table of contents.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Index {
     segments: BTreeMap<u32, Segment>,
     heads: BTreeMap<(Lane, Epoch), u64>,
@@ -24,7 +25,7 @@ pub(crate) struct Index {
     evictions: u64,
     damaged: u64,
     changed: bool,
-    present: Option<Epoch>,
+    present: Epoch,
     checkpoint_wanted: bool,
     checkpoints_queued: u32,
     /// How fast the spool grows.
@@ -75,6 +76,23 @@ pub(crate) struct Place {
 }
 
 impl Index {
+    /// Makes an index of nothing, for a run that writes in `epoch`.
+    pub(crate) fn new(epoch: Epoch) -> Self {
+        Self {
+            segments: BTreeMap::new(),
+            heads: BTreeMap::new(),
+            acknowledged: BTreeMap::new(),
+            evicted: BTreeMap::new(),
+            evictions: 0,
+            damaged: 0,
+            changed: false,
+            present: epoch,
+            checkpoint_wanted: false,
+            checkpoints_queued: 0,
+            rate: Rate::default(),
+        }
+    }
+
     /// Adds an empty segment.
     pub(crate) fn add(&mut self, id: SegmentId) {
         self.segments.insert(id.number, Segment { epoch: id.epoch, bytes: 0, has_checkpoint: false, lanes: BTreeMap::new() });
@@ -113,7 +131,7 @@ impl Index {
     /// Takes note of an acknowledgement; says whether it was news. What lies beyond the lane's head is not believed.
     pub(crate) fn acknowledge(&mut self, lane: Lane, epoch: Epoch, sequence: Sequence) -> bool {
         let sequence = sequence.0.min(self.head(lane, epoch).0);
-        let known = self.acknowledged(lane, epoch);
+        let known = self.acknowledged(lane, epoch).0;
         if sequence <= known {
             return false;
         }
@@ -122,19 +140,28 @@ impl Index {
         true
     }
 
-    fn acknowledged(&self, lane: Lane, epoch: Epoch) -> u64 {
-        self.acknowledged.get(&(lane, epoch)).copied().unwrap_or(0)
+    /// Returns the last acknowledged sequence of `lane` in `epoch`.
+    pub(crate) fn acknowledged(&self, lane: Lane, epoch: Epoch) -> Sequence {
+        Sequence(self.acknowledged.get(&(lane, epoch)).copied().unwrap_or(0))
     }
 
     /// Says which epoch's records are written from now on.
     pub(crate) fn begin_epoch(&mut self, epoch: Epoch) {
-        self.present = Some(epoch);
+        self.present = epoch;
     }
 
-    /// Returns the durable head of every lane in the present epoch.
-    pub(crate) fn heads(&self) -> Vec<(Lane, Epoch, Sequence)> {
-        let Some(epoch) = self.present else { return Vec::new() };
-        Lane::ALL.into_iter().map(|lane| (lane, epoch, self.head(lane, epoch))).collect()
+    /// Returns the epoch that is written.
+    pub(crate) fn epoch(&self) -> Epoch {
+        self.present
+    }
+
+    /// Returns a place in each lane of the present epoch: its head, or what is acknowledged.
+    pub(crate) fn places(&self, place: impl Fn(&Self, Lane, Epoch) -> Sequence) -> Vec<LanePosition> {
+        let position = |lane: Lane| {
+            let sequence = place(self, lane, self.present).0;
+            LanePosition { lane: u32::from(lane.number()), epoch: self.present.0, sequence }
+        };
+        Lane::ALL.into_iter().map(position).collect()
     }
 
     /// Says that the segment is full: the next commit should begin a new one with a checkpoint.
@@ -170,7 +197,7 @@ impl Index {
         self.segments.range(begin..).find_map(|(number, segment)| {
             let span = segment.lanes.get(&lane)?;
             let sent = after.filter(|(epoch, _)| *epoch == segment.epoch).map_or(0, |(_, sequence)| sequence.0);
-            let behind = sent.max(self.acknowledged(lane, segment.epoch));
+            let behind = sent.max(self.acknowledged(lane, segment.epoch).0);
             if span.last <= behind {
                 return None;
             }
@@ -221,7 +248,7 @@ impl Index {
         let last_checkpoint = self.segments.iter().rev().find(|(_, segment)| segment.has_checkpoint).map(|(number, _)| *number)?;
         let (number, segment) = self.segments.first_key_value().filter(|(number, _)| **number < last_checkpoint)?;
         let id = id_of((number, segment));
-        let lost: Vec<_> = segment.lanes.iter().map(|(lane, span)| (*lane, span.waiting(self.acknowledged(*lane, id.epoch)).0)).collect();
+        let lost: Vec<_> = segment.lanes.iter().map(|(lane, span)| (*lane, span.waiting(self.acknowledged(*lane, id.epoch).0).0)).collect();
         for (lane, records) in lost {
             let count = self.evicted.entry(lane).or_default();
             *count = count.saturating_add(records);
@@ -238,7 +265,7 @@ impl Index {
         }
         for id in ids {
             // The present epoch's places are kept: its sequences go on from there.
-            if self.present != Some(id.epoch) && self.segments.values().all(|segment| segment.epoch != id.epoch) {
+            if self.present != id.epoch && self.segments.values().all(|segment| segment.epoch != id.epoch) {
                 self.acknowledged.retain(|(_, epoch), _| *epoch != id.epoch);
                 self.heads.retain(|(_, epoch), _| *epoch != id.epoch);
             }
@@ -246,7 +273,7 @@ impl Index {
     }
 
     fn waiting(&self, segment: &Segment) -> u64 {
-        segment.lanes.iter().map(|(lane, span)| span.waiting(self.acknowledged(*lane, segment.epoch)).0).sum()
+        segment.lanes.iter().map(|(lane, span)| span.waiting(self.acknowledged(*lane, segment.epoch).0).0).sum()
     }
 
     /// Returns what waits in each lane, and what was evicted from it.
@@ -254,7 +281,7 @@ impl Index {
         let fill = |lane: Lane| {
             let mut fill = LaneFill { evicted: self.evicted.get(&lane).copied().unwrap_or(0), ..LaneFill::default() };
             for (segment, span) in self.segments.values().filter_map(|segment| Some((segment, segment.lanes.get(&lane)?))) {
-                let (records, bytes) = span.waiting(self.acknowledged(lane, segment.epoch));
+                let (records, bytes) = span.waiting(self.acknowledged(lane, segment.epoch).0);
                 fill.records = fill.records.saturating_add(records);
                 fill.bytes = fill.bytes.saturating_add(bytes);
             }
@@ -332,8 +359,7 @@ mod tests {
 
     /// Segments 1 (old epoch, records 1 to 10), 2 (old, 11 to 20) and 3 (new, 1 to 10), each with a checkpoint.
     fn index() -> Index {
-        let mut index = Index::default();
-        index.begin_epoch(NEW);
+        let mut index = Index::new(NEW);
         for (number, epoch, first) in [(1, OLD, 1), (2, OLD, 11), (3, NEW, 1)] {
             index.add(SegmentId { number, epoch });
             index.note_checkpoint(number);
@@ -417,7 +443,7 @@ mod tests {
 
     #[test]
     fn marks_are_sparse_and_lead_before_the_record() {
-        let mut index = Index::default();
+        let mut index = Index::new(NEW);
         index.add(SegmentId { number: 1, epoch: NEW });
         for sequence in 1..=10_000_u32 {
             index.note_record(1, (Lane::Alerts, u64::from(sequence)), sequence * 100, 60);

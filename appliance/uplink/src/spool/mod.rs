@@ -250,8 +250,7 @@ impl Spool {
 
     fn open_on(options: SpoolOptions, epoch: Epoch, now: Timestamp, sync: SyncFile) -> Result<(Self, Recovered, SpoolWriter), SpoolError> {
         let directory = Directory::take(&options.dir)?;
-        let (recovered, mut index, newest) = recovery::recover(&directory)?;
-        index.begin_epoch(epoch);
+        let (recovered, index, newest) = recovery::recover(&directory, epoch)?;
         let shared = Arc::new(Shared {
             directory,
             index: Mutex::new(index),
@@ -324,6 +323,11 @@ impl Spool {
         }
     }
 
+    /// Says whether [`Spool::next_batch`] has something, without reading a file.
+    pub fn has_next(&self, lane: Lane, after: Option<(Epoch, Sequence)>) -> bool {
+        self.shared.index().seek(lane, after).is_some()
+    }
+
     /// Takes note that the control plane has committed everything in `lane` and `epoch` up to `sequence`; what nobody needs any
     /// more is then removed. An unknown epoch is ignored.
     pub fn acknowledge(&self, lane: Lane, epoch: Epoch, sequence: Sequence) {
@@ -333,13 +337,19 @@ impl Spool {
         }
     }
 
+    /// Returns the present epoch.
+    pub fn epoch(&self) -> Epoch {
+        self.shared.index().epoch()
+    }
+
     /// Returns the durable head of each lane in the present epoch; 0 for a lane without a record.
     pub fn heads(&self) -> Vec<LanePosition> {
-        let heads = self.shared.index().heads();
-        heads
-            .into_iter()
-            .map(|(lane, epoch, sequence)| LanePosition { lane: u32::from(lane.number()), epoch: epoch.0, sequence: sequence.0 })
-            .collect()
+        self.shared.index().places(Index::head)
+    }
+
+    /// Returns what is acknowledged of each lane in the present epoch; 0 for nothing.
+    pub fn acknowledged(&self) -> Vec<LanePosition> {
+        self.shared.index().places(Index::acknowledged)
     }
 
     /// Goes on in a fresh epoch: for when the control plane knows more of the present one than this spool does.

@@ -5,23 +5,23 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use postern_protocol::id::Lane;
+use postern_protocol::id::{Epoch, Lane};
 
 use super::index::Index;
 use super::segment::{Kind, OVERHEAD_BYTES, SegmentId, Tail, scan};
 use super::storage::Directory;
 use super::{Recovered, Replayed, SpoolError};
 
-/// Reads the whole spool.
+/// Reads the whole spool, for a run that writes in `epoch`.
 ///
 /// Returns what was recovered, the index of what stays, and the greatest segment number that was ever seen.
-pub(crate) fn recover(directory: &Directory) -> Result<(Recovered, Index, u32), SpoolError> {
+pub(crate) fn recover(directory: &Directory, epoch: Epoch) -> Result<(Recovered, Index, u32), SpoolError> {
     let mut segments: VecDeque<SegmentId> = directory.list()?.into();
     let newest_number = segments.back().map_or(0, |id| id.number);
     let newest_tail = drop_unfinished(directory, &mut segments)?;
 
     let mut recovered = Recovered::default();
-    let mut index = Index::default();
+    let mut index = Index::new(epoch);
     let mut standing = Vec::new();
     let newest = segments.back().copied();
     for id in segments {

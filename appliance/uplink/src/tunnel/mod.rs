@@ -1,16 +1,35 @@
 //! The link to the control plane: one HTTP/2 connection that this side opens, and opens again whenever it is lost.
+//!
+//! A session is `POST /tunnel/v1/control` and, for each lane that has something, `POST /tunnel/v1/lane/{name}` (see
+//! `protocol::message`). What is durable in the spool is sent in order and stays there until it is acknowledged, so a lost
+//! session costs nothing but time: the next one begins behind what the control plane says it has. Run by one task of the daemon.
 
+mod back_off;
+mod connection;
+mod control;
+mod lane;
+mod mail;
+mod session;
+
+use std::error::Error;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use postern_protocol::message;
-use postern_protocol::status;
+use postern_protocol::status::{self, TunnelState};
+use postern_protocol::timestamp::Timestamp;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
+pub use self::back_off::BackOff;
+use self::back_off::{Hope, Waits};
+use self::connection::Loss;
+use self::control::{Ended, Surroundings};
+use self::mail::Mail;
+use self::session::Fault;
 use crate::identity::Identity;
 use crate::spool::{Spool, SpoolError};
-use crate::tls::TlsError;
+use crate::tls::{self, TlsError};
 use crate::url::{ProxyUrl, ServerUrl, UrlError};
 
 /// What the tunnel needs to know.
@@ -29,21 +48,6 @@ pub struct TunnelOptions {
     pub back_off: BackOff,
 }
 
-/// How long the tunnel waits between attempts: doubled each time, drawn between zero and that.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BackOff {
-    /// Before the second attempt, at most.
-    pub first: Duration,
-    /// Between attempts, at most.
-    pub longest: Duration,
-}
-
-impl Default for BackOff {
-    fn default() -> Self {
-        Self { first: Duration::from_millis(200), longest: Duration::from_secs(30) }
-    }
-}
-
 /// The default time between heartbeats.
 pub const HEARTBEAT: Duration = Duration::from_secs(10);
 
@@ -59,7 +63,7 @@ pub struct Control {
     pub revisions: watch::Receiver<RevisionFacts>,
 }
 
-/// Something to tell the control plane, beside the spool's records. Lost when no session comes up: it is said again by the daemon.
+/// Something to tell the control plane, beside the spool's records: the newest of each kind is kept until a session can take it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outgoing {
     /// How far a pushed revision got.
@@ -102,11 +106,86 @@ pub enum TunnelError {
     Url(#[from] UrlError),
 }
 
+/// Returns the state to begin with, for [`Control::state`].
+pub fn initial_state(now: Timestamp) -> status::Tunnel {
+    status::Tunnel { state: TunnelState::Connecting, since: now.as_nanos(), rtt_ms: None, clock_offset_ms: None, last_error: None }
+}
+
 /// Keeps the link up until `stop` is cancelled.
 ///
 /// # Errors
 /// [`TunnelError`]; never because of the network or the control plane.
-pub async fn run(_options: TunnelOptions, _spool: Spool, _control: Control, stop: CancellationToken) -> Result<(), TunnelError> {
+pub async fn run(options: TunnelOptions, spool: Spool, mut control: Control, stop: CancellationToken) -> Result<(), TunnelError> {
+    options.server.server_name()?;
+    let tls = Arc::new(tls::tunnel_client(&options.identity)?);
+    let around = Surroundings { options: &options, tls, spool: &spool, stop: &stop };
+    let mut waits = Waits::new(options.back_off);
+    let mut mail = Mail::default();
+    loop {
+        report(&control.state, TunnelState::Connecting, None);
+        let Ended { lived, loss } = control::run(&around, &mut control, &mut mail).await;
+        let Some(loss) = loss else { return Ok(()) };
+        let hope = match loss {
+            // A spool that was closed in good order means that the daemon is going down.
+            Loss::Spool(SpoolError::Closed) => return wait_for(&stop).await,
+            Loss::Spool(error) => return Err(error.into()),
+            Loss::Protocol(Fault::Goodbye { retry: false, .. }) => Hope::Little,
+            _ => Hope::Some,
+        };
+        let delay = waits.next(lived, hope, random());
+        let error = chain(&loss);
+        tracing::warn!(%error, retry_in = ?delay, "tunnel lost");
+        report(&control.state, TunnelState::Waiting, Some(error));
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => return Ok(()),
+            () = mail.attend(&mut control, tokio::time::sleep(delay)) => {}
+        }
+    }
+}
+
+async fn wait_for(stop: &CancellationToken) -> Result<(), TunnelError> {
     stop.cancelled().await;
     Ok(())
+}
+
+/// Publishes a state; the last error stays until a session is up.
+fn report(state: &watch::Sender<status::Tunnel>, now: TunnelState, error: Option<String>) {
+    state.send_modify(|tunnel| {
+        if tunnel.state != now {
+            tunnel.state = now;
+            tunnel.since = Timestamp::from(SystemTime::now()).as_nanos();
+        }
+        if now == TunnelState::Up {
+            tunnel.last_error = None;
+        } else {
+            (tunnel.rtt_ms, tunnel.clock_offset_ms) = (None, None);
+        }
+        if error.is_some() {
+            tunnel.last_error = error;
+        }
+    });
+}
+
+/// Draws a number for the jitter; without random numbers the longest wait is as good as any.
+fn random() -> u32 {
+    let mut bytes = [0xff; 4];
+    let _unlucky = aws_lc_rs::rand::fill(&mut bytes);
+    u32::from_le_bytes(bytes)
+}
+
+/// Writes an error with all its causes.
+fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        // A transparent wrapper, or a library that repeats its cause, says nothing new.
+        if !text.ends_with(&said) {
+            text.push_str(": ");
+            text.push_str(&said);
+        }
+        cause = error.source();
+    }
+    text
 }

@@ -1,0 +1,94 @@
+//! How long to wait before the next attempt: doubled from attempt to attempt, and drawn at random below that, so that many
+//! gateways that lost one control plane do not come back at once.
+//!
+//! Pure: randomness and times are passed in. Owned by [`super::run`].
+
+use std::time::Duration;
+
+/// A session that lived this long shows that all is well: the wait begins anew.
+const LIVED: Duration = Duration::from_secs(10);
+
+/// How long the tunnel waits between attempts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BackOff {
+    /// Before the second attempt, at most.
+    pub first: Duration,
+    /// Between attempts, at most.
+    pub longest: Duration,
+}
+
+impl Default for BackOff {
+    fn default() -> Self {
+        Self { first: Duration::from_millis(200), longest: Duration::from_secs(30) }
+    }
+}
+
+/// Whether it makes sense to try again soon.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Hope {
+    /// The control plane said that trying again cannot help, so it is tried seldom.
+    Little,
+    /// As after any loss.
+    Some,
+}
+
+/// The state of the waits.
+#[derive(Debug)]
+pub(crate) struct Waits {
+    bounds: BackOff,
+    failures: u32,
+}
+
+impl Waits {
+    /// Begins with the shortest wait.
+    pub(crate) fn new(bounds: BackOff) -> Self {
+        Self { bounds, failures: 0 }
+    }
+
+    /// Returns the wait after a session that lived for `lived`; `random` is uniform.
+    pub(crate) fn next(&mut self, lived: Duration, hope: Hope, random: u32) -> Duration {
+        if lived >= LIVED {
+            self.failures = 0;
+        }
+        let doubled = self.bounds.first.saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX));
+        self.failures = self.failures.saturating_add(1).min(31);
+        let drawn = |most: Duration| most.mul_f64(f64::from(random) / f64::from(u32::MAX));
+        match hope {
+            Hope::Little => (self.bounds.longest / 2).saturating_add(drawn(self.bounds.longest / 2)),
+            Hope::Some => drawn(doubled.min(self.bounds.longest)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NEVER: Duration = Duration::ZERO;
+
+    #[test]
+    fn waits_double_up_to_the_longest() {
+        let mut waits = Waits::new(BackOff::default());
+        let most: Vec<_> = (0..9).map(|_| waits.next(NEVER, Hope::Some, u32::MAX).as_millis()).collect();
+        assert_eq!(most, [200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000]);
+        for _ in 0..100 {
+            assert!(waits.next(NEVER, Hope::Some, u32::MAX) <= Duration::from_secs(30));
+        }
+    }
+
+    #[test]
+    fn after_a_session_that_lived_the_first_retry_is_quick() {
+        let mut waits = Waits::new(BackOff::default());
+        for _ in 0..20 {
+            waits.next(NEVER, Hope::Some, 0);
+        }
+        assert_eq!(waits.next(LIVED, Hope::Some, u32::MAX), Duration::from_millis(200));
+    }
+
+    #[test]
+    fn waits_are_drawn_from_zero_on_unless_there_is_little_hope() {
+        let mut waits = Waits::new(BackOff::default());
+        assert_eq!(waits.next(NEVER, Hope::Some, 0), Duration::ZERO);
+        assert_eq!(waits.next(NEVER, Hope::Little, 0), Duration::from_secs(15));
+    }
+}

@@ -1,0 +1,175 @@
+//! One session from its first byte to its last: the control stream, and the lanes' tasks beside it.
+//!
+//! The decisions are [`Session`]'s; this shell owns the clock, the streams and the queues. Called by [`super::run`], once for
+//! every attempt.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use postern_protocol::id::Lane;
+use postern_protocol::message::{Down, Hello, PROTOCOL_VERSION};
+use postern_protocol::status::TunnelState;
+use postern_protocol::timestamp::Timestamp;
+use rustls::ClientConfig;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::connection::{Connection, FrameReader, FrameSender, Loss};
+use super::mail::Mail;
+use super::session::{Action, Fault, Now, Session};
+use super::{Control, Incoming, TunnelOptions, lane, report};
+use crate::spool::Spool;
+
+/// Messages for the control plane that may wait in the stream.
+const QUEUE_FRAMES: usize = 32;
+
+/// How long the farewell may take.
+const FAREWELL: Duration = Duration::from_millis(500);
+
+/// How a session ended.
+pub(crate) struct Ended {
+    /// How long it was established; zero when it never was.
+    pub(crate) lived: Duration,
+    /// Why; `None` because it was asked to.
+    pub(crate) loss: Option<Loss>,
+}
+
+/// What stays the same over all sessions.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) options: &'a TunnelOptions,
+    pub(crate) tls: Arc<ClientConfig>,
+    pub(crate) spool: &'a Spool,
+    pub(crate) stop: &'a CancellationToken,
+}
+
+/// Opens a session and keeps it until it is lost or `stop` is cancelled.
+pub(crate) async fn run(around: &Surroundings<'_>, control: &mut Control, mail: &mut Mail) -> Ended {
+    let options = around.options;
+    let opening = Connection::open(&options.server, options.proxy.as_ref(), Arc::clone(&around.tls));
+    let opened = tokio::select! {
+        biased;
+        () = around.stop.cancelled() => return Ended { lived: Duration::ZERO, loss: None },
+        opened = mail.attend(control, opening) => opened,
+    };
+    let (connection, driver) = match opened {
+        Ok(opened) => opened,
+        Err(loss) => return Ended { lived: Duration::ZERO, loss: Some(loss) },
+    };
+    tokio::pin!(driver);
+    let mut running = Running { around, connection, lanes: JoinSet::new(), start: Instant::now(), established: None };
+    let outcome = tokio::select! {
+        biased;
+        outcome = running.run(control, mail) => outcome,
+        ended = &mut driver => Err(ended.map_or_else(Loss::Http, |()| Loss::StreamEnded)),
+    };
+    let lived = running.established.map_or(Duration::ZERO, |at| at.elapsed());
+    // The lanes' halves of their streams end with their tasks, the control stream's has ended; the peer may see that.
+    running.lanes.shutdown().await;
+    drop(running);
+    let _told = tokio::time::timeout(if outcome.is_ok() { FAREWELL } else { Duration::ZERO }, driver).await;
+    Ended { lived, loss: outcome.err() }
+}
+
+struct Running<'a> {
+    around: &'a Surroundings<'a>,
+    connection: Connection,
+    lanes: JoinSet<Loss>,
+    start: Instant,
+    established: Option<Instant>,
+}
+
+impl Running<'_> {
+    /// Returns `Ok` when it was asked to stop.
+    async fn run(&mut self, control: &mut Control, mail: &mut Mail) -> Result<(), Loss> {
+        let (mut sender, mut reader, mut session) = tokio::select! {
+            biased;
+            () = self.around.stop.cancelled() => return Ok(()),
+            greeted = self.greet(control, mail) => greeted?,
+        };
+        loop {
+            while self.established.is_some() && sender.room() > 1 {
+                let Some(message) = mail.outbox.take() else { break };
+                if !sender.queue(&message) {
+                    return Err(Loss::StreamEnded);
+                }
+            }
+            // All waits are cancel-safe: the reader keeps its bytes, the mail its messages.
+            tokio::select! {
+                biased;
+                () = self.around.stop.cancelled() => return Ok(()),
+                Some(ended) = self.lanes.join_next() => return Err(ended.unwrap_or(Loss::StreamEnded)),
+                () = tokio::time::sleep_until(self.start + session.deadline()) => {
+                    if let Some(beat) = session.tick(self.now())? {
+                        // When the queue is full the peer does not read, and its silence ends the session.
+                        sender.queue(&beat);
+                    }
+                }
+                message = reader.next::<Down>() => {
+                    let message = message?.ok_or(Loss::StreamEnded)?;
+                    for action in session.take(message, self.now())? {
+                        self.act(action, control, mail).await?;
+                    }
+                }
+                () = mail.turn(control) => {}
+            }
+        }
+    }
+
+    async fn greet(&mut self, control: &Control, mail: &mut Mail) -> Result<(FrameSender, FrameReader, Session), Loss> {
+        let spool = self.around.spool;
+        let revisions = *control.revisions.borrow();
+        let hello = Hello {
+            protocol: PROTOCOL_VERSION,
+            program_version: self.around.options.program_version.clone(),
+            epoch: spool.epoch().0,
+            heads: spool.heads(),
+            effective_revision: revisions.effective,
+            newest_revision: revisions.newest,
+        };
+        let session = Session::new(self.around.options.heartbeat, hello, spool.acknowledged());
+        let (mut sender, reader) = self.connection.opener().open("/tunnel/v1/control", QUEUE_FRAMES).await?;
+        sender.queue(&session.greeting());
+        self.start = Instant::now();
+        mail.outbox.begin_session();
+        Ok((sender, reader, session))
+    }
+
+    async fn act(&mut self, action: Action, control: &Control, mail: &mut Mail) -> Result<(), Loss> {
+        match action {
+            Action::Acknowledge(lane, epoch, sequence) => self.around.spool.acknowledge(lane, epoch, sequence),
+            Action::Deliver(message) => mail.deliver(message)?,
+            Action::Establish => {
+                self.established = Some(Instant::now());
+                tracing::info!(server = %self.around.options.server, "tunnel up");
+                report(&control.state, TunnelState::Up, None);
+                for lane in Lane::ALL {
+                    let running = lane::run(lane, self.around.spool.clone(), self.connection.opener());
+                    self.lanes.spawn(async move {
+                        match running.await {
+                            Ok(never) => match never {},
+                            Err(loss) => loss,
+                        }
+                    });
+                }
+            }
+            Action::Measured { rtt, clock_offset } => {
+                control.state.send_modify(|state| {
+                    state.rtt_ms = Some(rtt.as_secs_f64() * 1e3);
+                    state.clock_offset_ms = Some(clock_offset as f64 / 1e6);
+                });
+            }
+            Action::RenewEpoch => {
+                let epoch = self.around.spool.renew_epoch().await?;
+                tracing::warn!(epoch = epoch.0, "the control plane knows more than this gateway: going on under a new epoch");
+                mail.deliver(Incoming::ResendOpenAlerts)?;
+                return Err(Fault::RolledBack.into());
+            }
+        }
+        Ok(())
+    }
+
+    fn now(&self) -> Now {
+        Now { since_start: self.start.elapsed(), wall: Timestamp::from(SystemTime::now()) }
+    }
+}
