@@ -182,9 +182,8 @@ mod tests {
         /// State, count, revision of the gateway, pending close.
         async fn row(&self) -> (String, i64, i64, Option<i64>) {
             let sql = "SELECT state, count, gateway_revision, close_count_seen FROM alert";
-            let read = self.store.read(move |db| {
-                Ok(db.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?)
-            });
+            let read =
+                self.store.read(move |db| Ok(db.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?));
             read.await.unwrap()
         }
 
@@ -237,10 +236,7 @@ mod tests {
     async fn a_new_occurrence_archives_the_one_before() {
         let site = site();
         site.apply(1, vec![alert(10, 12, AlertState::Open)]).await;
-        site.store
-            .write(|tx| Ok(tx.execute("UPDATE alert SET acknowledged_by = 'anna', acknowledged_at = 1", [])?))
-            .await
-            .unwrap();
+        site.store.write(|tx| Ok(tx.execute("UPDATE alert SET acknowledged_by = 'anna', acknowledged_at = 1", [])?)).await.unwrap();
         site.apply(2, vec![alert(10, 13, AlertState::Cleared), alert(20, 20, AlertState::Open)]).await;
         assert_eq!(site.row().await, ("open".to_owned(), 1, 20, None));
         let archived = "SELECT state || ' ' || count || ' ' || acknowledged_by FROM occurrence";

@@ -1,0 +1,97 @@
+//! The public port over real TLS: who is asked for a certificate, which headers pages carry, and how it stops.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::support::Site;
+use hyper::{Method, StatusCode};
+use postern_control::tls;
+use rustls::client::ResolvesClientCert;
+use rustls::sign::CertifiedKey;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+/// Notes whether the server asked for a certificate; has none.
+#[derive(Debug, Default)]
+struct Asked(AtomicBool);
+
+impl ResolvesClientCert for Asked {
+    fn resolve(&self, _hints: &[&[u8]], _schemes: &[rustls::SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.0.store(true, Ordering::Relaxed);
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+#[tokio::test]
+async fn only_the_tunnel_asks_for_a_certificate() {
+    let site = Site::start().await;
+    for (alpn, expected) in [(b"h2".as_slice(), false), (b"http/1.1", false), (tls::ALPN_ENROLMENT, false), (tls::ALPN_TUNNEL, true)] {
+        let asked = Arc::new(Asked::default());
+        let mut config = site.client(alpn, None);
+        config.client_auth_cert_resolver = Arc::clone(&asked) as _;
+        let _connected = site.connect(config).await;
+        assert_eq!(asked.0.load(Ordering::Relaxed), expected, "{}", String::from_utf8_lossy(alpn));
+    }
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn a_tunnel_without_a_certificate_is_refused() {
+    let site = Site::start().await;
+    // With TLS 1.3 the client learns of it at its first read.
+    let refused = match site.connect(site.client(tls::ALPN_TUNNEL, None)).await {
+        Ok(mut tls) => {
+            let _sent = tls.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await;
+            tls.read_u8().await.is_err()
+        }
+        Err(_) => true,
+    };
+    assert!(refused);
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn answers_carry_the_security_headers() {
+    let site = Site::start().await;
+    for path in ["/sign-in", "/api/v1/openapi.json", "/api/v1/nothing", "/nothing"] {
+        let (_, headers, _) = site.request(b"http/1.1", Method::GET, path, Vec::new()).await;
+        let policy = headers["content-security-policy"].to_str().unwrap();
+        for part in ["default-src 'none'", "frame-ancestors 'none'", "base-uri 'none'"] {
+            assert!(policy.contains(part), "{path}: {policy}");
+        }
+        assert_eq!(headers["x-content-type-options"], "nosniff", "{path}");
+        assert!(headers["strict-transport-security"].to_str().unwrap().starts_with("max-age="), "{path}");
+        assert!(headers.contains_key("referrer-policy"), "{path}");
+    }
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn the_admin_address_shows_health_and_metrics() {
+    let site = Site::start().await;
+    let get = async |path: &str| {
+        let mut tcp = tokio::net::TcpStream::connect(site.admin).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        tcp.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        tcp.read_to_string(&mut answer).await.unwrap();
+        answer
+    };
+    assert!(get("/healthz").await.starts_with("HTTP/1.1 200"));
+    assert!(get("/readyz").await.starts_with("HTTP/1.1 200"));
+    assert!(get("/metrics").await.contains("control_tunnel_sessions 0"));
+    let (status, _, _) = site.request(b"http/1.1", Method::GET, "/metrics", Vec::new()).await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn a_connection_that_never_speaks_does_not_hold_the_stop() {
+    let site = Site::start().await;
+    let _silent = tokio::net::TcpStream::connect(site.address).await.unwrap();
+    let _idle = site.connect(site.client(b"http/1.1", None)).await.unwrap();
+    site.stop().await;
+}

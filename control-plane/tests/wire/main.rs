@@ -1,0 +1,14 @@
+//! The public port as its peers see it: TLS, enrolment and the tunnel, spoken to from outside.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "tests fail by panicking; clippy's own exception covers the test functions, not what they call"
+)]
+
+mod enrolment;
+mod listener;
+mod support;
+mod tunnel;
