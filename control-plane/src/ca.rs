@@ -186,9 +186,12 @@ pub(crate) fn sha256(bytes: &[u8]) -> [u8; 32] {
     out
 }
 
-/// Whether a server certificate of ours still has its names and enough time.
-pub fn is_current(certificate: &CertificateDer<'_>, names: &[ServerName], now: Timestamp) -> bool {
+/// Whether a server certificate of ours still fits its key and names and has enough time left.
+pub fn is_current(certificate: &CertificateDer<'_>, key: &KeyPair, names: &[ServerName], now: Timestamp) -> bool {
     let Ok((_, parsed)) = x509_parser::parse_x509_certificate(certificate) else { return false };
+    if sha256(parsed.public_key().raw) != spki_sha256(key) {
+        return false;
+    }
     let Ok(Some(sans)) = parsed.subject_alternative_name() else { return false };
     let carried: Vec<ServerName> = sans.value.general_names.iter().filter_map(name_of).collect();
     let until = Timestamp::from_secs(parsed.validity().not_after.timestamp());
@@ -315,9 +318,10 @@ mod tests {
         let names: Vec<ServerName> = ["localhost", "127.0.0.1"].map(|n| n.parse().unwrap()).to_vec();
         let first = ca.issue_server(&key, &names, NOW).unwrap();
         let second = ca.issue_server(&key, &names, NOW).unwrap();
-        assert!(is_current(first.der(), &names, NOW));
-        assert!(!is_current(first.der(), &names[..1], NOW));
-        assert!(!is_current(first.der(), &names, NOW.saturating_add(Duration::from_secs(370 * 86_400))));
+        assert!(is_current(first.der(), &key, &names, NOW));
+        assert!(!is_current(first.der(), &key, &names[..1], NOW));
+        assert!(!is_current(first.der(), &key, &names, NOW.saturating_add(Duration::from_secs(370 * 86_400))));
+        assert!(!is_current(first.der(), &KeyPair::generate().unwrap(), &names, NOW));
         // Firefox refuses two certificates of one issuer with the same serial number.
         let serial = |c: &Certificate| X509Certificate::from_der(c.der()).unwrap().1.raw_serial().to_vec();
         assert_ne!(serial(&first), serial(&second));

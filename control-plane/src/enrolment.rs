@@ -234,7 +234,11 @@ impl IntoResponse for Refused {
             other @ (Self::Body(_) | Self::Request(_) | Self::Token(_)) => other,
         };
         let problem = this.problem();
-        tracing::info!(title = problem.title, "enrolment refused");
+        match this {
+            // Anyone can send these: counted, not logged.
+            Self::Body(_) | Self::Token(Refusal::Unknown) => tracing::debug!(title = problem.title, "enrolment refused"),
+            Self::Internal(_) | Self::Request(_) | Self::Token(_) => tracing::warn!(title = problem.title, "enrolment refused"),
+        }
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         (status, [(header::CONTENT_TYPE, "application/problem+json")], Json(problem)).into_response()
     }

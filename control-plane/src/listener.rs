@@ -17,7 +17,7 @@ use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use rustls::server::Acceptor;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
@@ -29,8 +29,13 @@ use crate::tls::{ALPN_ENROLMENT, ALPN_TUNNEL, ServerConfigs};
 use crate::tunnel::connection;
 use crate::{api, console, enrolment, headers};
 
-/// Connections at once; further ones wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 8192;
+/// Handshakes at once; further connections wait in the kernel's queue.
+const MAX_HANDSHAKES: usize = 512;
+
+/// Connections of browsers, programs and enrolling gateways at once; a further one is closed. Tunnels have places of their own, so
+/// that a crowd without certificates cannot shut the gateways out.
+const MAX_PUBLIC: usize = 4096;
+const MAX_TUNNELS: usize = 4096;
 
 /// How long a peer may take for its handshake, and for the head of a request.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -42,34 +47,45 @@ const DRAIN: Duration = Duration::from_secs(6);
 /// Pause after the system refused to accept, for want of descriptors for example.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-struct Routers {
+/// What all connections share.
+struct Port {
+    app: Arc<App>,
     enrolment: Router,
     public: Router,
+    handshakes: Arc<Semaphore>,
+    public_places: Arc<Semaphore>,
+    tunnel_places: Arc<Semaphore>,
 }
 
 /// Serves the port until `app.stop`, then lets what is under way finish for a few seconds. `configs` may change while it runs.
 pub async fn serve(app: Arc<App>, listener: TcpListener, configs: watch::Receiver<ServerConfigs>) {
     let public = api::router(Arc::clone(&app)).merge(console::router(Arc::clone(&app)));
     let public = public.layer(axum::middleware::map_response(headers::add));
-    let routers = Arc::new(Routers { enrolment: enrolment::router(Arc::clone(&app)), public });
-    let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let port = Arc::new(Port {
+        app: Arc::clone(&app),
+        enrolment: enrolment::router(Arc::clone(&app)),
+        public,
+        handshakes: Arc::new(Semaphore::new(MAX_HANDSHAKES)),
+        public_places: Arc::new(Semaphore::new(MAX_PUBLIC)),
+        tunnel_places: Arc::new(Semaphore::new(MAX_TUNNELS)),
+    });
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
             () = app.stop.cancelled() => break,
             Some(_ended) = connections.join_next() => continue,
-            accepted = accept(&listener, &permits) => accepted,
+            accepted = accept(&listener, &port.handshakes) => accepted,
         };
         match accepted {
-            Ok((tcp, from, permit)) => {
+            Ok((socket, permit)) => {
                 Metrics::add(&app.metrics.connections, 1);
-                let (app, configs, routers) = (Arc::clone(&app), configs.borrow().clone(), Arc::clone(&routers));
+                let (port, configs) = (Arc::clone(&port), configs.borrow().clone());
                 connections.spawn(async move {
-                    if let Err(error) = one(&app, tcp, from, &configs, &routers).await {
-                        Metrics::add(&app.metrics.connections_failed, 1);
+                    let from = socket.from;
+                    if let Err(error) = one(&port, socket, &configs, permit).await {
+                        Metrics::add(&port.app.metrics.connections_failed, 1);
                         tracing::debug!(%from, error = %crate::chain(&error), "connection failed");
                     }
-                    drop(permit);
                 });
             }
             Err(error) => {
@@ -86,14 +102,16 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, configs: watch::Receive
     }
 }
 
-async fn accept(
-    listener: &TcpListener,
-    permits: &Arc<Semaphore>,
-) -> std::io::Result<(TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit)> {
-    let permit = Arc::clone(permits).acquire_owned().await.map_err(std::io::Error::other)?;
+struct Socket {
+    tcp: TcpStream,
+    from: SocketAddr,
+}
+
+async fn accept(listener: &TcpListener, handshakes: &Arc<Semaphore>) -> std::io::Result<(Socket, OwnedSemaphorePermit)> {
+    let permit = Arc::clone(handshakes).acquire_owned().await.map_err(std::io::Error::other)?;
     let (tcp, from) = listener.accept().await?;
     tcp.set_nodelay(true)?;
-    Ok((tcp, from, permit))
+    Ok((Socket { tcp, from }, permit))
 }
 
 /// Why a connection came to nothing.
@@ -105,18 +123,24 @@ enum ConnectionError {
     Http(#[source] Box<dyn std::error::Error + Send + Sync>),
     #[error("the peer was too slow")]
     Slow,
+    #[error("all places for such connections are taken")]
+    Full,
     #[error("the tunnel's peer showed no certificate")]
     NoCertificate,
 }
 
-async fn one(app: &Arc<App>, tcp: TcpStream, from: SocketAddr, configs: &ServerConfigs, routers: &Routers) -> Result<(), ConnectionError> {
+async fn one(port: &Port, socket: Socket, configs: &ServerConfigs, handshaking: OwnedSemaphorePermit) -> Result<(), ConnectionError> {
+    let (app, from) = (&port.app, socket.from);
     let (kind, tls) = tokio::select! {
-        done = tokio::time::timeout(HANDSHAKE, handshake(tcp, configs)) => done.map_err(|_| ConnectionError::Slow)??,
+        done = tokio::time::timeout(HANDSHAKE, handshake(socket.tcp, configs)) => done.map_err(|_| ConnectionError::Slow)??,
         () = app.stop.cancelled() => return Ok(()),
     };
+    drop(handshaking);
+    let places = if kind == Kind::Tunnel { &port.tunnel_places } else { &port.public_places };
+    let _place = places.try_acquire().map_err(|_| ConnectionError::Full)?;
     match kind {
-        Kind::Enrolment => http(app, tls, from, routers.enrolment.clone()).await,
-        Kind::Public => http(app, tls, from, routers.public.clone()).await,
+        Kind::Enrolment => http(app, tls, from, port.enrolment.clone()).await,
+        Kind::Public => http(app, tls, from, port.public.clone()).await,
         Kind::Tunnel => {
             let certificate = tls.get_ref().1.peer_certificates().and_then(|chain| chain.first()).cloned();
             // The verifier demands one; without it there is nobody to serve.

@@ -88,8 +88,9 @@ impl ServerConfigs {
     /// [`TlsError`] when a key or certificate cannot be read, written or used.
     pub fn load(folder: &Path, authority: &CertificateAuthority, names: &[ServerName], now: Timestamp) -> Result<Self, TlsError> {
         let provider = Arc::new(provider());
-        let (tunnel_key, tunnel) = identity(folder, "tunnel", authority, names, now)?;
-        let (public_key, public) = identity(folder, "public", authority, names, now)?;
+        let issue = Issue { authority, names, now };
+        let (tunnel_key, tunnel) = identity(folder, "tunnel", &issue)?;
+        let (public_key, public) = identity(folder, "public", &issue)?;
         let mut roots = RootCertStore::empty();
         roots.add(authority.certificate().clone())?;
         let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider)).build()?;
@@ -120,18 +121,20 @@ fn load_key(folder: &Path, name: &'static str) -> Result<KeyPair, TlsError> {
     KeyPair::from_pem(&pem).map_err(|source| TlsError::Key { name, source })
 }
 
-fn identity(
-    folder: &Path,
-    name: &'static str,
-    authority: &CertificateAuthority,
-    names: &[ServerName],
+/// What a server certificate is issued by and with.
+struct Issue<'a> {
+    authority: &'a CertificateAuthority,
+    names: &'a [ServerName],
     now: Timestamp,
-) -> Result<(PrivateKeyDer<'static>, CertificateDer<'static>), TlsError> {
+}
+
+fn identity(folder: &Path, name: &'static str, issue: &Issue<'_>) -> Result<(PrivateKeyDer<'static>, CertificateDer<'static>), TlsError> {
+    let Issue { authority, names, now } = *issue;
     let key = load_key(folder, name)?;
     let path = folder.join(format!("{name}.pem"));
     let stored = key_file::read_public(&path).ok().and_then(|pem| CertificateDer::from_pem_slice(pem.as_bytes()).ok());
     let certificate = match stored {
-        Some(stored) if ca::is_current(&stored, names, now) => stored,
+        Some(stored) if ca::is_current(&stored, &key, names, now) => stored,
         _ => {
             let issued = authority.issue_server(&key, names, now)?;
             key_file::replace_public(&path, issued.pem().as_bytes())?;

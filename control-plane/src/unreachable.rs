@@ -54,37 +54,45 @@ struct Watcher {
     gateways: BTreeMap<GatewayId, Watched>,
 }
 
-struct Watched {
-    away_since: Timestamp,
-    /// What was last done about it; nothing yet after a start.
-    raised: Option<bool>,
-}
-
 impl Watcher {
     async fn look(&mut self, app: &App) -> Result<(), StoreError> {
         let now = app.now();
         let gateways = app.stores.system().list_gateways(None).await?;
         self.gateways.retain(|id, _| gateways.iter().any(|gateway| gateway.id == *id));
         for gateway in gateways {
+            // A revoked gateway is not expected: its alert ends.
             let here = gateway.revoked_at.is_some() || app.gateways.is_connected(&gateway.id);
             let since = self.started.max(gateway.enrolled_at);
-            let watched = self.gateways.entry(gateway.id.clone()).or_insert(Watched { away_since: since, raised: None });
-            if here {
-                watched.away_since = now;
-            }
-            let away = now.saturating_since(watched.away_since) >= app.config.unreachable_after;
-            if here && watched.raised != Some(false) {
-                set(app, &gateway, Standing::Here, now).await?;
-                watched.raised = Some(false);
-            } else if !here && away && watched.raised != Some(true) {
-                set(app, &gateway, Standing::AwaySince(watched.away_since), now).await?;
-                watched.raised = Some(true);
+            let watched = self.gateways.entry(gateway.id.clone()).or_insert(Watched { away_since: since, told: None });
+            if let Some(standing) = watched.step(here, app.config.unreachable_after, now) {
+                set(app, &gateway, standing, now).await?;
+                watched.told = Some(standing);
             }
         }
         Ok(())
     }
 }
 
+struct Watched {
+    away_since: Timestamp,
+    /// What the store was last told; nothing yet after a start.
+    told: Option<Standing>,
+}
+
+impl Watched {
+    /// Returns what the store has to be told now. Pure.
+    fn step(&mut self, here: bool, patience: Duration, now: Timestamp) -> Option<Standing> {
+        if here {
+            self.away_since = now;
+            return (self.told != Some(Standing::Here)).then_some(Standing::Here);
+        }
+        let away = now.saturating_since(self.away_since) >= patience;
+        let told = matches!(self.told, Some(Standing::AwaySince(_)));
+        (away && !told).then_some(Standing::AwaySince(self.away_since))
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Standing {
     AwaySince(Timestamp),
     Here,
@@ -107,4 +115,50 @@ async fn set(app: &App, gateway: &GatewayRecord, standing: Standing, now: Timest
         app.feed.publish(&gateway.tenant, change);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_secs(secs)
+    }
+
+    /// Steps and tells, as the watcher does.
+    fn step(watched: &mut Watched, here: bool, secs: i64) -> Option<Standing> {
+        let standing = watched.step(here, PATIENCE, at(secs));
+        watched.told = standing.or(watched.told);
+        standing
+    }
+
+    #[test]
+    fn a_gateway_is_unreachable_once_and_only_after_the_whole_time() {
+        let mut watched = Watched { away_since: at(0), told: None };
+        assert_eq!(step(&mut watched, true, 10), Some(Standing::Here));
+        assert_eq!(step(&mut watched, true, 20), None);
+        assert_eq!(step(&mut watched, false, 79), None);
+        assert_eq!(step(&mut watched, false, 80), Some(Standing::AwaySince(at(20))));
+        assert_eq!(step(&mut watched, false, 200), None);
+        assert_eq!(step(&mut watched, true, 201), Some(Standing::Here));
+        assert_eq!(step(&mut watched, false, 261), Some(Standing::AwaySince(at(201))));
+    }
+
+    #[test]
+    fn a_short_absence_is_not_told() {
+        let mut watched = Watched { away_since: at(0), told: None };
+        step(&mut watched, true, 10);
+        assert_eq!(step(&mut watched, false, 60), None);
+        assert_eq!(step(&mut watched, true, 61), None);
+        assert_eq!(step(&mut watched, false, 120), None);
+    }
+
+    #[test]
+    fn a_start_gives_every_gateway_the_whole_time() {
+        let mut watched = Watched { away_since: at(1_000), told: None };
+        assert_eq!(step(&mut watched, false, 1_059), None);
+        assert_eq!(step(&mut watched, false, 1_060), Some(Standing::AwaySince(at(1_000))));
+    }
 }

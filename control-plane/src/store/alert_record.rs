@@ -41,14 +41,20 @@ struct Close {
     count_seen: Option<i64>,
 }
 
-/// Applies `alert`; `None` when what is stored is as new. `actor` goes into the history.
-pub(super) fn apply(
-    tx: &Transaction<'_>,
-    gateway: &GatewayId,
-    alert: &Alert,
-    actor: &str,
-    now: Timestamp,
-) -> Result<Option<Outcome>, StoreError> {
+/// Where a record comes from.
+#[derive(Clone, Copy)]
+pub(super) struct Origin<'a> {
+    /// The gateway that it is about.
+    pub(super) gateway: &'a GatewayId,
+    /// Who reports it, for the history.
+    pub(super) actor: &'a str,
+    /// The present time.
+    pub(super) now: Timestamp,
+}
+
+/// Applies `alert`; `None` when what is stored is as new.
+pub(super) fn apply(tx: &Transaction<'_>, origin: Origin<'_>, alert: &Alert) -> Result<Option<Outcome>, StoreError> {
+    let Origin { gateway, actor, now } = origin;
     let id = AlertId::derive(gateway, &alert.key);
     let id = id.as_str();
     let numbers = (signed(alert.occurrence)?, signed(alert.revision)?);

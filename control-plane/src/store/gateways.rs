@@ -73,7 +73,7 @@ impl Stores {
     /// # Errors
     /// [`StoreError::NotFound`] without such a tenant.
     pub async fn list_gateways(&self, tenant: &TenantId) -> Result<Vec<GatewayView>, StoreError> {
-        let mut states = self.tenant(tenant)?.gateway_states().await?;
+        let mut states = self.tenant(tenant)?.gateway_states(None).await?;
         let records = self.system.list_gateways(Some(tenant)).await?;
         Ok(records.into_iter().map(|record| join(record, &mut states)).collect())
     }
@@ -87,7 +87,7 @@ impl Stores {
         if record.tenant != *tenant {
             return Ok(None);
         }
-        let mut states = self.tenant(tenant)?.gateway_states().await?;
+        let mut states = self.tenant(tenant)?.gateway_states(Some(gateway)).await?;
         Ok(Some(join(record, &mut states)))
     }
 }
@@ -246,11 +246,12 @@ impl TenantStore {
         .await
     }
 
-    async fn gateway_states(&self) -> Result<HashMap<String, State>, StoreError> {
-        self.read(|db| {
+    async fn gateway_states(&self, only: Option<&GatewayId>) -> Result<HashMap<String, State>, StoreError> {
+        let only = only.map(|gateway| gateway.as_str().to_owned());
+        self.read(move |db| {
             let mut states = HashMap::new();
-            read_states(db, &mut states)?;
-            read_revisions(db, &mut states)?;
+            read_states(db, only.as_deref(), &mut states)?;
+            read_revisions(db, only.as_deref(), &mut states)?;
             Ok(states)
         })
         .await
@@ -267,11 +268,12 @@ struct State {
     revision: GatewayRevisions,
 }
 
-fn read_states(db: &Connection, states: &mut HashMap<String, State>) -> Result<(), StoreError> {
+fn read_states(db: &Connection, only: Option<&str>, states: &mut HashMap<String, State>) -> Result<(), StoreError> {
     let mut statement = db.prepare_cached(
-        "SELECT gateway, connected, last_seen, program_version, status, status_at, effective_revision FROM gateway_state",
+        "SELECT gateway, connected, last_seen, program_version, status, status_at, effective_revision FROM gateway_state
+         WHERE ?1 IS NULL OR gateway = ?1",
     )?;
-    let mut rows = statement.query([])?;
+    let mut rows = statement.query([only])?;
     while let Some(row) = rows.next()? {
         let time = |column| -> Result<_, rusqlite::Error> { Ok(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_nanos)) };
         let state = states.entry(row.get(0)?).or_default();
@@ -286,10 +288,11 @@ fn read_states(db: &Connection, states: &mut HashMap<String, State>) -> Result<(
     Ok(())
 }
 
-fn read_revisions(db: &Connection, states: &mut HashMap<String, State>) -> Result<(), StoreError> {
+fn read_revisions(db: &Connection, only: Option<&str>, states: &mut HashMap<String, State>) -> Result<(), StoreError> {
     // SQLite takes the bare columns from the row that holds the maximum.
-    let mut statement = db.prepare_cached("SELECT gateway, max(number), state, problems FROM revision GROUP BY gateway")?;
-    let mut rows = statement.query([])?;
+    let mut statement =
+        db.prepare_cached("SELECT gateway, max(number), state, problems FROM revision WHERE ?1 IS NULL OR gateway = ?1 GROUP BY gateway")?;
+    let mut rows = statement.query([only])?;
     while let Some(row) = rows.next()? {
         let number = RevisionNumber(u64::try_from(row.get::<_, i64>(1)?).map_err(|_| StoreError::Corrupt("revision number"))?);
         let state = states.entry(row.get(0)?).or_default();
@@ -371,8 +374,8 @@ mod tests {
         let gateway = GatewayId::new("gw").unwrap();
         store.gateway_connected(&gateway, "1", NOW).await.unwrap();
         store.gateway_disconnected(&gateway, NOW, || false).await.unwrap();
-        assert!(store.gateway_states().await.unwrap()["gw"].connected);
+        assert!(store.gateway_states(None).await.unwrap()["gw"].connected);
         store.gateway_disconnected(&gateway, NOW, || true).await.unwrap();
-        assert!(!store.gateway_states().await.unwrap()["gw"].connected);
+        assert!(!store.gateway_states(None).await.unwrap()["gw"].connected);
     }
 }

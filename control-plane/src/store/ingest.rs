@@ -7,8 +7,9 @@ use postern_protocol::id::{Epoch, GatewayId, Lane, Sequence};
 use postern_protocol::timestamp::Timestamp;
 use rusqlite::{Transaction, params};
 
+use super::alert_record::{self, Origin};
 use super::cursors::{self, Cursor};
-use super::{StoreError, TenantStore, alert_record};
+use super::{StoreError, TenantStore};
 use crate::feed::Change;
 use crate::unreachable;
 
@@ -114,13 +115,14 @@ fn apply(tx: &Transaction<'_>, gateway: &GatewayId, batch: &AlertBatch, now: Tim
             ])?;
     }
     let actor = format!("gateway:{gateway}");
+    let origin = Origin { gateway, actor: &actor, now };
     let known = usize::try_from(before.0.saturating_add(1).saturating_sub(first)).unwrap_or(usize::MAX);
     for alert in batch.alerts.iter().skip(known) {
         // That alert is ours to raise and clear; a rule that derives the same key must not disturb it.
         if alert.key == unreachable::key(gateway) {
             continue;
         }
-        if let Some(outcome) = alert_record::apply(tx, gateway, alert, &actor, now)? {
+        if let Some(outcome) = alert_record::apply(tx, origin, alert)? {
             applied.changes.push(outcome.change);
             applied.close_pending |= outcome.close_pending;
         }

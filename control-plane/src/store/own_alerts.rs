@@ -7,7 +7,8 @@ use postern_protocol::id::{AlertId, GatewayId, RuleId};
 use postern_protocol::timestamp::Timestamp;
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
-use super::{StoreError, TenantStore, alert_record};
+use super::alert_record::{self, Origin};
+use super::{StoreError, TenantStore};
 use crate::feed::Change;
 
 /// Who raised it, in histories and evidence.
@@ -126,7 +127,7 @@ fn apply(tx: &Transaction<'_>, gateway: &GatewayId, own: OwnAlert, times: Times)
         rule_version: 1,
         evidence: Evidence { chosen_by: ACTOR.to_owned(), ..Evidence::default() },
     };
-    Ok(alert_record::apply(tx, gateway, &alert, ACTOR, times.now)?.map(|outcome| outcome.change))
+    Ok(alert_record::apply(tx, Origin { gateway, actor: ACTOR, now: times.now }, &alert)?.map(|outcome| outcome.change))
 }
 
 #[cfg(test)]

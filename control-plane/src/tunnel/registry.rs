@@ -61,14 +61,6 @@ impl Registry {
         self.signal(gateway, |signal| signal.wake = signal.wake.wrapping_add(1));
     }
 
-    /// Makes every session look for news: another process changed a database.
-    pub fn wake_all(&self) {
-        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        for live in inner.sessions.values() {
-            live.signal.send_modify(|signal| signal.wake = signal.wake.wrapping_add(1));
-        }
-    }
-
     /// Ends the session of `gateway`, if there is one.
     pub fn end(&self, gateway: &GatewayId, reason: EndReason) {
         self.signal(gateway, |signal| signal.end = signal.end.or(Some(reason)));

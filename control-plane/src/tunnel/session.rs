@@ -24,7 +24,7 @@ use super::reports::{ReportError, Reports};
 use crate::app::App;
 use crate::feed::Change;
 use crate::metrics::Metrics;
-use crate::store::StoreError;
+use crate::store::{StoreError, TenantStore};
 
 /// How long the gateway may take to greet.
 const GREETING: Duration = Duration::from_secs(10);
@@ -79,29 +79,20 @@ pub(super) async fn run(app: Arc<App>, peer: Peer, mut streams: mpsc::Receiver<S
     if entry.replaced {
         tracing::warn!(gateway = %peer.gateway, "a second session of this gateway began: the newest wins");
     }
-    let mut lanes = Lanes { tasks: JoinSet::new(), stop: CancellationToken::new(), resend_asked: false };
-    let mut control = Control { reader, writer };
-    let end = match live(&app, &peer, &mut control, &mut lanes, Outside { streams, signal }).await {
+    let lanes = Lanes { tasks: JoinSet::new(), stop: CancellationToken::new(), resend_asked: false };
+    let mut session = Session { app, peer, reader, writer, lanes };
+    let end = match session.live(streams, signal).await {
         Ok(end) | Err(end) => end,
     };
-    lanes.stop.cancel();
-    if let Some(goodbye) = goodbye(&end) {
-        // The connection may be gone already.
-        let _said = control.writer.send(&Down { kind: Some(down::Kind::Goodbye(goodbye)) }).await;
-    }
-    drop(control);
-    while lanes.tasks.join_next().await.is_some() {}
-    log(&app, &peer, &end);
-    app.metrics.sessions.fetch_sub(1, Ordering::Relaxed);
-    if let Err(error) = leave(&app, &peer, &entry).await {
-        tracing::error!(gateway = %peer.gateway, error = %crate::chain(&error), "the end of a session is not recorded");
-    }
+    session.end(&end, entry).await;
 }
 
-/// The control stream.
-struct Control {
+struct Session {
+    app: Arc<App>,
+    peer: Peer,
     reader: Reader,
     writer: Writer,
+    lanes: Lanes,
 }
 
 /// The lanes' tasks.
@@ -111,81 +102,118 @@ struct Lanes {
     resend_asked: bool,
 }
 
-/// What reaches the session besides its control stream.
-struct Outside {
-    streams: mpsc::Receiver<Stream>,
-    signal: watch::Receiver<Signal>,
-}
-
-async fn live(app: &Arc<App>, peer: &Peer, control: &mut Control, lanes: &mut Lanes, outside: Outside) -> Result<End, End> {
-    let Outside { mut streams, mut signal } = outside;
-    let store = app.stores.tenant(&peer.tenant)?;
-    let hello = greeting_of(app, control).await?;
-    let version = greeting::version(&hello);
-    store.gateway_connected(&peer.gateway, &version, app.now()).await?;
-    app.feed.publish(&peer.tenant, Change::Gateway { id: peer.gateway.clone() });
-    tracing::info!(gateway = %peer.gateway, tenant = %peer.tenant, version, "tunnel session began");
-    let committed = store.cursors(&peer.gateway).await?;
-    let welcome = greeting::welcome(&hello, &committed, store.has_open_gap(&peer.gateway).await?, app.now());
-    lanes.resend_asked = welcome.resend_open_alerts;
-    control.writer.send(&Down { kind: Some(down::Kind::Welcome(welcome)) }).await?;
-    let mut news = News::new(Arc::clone(app), peer.clone(), store.clone());
-    news.greet(&hello, &mut control.writer).await?;
-    let mut reports = Reports::new(Arc::clone(app), peer.clone(), store.clone());
-    let mut gaps_closed = !lanes.resend_asked;
-    let mut deadline = Instant::now() + SILENCE;
-    loop {
-        tokio::select! {
-            up = control.reader.next::<Up>() => {
-                let Some(up) = up? else { return Ok(End::Closed) };
-                deadline = Instant::now() + SILENCE;
-                if !gaps_closed {
-                    // It lives on after a greeting that asked for all open alerts, so it has them in its spool.
-                    store.close_gaps(&peer.gateway).await?;
-                    gaps_closed = true;
-                }
-                match up.kind.ok_or(End::Disorder("an empty message"))? {
-                    up::Kind::Hello(_) => return Err(End::Disorder("a second greeting")),
-                    up::Kind::Heartbeat(heartbeat) => {
-                        let reply = HeartbeatReply { nonce: heartbeat.nonce, time: app.now().as_nanos() };
-                        control.writer.send(&Down { kind: Some(down::Kind::HeartbeatReply(reply)) }).await?;
+impl Session {
+    async fn live(&mut self, mut streams: mpsc::Receiver<Stream>, mut signal: watch::Receiver<Signal>) -> Result<End, End> {
+        let gateway = self.peer.gateway.clone();
+        let store = self.app.stores.tenant(&self.peer.tenant)?;
+        let hello = self.greeting().await?;
+        self.welcome(&store, &hello).await?;
+        let mut news = News::new(Arc::clone(&self.app), self.peer.clone(), store.clone());
+        news.greet(&hello, &mut self.writer).await?;
+        let mut reports = Reports::new(Arc::clone(&self.app), self.peer.clone(), store.clone());
+        let mut gaps_open = self.lanes.resend_asked;
+        let mut deadline = Instant::now() + SILENCE;
+        loop {
+            tokio::select! {
+                up = self.reader.next::<Up>() => {
+                    let Some(up) = up? else { return Ok(End::Closed) };
+                    deadline = Instant::now() + SILENCE;
+                    if std::mem::take(&mut gaps_open) {
+                        // It lives on after a greeting that asked for all open alerts, so it has them in its spool.
+                        store.close_gaps(&gateway).await?;
                     }
-                    up::Kind::RevisionStatus(status) => reports.revision(status).await?,
-                    up::Kind::Status(text) => reports.status(&text).await?,
+                    self.heard(up, &mut reports).await?;
                 }
+                changed = signal.changed() => {
+                    let told = *signal.borrow_and_update();
+                    if let Some(reason) = told.end {
+                        return Ok(End::Told(reason));
+                    }
+                    if changed.is_err() {
+                        return Ok(End::Told(EndReason::Replaced));
+                    }
+                    news.send(&mut self.writer).await?;
+                }
+                stream = streams.recv() => match stream {
+                    None => return Ok(End::Closed),
+                    Some(Stream { kind: Kind::Control, .. }) => return Err(End::Disorder("a second control stream")),
+                    Some(Stream { kind: Kind::Lane(_), reader, writer }) => self.open_lane(&store, reader, writer),
+                },
+                Some(ended) = self.lanes.tasks.join_next() => match ended {
+                    Ok(result) => result?,
+                    Err(_panicked) => return Err(End::Store(StoreError::Stopped)),
+                },
+                () = tokio::time::sleep_until(deadline) => return Err(End::Silent),
+                () = self.app.stop.cancelled() => return Ok(End::Told(EndReason::Stopping)),
             }
-            changed = signal.changed() => {
-                let told = *signal.borrow_and_update();
-                if let Some(reason) = told.end {
-                    return Ok(End::Told(reason));
-                }
-                if changed.is_err() {
-                    return Ok(End::Told(EndReason::Replaced));
-                }
-                news.send(&mut control.writer).await?;
+        }
+    }
+
+    async fn greeting(&mut self) -> Result<Hello, End> {
+        let first = tokio::select! {
+            first = tokio::time::timeout(GREETING, self.reader.next::<Up>()) => first.map_err(|_| End::Silent)??,
+            () = self.app.stop.cancelled() => return Err(End::Told(EndReason::Stopping)),
+        };
+        match first.and_then(|up| up.kind) {
+            Some(up::Kind::Hello(hello)) if hello.protocol == 0 => Err(End::Version),
+            Some(up::Kind::Hello(hello)) => Ok(hello),
+            Some(up::Kind::Heartbeat(_) | up::Kind::RevisionStatus(_) | up::Kind::Status(_)) | None => {
+                Err(End::Disorder("something before its greeting"))
             }
-            stream = streams.recv() => match stream {
-                None => return Ok(End::Closed),
-                Some(Stream { kind: Kind::Control, .. }) => return Err(End::Disorder("a second control stream")),
-                Some(Stream { kind: Kind::Lane(_), reader, writer }) => {
-                    let lane = Lane {
-                        app: Arc::clone(app),
-                        peer: peer.clone(),
-                        store: store.clone(),
-                        reader,
-                        writer,
-                        resend_asked: lanes.resend_asked,
-                        stop: lanes.stop.clone(),
-                    };
-                    lanes.tasks.spawn(lane::serve_alerts(lane));
-                }
-            },
-            Some(ended) = lanes.tasks.join_next() => match ended {
-                Ok(result) => result?,
-                Err(_panicked) => return Err(End::Store(StoreError::Stopped)),
-            },
-            () = tokio::time::sleep_until(deadline) => return Err(End::Silent),
-            () = app.stop.cancelled() => return Ok(End::Told(EndReason::Stopping)),
+        }
+    }
+
+    async fn welcome(&mut self, store: &TenantStore, hello: &Hello) -> Result<(), End> {
+        let Peer { tenant, gateway } = &self.peer;
+        let version = greeting::version(hello);
+        store.gateway_connected(gateway, &version, self.app.now()).await?;
+        self.app.feed.publish(tenant, Change::Gateway { id: gateway.clone() });
+        tracing::info!(%gateway, %tenant, version, "tunnel session began");
+        let committed = store.cursors(gateway).await?;
+        let welcome = greeting::welcome(hello, &committed, store.has_open_gap(gateway).await?, self.app.now());
+        self.lanes.resend_asked = welcome.resend_open_alerts;
+        Ok(self.writer.send(&Down { kind: Some(down::Kind::Welcome(welcome)) }).await?)
+    }
+
+    async fn heard(&mut self, up: Up, reports: &mut Reports) -> Result<(), End> {
+        match up.kind.ok_or(End::Disorder("an empty message"))? {
+            up::Kind::Hello(_) => Err(End::Disorder("a second greeting")),
+            up::Kind::Heartbeat(heartbeat) => {
+                let reply = HeartbeatReply { nonce: heartbeat.nonce, time: self.app.now().as_nanos() };
+                Ok(self.writer.send(&Down { kind: Some(down::Kind::HeartbeatReply(reply)) }).await?)
+            }
+            up::Kind::RevisionStatus(status) => Ok(reports.revision(status).await?),
+            up::Kind::Status(text) => Ok(reports.status(&text).await?),
+        }
+    }
+
+    fn open_lane(&mut self, store: &TenantStore, reader: Reader, writer: Writer) {
+        let lane = Lane {
+            app: Arc::clone(&self.app),
+            peer: self.peer.clone(),
+            store: store.clone(),
+            reader,
+            writer,
+            resend_asked: self.lanes.resend_asked,
+            stop: self.lanes.stop.clone(),
+        };
+        self.lanes.tasks.spawn(lane::serve_alerts(lane));
+    }
+
+    /// Says goodbye, lets the lanes commit what they have in hand, and records the end.
+    async fn end(self, end: &End, entry: Entry) {
+        let Self { app, peer, reader, mut writer, mut lanes } = self;
+        lanes.stop.cancel();
+        if let Some(goodbye) = goodbye(end) {
+            // The connection may be gone already.
+            let _said = writer.send(&Down { kind: Some(down::Kind::Goodbye(goodbye)) }).await;
+        }
+        drop((reader, writer));
+        while lanes.tasks.join_next().await.is_some() {}
+        log(&app, &peer, end);
+        app.metrics.sessions.fetch_sub(1, Ordering::Relaxed);
+        if let Err(error) = leave(&app, &peer, &entry).await {
+            tracing::error!(gateway = %peer.gateway, error = %crate::chain(&error), "the end of a session is not recorded");
         }
     }
 }
@@ -195,20 +223,6 @@ impl From<NewsError> for End {
         match error {
             NewsError::Store(error) => Self::Store(error),
             NewsError::Stream(error) => Self::Stream(error),
-        }
-    }
-}
-
-async fn greeting_of(app: &App, control: &mut Control) -> Result<Hello, End> {
-    let first = tokio::select! {
-        first = tokio::time::timeout(GREETING, control.reader.next::<Up>()) => first.map_err(|_| End::Silent)??,
-        () = app.stop.cancelled() => return Err(End::Told(EndReason::Stopping)),
-    };
-    match first.and_then(|up| up.kind) {
-        Some(up::Kind::Hello(hello)) if hello.protocol == 0 => Err(End::Version),
-        Some(up::Kind::Hello(hello)) => Ok(hello),
-        Some(up::Kind::Heartbeat(_) | up::Kind::RevisionStatus(_) | up::Kind::Status(_)) | None => {
-            Err(End::Disorder("something before its greeting"))
         }
     }
 }
