@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
@@ -86,6 +86,8 @@ pub fn tunnel_client(identity: &Identity) -> Result<ClientConfig, TlsError> {
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_client_auth_cert(identity.client_chain.clone(), identity.client_key.clone_key())?;
     config.alpn_protocols = vec![TUNNEL_ALPN.to_vec()];
+    // A resumed session skips the verifier: each one is to be checked against the pins.
+    config.resumption = Resumption::disabled();
     Ok(config)
 }
 

@@ -347,6 +347,11 @@ impl Spool {
         self.shared.index().places(Index::head)
     }
 
+    /// Returns the last durable sequence of `lane` in `epoch`; 0 when that epoch is no longer here.
+    pub(crate) fn head(&self, lane: Lane, epoch: Epoch) -> Sequence {
+        self.shared.index().head(lane, epoch)
+    }
+
     /// Returns what is acknowledged of each lane in the present epoch; 0 for nothing.
     pub fn acknowledged(&self) -> Vec<LanePosition> {
         self.shared.index().places(Index::acknowledged)

@@ -33,7 +33,7 @@ pub(crate) fn recover(directory: &Directory, epoch: Epoch) -> Result<(Recovered,
         }
         if Some(id) == newest {
             // Also when nothing is cut: what a killed process wrote may be in the page cache only.
-            directory.cut(id, found.keep as u64)?;
+            directory.settle(id, found.durable as u64, bytes.get(found.durable..found.keep).unwrap_or_default())?;
         }
         index.add(id);
         index.grow(id.number, found.keep as u64);

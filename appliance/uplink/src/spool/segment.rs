@@ -282,6 +282,8 @@ pub struct Scan<'a> {
     pub records: Vec<Found<'a>>,
     /// How much of the segment is to be kept; what lies behind was never durable.
     pub keep: usize,
+    /// How much of it is known to be durable.
+    pub durable: usize,
     /// Records that were durable once and cannot be read, at least; what left no trace of its number counts as one.
     pub damaged: u64,
     /// The last commit's end.
@@ -293,15 +295,16 @@ pub struct Scan<'a> {
 /// Whatever the bytes are, this ends, does not panic, and returns no record that was not written to this place of this segment.
 pub fn scan(id: SegmentId, bytes: &[u8], tail: Tail) -> Scan<'_> {
     let mut steps: Vec<_> = Walk::new(id, 0, bytes).collect();
-    let keep = match tail {
-        Tail::Durable => bytes.len(),
-        Tail::Open => open_end(&steps).min(bytes.len()),
+    let (keep, durable) = match tail {
+        Tail::Durable => (bytes.len(), bytes.len()),
+        Tail::Open => open_end(&steps),
     };
+    let (keep, durable) = (keep.min(bytes.len()), durable.min(bytes.len()));
     steps.retain(|step| place(step) < keep);
     let damaged = count_damaged(&steps);
     let records: Vec<_> = steps.iter().filter_map(|step| if let Step::Record(found) = step { Some(*found) } else { None }).collect();
     let last = records.iter().rev().find(|found| found.header.kind == Kind::End).and_then(|found| End::decode(found.payload));
-    Scan { records, keep, damaged, last }
+    Scan { records, keep, durable, damaged, last }
 }
 
 fn place(step: &Step<'_>) -> usize {
@@ -311,12 +314,12 @@ fn place(step: &Step<'_>) -> usize {
     }
 }
 
-/// Returns where the newest segment is to be cut.
+/// Returns where the newest segment is to be cut, and how far it is known to be durable.
 ///
 /// A group of commits is written only after the one before is durable, and each commit's [`End`] says how far that reaches. So
 /// a fault below the highest such mark is damage to durable bytes; the first fault above it is where a crash cut the last write,
 /// and everything from the commit in which it lies was never durable.
-fn open_end(steps: &[Step<'_>]) -> usize {
+fn open_end(steps: &[Step<'_>]) -> (usize, usize) {
     let ends = || {
         steps.iter().filter_map(|step| match step {
             Step::Record(found) if found.header.kind == Kind::End => End::decode(found.payload).map(|end| (found.end(), end)),
@@ -326,7 +329,7 @@ fn open_end(steps: &[Step<'_>]) -> usize {
     let durable = ends().map(|(_, end)| end.durable as usize).max().unwrap_or(0);
     let fault = steps.iter().filter(|step| !matches!(step, Step::Record(_))).map(place).find(|at| *at >= durable);
     let whole = ends().map(|(at, _)| at).filter(|at| fault.is_none_or(|fault| *at <= fault)).max().unwrap_or(0);
-    whole.max(durable)
+    (whole.max(durable), durable)
 }
 
 fn count_damaged(steps: &[Step<'_>]) -> u64 {

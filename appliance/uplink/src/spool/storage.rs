@@ -3,7 +3,7 @@
 //! No knowledge of the format beyond file names. Called by recovery, the writer and the reader.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -27,6 +27,8 @@ impl Directory {
             move |cause| SpoolError::File { path, cause }
         };
         DirBuilder::new().mode(0o700).recursive(true).create(path).map_err(at(path))?;
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(parent).and_then(|dir| dir.sync_all()).map_err(at(parent))?;
         let lock_path = path.join("lock");
         let lock = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&lock_path).map_err(at(&lock_path))?;
         match lock.try_lock() {
@@ -78,11 +80,19 @@ impl Directory {
         if ids.is_empty() { Ok(()) } else { self.sync() }
     }
 
-    /// Cuts a segment's file and makes that durable.
-    pub(crate) fn cut(&self, id: SegmentId, bytes: u64) -> Result<(), SpoolError> {
+    /// Writes the part of a segment from `offset` again as it was read, ends the file behind it, and makes that durable.
+    ///
+    /// Written again, since after a failed fsync the kernel may hold pages for clean that never reached the disk.
+    pub(crate) fn settle(&self, id: SegmentId, offset: u64, bytes: &[u8]) -> Result<(), SpoolError> {
         let path = self.path_of(id);
-        let cut = OpenOptions::new().write(true).open(&path).and_then(|file| file.set_len(bytes).and_then(|()| file.sync_all()));
-        cut.map_err(|cause| SpoolError::File { path, cause })
+        let settle = || {
+            let mut file = OpenOptions::new().write(true).open(&path)?;
+            file.set_len(offset.saturating_add(bytes.len() as u64))?;
+            file.seek(SeekFrom::Start(offset))?;
+            file.write_all(bytes)?;
+            file.sync_all()
+        };
+        settle().map_err(|cause| SpoolError::File { path: path.clone(), cause })
     }
 
     /// Reads a part of a segment, up to `most` bytes from `offset`. Blocks that the disk cannot read come back as zeros.

@@ -5,8 +5,11 @@
 
 use std::time::Duration;
 
-/// A session that lived this long shows that all is well: the wait begins anew.
+/// A session that lived this long shows that all is well: the waits begin anew.
 const LIVED: Duration = Duration::from_secs(10);
+
+/// One that lived shorter shows at least that the control plane is there: the waits go back to a second or two.
+const FAILURES_AFTER_A_SHORT_LIFE: u32 = 3;
 
 /// How long the tunnel waits between attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,10 +48,12 @@ impl Waits {
         Self { bounds, failures: 0 }
     }
 
-    /// Returns the wait after a session that lived for `lived`; `random` is uniform.
+    /// Returns the wait after a session that lived for `lived` (zero when none was established); `random` is uniform.
     pub(crate) fn next(&mut self, lived: Duration, hope: Hope, random: u32) -> Duration {
         if lived >= LIVED {
             self.failures = 0;
+        } else if !lived.is_zero() {
+            self.failures = self.failures.min(FAILURES_AFTER_A_SHORT_LIFE);
         }
         let doubled = self.bounds.first.saturating_mul(1_u32.checked_shl(self.failures).unwrap_or(u32::MAX));
         self.failures = self.failures.saturating_add(1).min(31);
@@ -83,6 +88,15 @@ mod tests {
             waits.next(NEVER, Hope::Some, 0);
         }
         assert_eq!(waits.next(LIVED, Hope::Some, u32::MAX), Duration::from_millis(200));
+    }
+
+    #[test]
+    fn after_a_short_session_the_waits_are_short_again() {
+        let mut waits = Waits::new(BackOff::default());
+        for _ in 0..20 {
+            waits.next(NEVER, Hope::Some, 0);
+        }
+        assert_eq!(waits.next(Duration::from_millis(1), Hope::Some, u32::MAX), Duration::from_millis(1600));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use postern_protocol::id::Lane;
-use postern_protocol::message::{Down, Hello, PROTOCOL_VERSION};
+use postern_protocol::message::{Down, Hello, PROTOCOL_VERSION, down};
 use postern_protocol::status::TunnelState;
 use postern_protocol::timestamp::Timestamp;
 use rustls::ClientConfig;
@@ -98,7 +98,10 @@ impl Running<'_> {
             tokio::select! {
                 biased;
                 () = self.around.stop.cancelled() => return Ok(()),
-                Some(ended) = self.lanes.join_next() => return Err(ended.unwrap_or(Loss::StreamEnded)),
+                Some(ended) = self.lanes.join_next() => {
+                    let loss = ended.unwrap_or(Loss::StreamEnded);
+                    return Err(last_words(&mut reader).await.unwrap_or(loss));
+                }
                 () = tokio::time::sleep_until(self.start + session.deadline()) => {
                     if let Some(beat) = session.tick(self.now())? {
                         // When the queue is full the peer does not read, and its silence ends the session.
@@ -172,4 +175,16 @@ impl Running<'_> {
     fn now(&self) -> Now {
         Now { since_start: self.start.elapsed(), wall: Timestamp::from(SystemTime::now()) }
     }
+}
+
+/// Returns the farewell of a control plane that ends lanes and says why on the control stream.
+async fn last_words(reader: &mut FrameReader) -> Option<Loss> {
+    let listening = async {
+        loop {
+            if let down::Kind::Goodbye(goodbye) = reader.next::<Down>().await.ok()??.kind? {
+                return Some(Fault::from(goodbye).into());
+            }
+        }
+    };
+    tokio::time::timeout(FAREWELL, listening).await.ok()?
 }

@@ -35,7 +35,7 @@ pub(crate) async fn run(lane: Lane, spool: Spool, mut opener: Opener) -> Result<
             let Some((batch, frame)) = pack_next(lane, &spool, &flow, &mut packer).await? else { break };
             if stream.is_none() {
                 // One more than may be in flight, so that queueing never waits.
-                stream = Some(opener.open(&format!("/tunnel/v1/lane/{}", lane.name()), MAX_IN_FLIGHT + 1).await?);
+                stream = Some(open(lane, &mut opener).await?);
             }
             let Some((sender, _)) = &mut stream else { return Err(Loss::StreamEnded) };
             if !sender.queue(&frame) {
@@ -49,11 +49,24 @@ pub(crate) async fn run(lane: Lane, spool: Spool, mut opener: Opener) -> Result<
             changed = durable.changed(), if flow.has_room() => changed.map_err(|_| SpoolError::Closed)?,
             ack = next_ack(&mut stream) => {
                 let ack = ack?;
-                flow.acknowledged(&ack, start.elapsed())?;
-                spool.acknowledge(lane, Epoch(ack.epoch), Sequence(ack.sequence));
+                let epoch = Epoch(ack.epoch);
+                flow.acknowledged(&ack, spool.head(lane, epoch), start.elapsed())?;
+                spool.acknowledge(lane, epoch, Sequence(ack.sequence));
             }
             () = sleep_until(due) => flow.tick(start.elapsed())?,
         }
+    }
+}
+
+/// Opens the lane's stream. A control plane that does not take this lane (404, 501) is no reason to end the session: its records
+/// wait in the spool for one that does.
+async fn open(lane: Lane, opener: &mut Opener) -> Result<(FrameSender, FrameReader), Loss> {
+    match opener.open(&format!("/tunnel/v1/lane/{}", lane.name()), MAX_IN_FLIGHT + 1).await {
+        Err(Loss::Refused { status: 404 | 501, .. }) => {
+            tracing::warn!(lane = lane.name(), "the control plane does not take this lane: its records wait");
+            std::future::pending().await
+        }
+        opened => opened,
     }
 }
 

@@ -129,7 +129,7 @@ pub async fn run(options: TunnelOptions, spool: Spool, mut control: Control, sto
             // A spool that was closed in good order means that the daemon is going down.
             Loss::Spool(SpoolError::Closed) => return wait_for(&stop).await,
             Loss::Spool(error) => return Err(error.into()),
-            Loss::Protocol(Fault::Goodbye { retry: false, .. }) => Hope::Little,
+            Loss::Protocol(Fault::Goodbye { retry: false, .. }) | Loss::Refused { status: 403, .. } => Hope::Little,
             _ => Hope::Some,
         };
         let delay = waits.next(lived, hope, random());

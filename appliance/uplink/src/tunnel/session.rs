@@ -6,7 +6,9 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use postern_protocol::id::{Epoch, Lane, Sequence};
-use postern_protocol::message::{Ack, Down, Heartbeat, Hello, LanePosition, PROTOCOL_VERSION, RevisionStatus, Up, Welcome, down, up};
+use postern_protocol::message::{
+    Ack, Down, Goodbye, Heartbeat, Hello, LanePosition, PROTOCOL_VERSION, RevisionStatus, Up, Welcome, down, up,
+};
 use postern_protocol::timestamp::Timestamp;
 
 use super::{Incoming, Outgoing};
@@ -57,6 +59,12 @@ pub(crate) enum Fault {
     /// It does not answer.
     #[error("the control plane is silent")]
     Silent,
+}
+
+impl From<Goodbye> for Fault {
+    fn from(goodbye: Goodbye) -> Self {
+        Self::Goodbye { reason: goodbye.reason.chars().take(500).collect(), retry: goodbye.retry }
+    }
 }
 
 /// A point in time: since the session began, and by the wall clock.
@@ -249,19 +257,32 @@ impl LaneFlow {
         self.after = Some((batch.epoch, Sequence(last)));
     }
 
-    /// Takes an acknowledgement, which may stand for several batches or a part of one.
+    /// Takes an acknowledgement, which may stand for several batches or a part of one; one that was given before is no news.
+    ///
+    /// It may reach beyond what this session sent, up to the spool's `head` in that epoch: an earlier session's last batches may
+    /// be committed only after this one's welcome was written.
     ///
     /// # Errors
-    /// [`Fault::AckUnsent`] when it is for nothing in flight.
-    pub(crate) fn acknowledged(&mut self, ack: &Ack, now: Duration) -> Result<(), Fault> {
-        let within = |(epoch, first, last): &(Epoch, u64, u64)| epoch.0 == ack.epoch && (*first..=*last).contains(&ack.sequence);
-        let index = self.in_flight.iter().position(within).ok_or(Fault::AckUnsent { sequence: ack.sequence })?;
+    /// [`Fault::AckUnsent`] when it is for what was never sent.
+    pub(crate) fn acknowledged(&mut self, ack: &Ack, head: Sequence, now: Duration) -> Result<(), Fault> {
+        let of_epoch = || self.in_flight.iter().filter(|(epoch, ..)| epoch.0 == ack.epoch);
+        let newest = of_epoch().map(|(_, _, last)| *last).max().ok_or(Fault::AckUnsent { sequence: ack.sequence })?;
+        if ack.sequence > newest.max(head.0) {
+            return Err(Fault::AckUnsent { sequence: ack.sequence });
+        }
+        let covered = |(epoch, first, _): &(Epoch, u64, u64)| epoch.0 == ack.epoch && *first <= ack.sequence;
+        let Some(index) = self.in_flight.iter().rposition(covered) else { return Ok(()) };
         self.in_flight.drain(..index);
         self.moved = now;
         match self.in_flight.front_mut() {
-            Some((_, _, last)) if *last == ack.sequence => drop(self.in_flight.pop_front()),
+            Some((_, _, last)) if *last <= ack.sequence => drop(self.in_flight.pop_front()),
             Some((_, first, _)) => *first = ack.sequence.saturating_add(1),
             None => {}
+        }
+        if let Some((epoch, sequence)) = &mut self.after
+            && epoch.0 == ack.epoch
+        {
+            sequence.0 = sequence.0.max(ack.sequence);
         }
         Ok(())
     }
@@ -315,7 +336,7 @@ impl Outbox {
 mod tests {
     use super::*;
     use bytes::Bytes;
-    use postern_protocol::message::{CloseAlert, Goodbye, HeartbeatReply};
+    use postern_protocol::message::{CloseAlert, HeartbeatReply};
 
     const BEAT: Duration = Duration::from_secs(10);
 
@@ -417,10 +438,11 @@ mod tests {
         }
         assert!(!flow.has_room());
         assert_eq!(flow.after(), Some((Epoch(3), Sequence(20))));
-        let mut ack = |epoch, sequence| flow.acknowledged(&Ack { epoch, sequence }, Duration::ZERO);
+        let mut ack = |epoch, sequence| flow.acknowledged(&Ack { epoch, sequence }, Sequence(20), Duration::ZERO);
         assert_eq!(ack(9, 21), Err(Fault::AckUnsent { sequence: 21 }));
+        assert_eq!(ack(8, 1), Err(Fault::AckUnsent { sequence: 1 }));
         assert_eq!(ack(9, 15), Ok(()));
-        assert_eq!(ack(9, 12), Err(Fault::AckUnsent { sequence: 12 }), "acknowledgements do not go back");
+        assert_eq!(ack(9, 12), Ok(()), "said before");
         assert_eq!(ack(3, 10), Ok(()));
         assert_eq!(ack(9, 20), Err(Fault::AckUnsent { sequence: 20 }));
         assert_eq!(ack(3, 20), Ok(()));
@@ -428,11 +450,19 @@ mod tests {
     }
 
     #[test]
+    fn an_acknowledgement_of_what_an_earlier_session_sent_moves_the_lane_on() {
+        let mut flow = LaneFlow::default();
+        flow.sent(&batch(1, 1, 10), Duration::ZERO);
+        assert_eq!(flow.acknowledged(&Ack { epoch: 1, sequence: 40 }, Sequence(40), Duration::ZERO), Ok(()));
+        assert_eq!((flow.deadline(), flow.after()), (None, Some((Epoch(1), Sequence(40)))));
+    }
+
+    #[test]
     fn a_lane_without_acknowledgements_times_out_counted_from_the_last_one() {
         let mut flow = LaneFlow::default();
         flow.sent(&batch(1, 1, 2), Duration::from_secs(5));
         flow.sent(&batch(1, 3, 2), Duration::from_secs(6));
-        flow.acknowledged(&Ack { epoch: 1, sequence: 1 }, Duration::from_secs(30)).unwrap();
+        flow.acknowledged(&Ack { epoch: 1, sequence: 1 }, Sequence(4), Duration::from_secs(30)).unwrap();
         assert_eq!(flow.tick(Duration::from_secs(89)), Ok(()));
         assert_eq!(flow.tick(Duration::from_secs(90)), Err(Fault::NoAck));
     }
