@@ -26,12 +26,27 @@ export function start() {
   newer.addEventListener("click", showNewer);
   for (const field of document.querySelectorAll("#filters select")) field.addEventListener("change", () => field.form.requestSubmit());
   document.addEventListener("postern:done", ({ detail }) => detail.button?.form?.id === "act" && unselect());
+  document.getElementById("filters").addEventListener("submit", withoutEmptyFields);
+  document.addEventListener("postern:changed", ({ target }) => target.id === "counts" && title());
   setInterval(settle, 500);
   selected();
+  title();
+}
+
+// How many critical alerts are open, for whoever looks at another tab.
+function title() {
+  const count = document.querySelector("#count-critical b").textContent;
+  document.title = `${count === "0" ? "" : `(${count}) `}Alerts · Postern`;
+}
+
+function withoutEmptyFields({ target }) {
+  for (const field of target.elements) if (field.name && field.value === "") field.disabled = true;
+  // A page that comes back from the browser's memory must have them again.
+  addEventListener("pageshow", () => [...target.elements].forEach((field) => (field.disabled = false)), { once: true });
 }
 
 function busy() {
-  return scroller.scrollTop > 4 || body.contains(document.activeElement) || performance.now() - pointerAt < POINTER_REST || Boolean(body.querySelector(".pick input:checked"));
+  return scroller.scrollTop > 4 || scrollY > 4 || body.contains(document.activeElement) || performance.now() - pointerAt < POINTER_REST || Boolean(body.querySelector(".pick input:checked"));
 }
 
 function row({ id, revision, html }) {
@@ -111,14 +126,20 @@ export function showNewer() {
   document.activeElement?.blur();
   pointerAt = 0;
   scroller.scrollTop = 0;
+  scrollTo(0, 0);
   settle();
 }
 
-/** Moves to the row that is `step` away; the first step enters the list at its top. */
+function firstInView(links) {
+  const top = scroller.querySelector("thead").getBoundingClientRect().bottom;
+  return links.findIndex((link) => link.getBoundingClientRect().top >= top);
+}
+
+/** Moves to the row that is `step` away; the first step enters the list at the first row in view. */
 export function move(step) {
   const links = [...body.querySelectorAll(".summary a")];
   const at = links.findIndex((link) => link.closest("tr").contains(document.activeElement));
-  const to = at < 0 ? (step > 0 ? 0 : links.length - 1) : Math.min(Math.max(at + step, 0), links.length - 1);
+  const to = at < 0 ? firstInView(links) : Math.min(Math.max(at + step, 0), links.length - 1);
   const link = links[to];
   if (!link) return;
   link.focus({ preventScroll: true });

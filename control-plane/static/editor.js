@@ -45,7 +45,9 @@ function number(value) {
 function jump(line, column) {
   const lines = text.value.split("\n");
   const before = lines.slice(0, line - 1).reduce((sum, one) => sum + one.length + 1, 0);
-  const start = before + Math.max(column - 1, 0);
+  // Columns count bytes; the text counts UTF-16 units.
+  const bytes = new TextEncoder().encode(lines[line - 1] ?? "").subarray(0, Math.max(column - 1, 0));
+  const start = before + new TextDecoder().decode(bytes).length;
   text.focus({ preventScroll: true });
   text.setSelectionRange(start, before + (lines[line - 1] ?? "").length);
   const height = parseFloat(getComputedStyle(text).lineHeight);
@@ -55,10 +57,11 @@ function jump(line, column) {
 async function submit(event) {
   event.preventDefault();
   const button = event.submitter;
+  if (form.ariaBusy === "true") return;
   const sent = text.value;
-  button.disabled = true;
+  form.ariaBusy = "true";
   const answer = await send(form, button, "text/html");
-  button.disabled = false;
+  form.ariaBusy = null;
   if (!answer) return;
   const page = parsePage(await answer.text());
   for (const id of ["found", "revision-panel", "revisions", "gutter", "base"]) {

@@ -32,8 +32,7 @@ export function morph(old, fresh) {
     if (old.getAttribute(name) !== value) old.setAttribute(name, value);
   }
   for (const name of old.getAttributeNames()) {
-    const kept = name === "open" || name === "hidden";
-    if (!kept && !fresh.hasAttribute(name)) old.removeAttribute(name);
+    if (name !== "open" && !fresh.hasAttribute(name)) old.removeAttribute(name);
   }
   if (old.nodeName !== "TEXTAREA") morphChildren(old, fresh);
   return old;

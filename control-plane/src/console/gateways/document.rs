@@ -30,7 +30,7 @@ impl Document {
         let mut out = String::with_capacity(self.lines.saturating_mul(6));
         for line in 1..=u32::try_from(self.lines).unwrap_or(u32::MAX) {
             // Writing to a String cannot fail.
-            let _infallible = if marked.contains(&line) { write!(out, "<mark>{line}</mark>\n") } else { writeln!(out, "{line}") };
+            let _infallible = if marked.contains(&line) { writeln!(out, "<mark>{line}</mark>") } else { writeln!(out, "{line}") };
         }
         out
     }
