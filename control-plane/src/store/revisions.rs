@@ -164,7 +164,8 @@ impl TenantStore {
         .await
     }
 
-    /// Records how far the gateway got with a revision. A number that does not exist changes nothing.
+    /// Records how far the gateway got with a revision. A number that does not exist changes nothing; a state that is reported again
+    /// keeps the time of its first report.
     ///
     /// # Errors
     /// [`StoreError`] from the database.
@@ -173,8 +174,11 @@ impl TenantStore {
         let number = i64::try_from(report.number.0).map_err(|_| StoreError::NotFound)?;
         self.write(move |tx| {
             let problems = serde_json::to_string(&report.problems).map_err(|_| StoreError::Corrupt("revision problem"))?;
-            tx.prepare_cached("UPDATE revision SET state = ?3, state_at = ?4, problems = ?5 WHERE gateway = ?1 AND number = ?2")?
-                .execute(params![gateway.as_str(), number, report.state.name(), now.as_nanos(), problems])?;
+            tx.prepare_cached(
+                "UPDATE revision SET state_at = iif(state = ?3, state_at, ?4), state = ?3, problems = ?5
+                 WHERE gateway = ?1 AND number = ?2",
+            )?
+            .execute(params![gateway.as_str(), number, report.state.name(), now.as_nanos(), problems])?;
             Ok(())
         })
         .await
