@@ -161,7 +161,8 @@ fn a_wrong_tls_client_is_turned_away_and_a_right_one_is_heard() {
     // Too old a TLS.
     let address = to.to_string();
     let s_client = |more: &[&str], input: &str| {
-        let args = [&["s_client", "-connect", &address, "-CAfile", rig.api.ca(), "-verify_return_error", "-quiet"], more].concat();
+        let args =
+            [&["s_client", "-connect", &address, "-CAfile", rig.api.ca(), "-verify_return_error", "-quiet", "-no_ign_eof"], more].concat();
         run_with_input("openssl", &args, input.as_bytes())
     };
     let old = s_client(&["-tls1_1"], "");

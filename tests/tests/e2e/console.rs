@@ -19,7 +19,7 @@ fn a_person_signs_in_works_on_an_alert_and_signs_out() {
     browser.wait_until("the detail page", &format!("location.pathname === '/alerts/{id}'"));
     browser.screenshot("alert");
     for part in ["127.0.0.1", "community", "udp"] {
-        browser.wait_until("the evidence", &format!("document.body.innerText.includes({part:?})"));
+        browser.wait_until("the evidence", &format!("document.body.innerText.toLowerCase().includes({part:?})"));
     }
 
     browser.click("button[name=action][value=acknowledge]");

@@ -18,6 +18,7 @@ mod interop_snmp;
 mod interop_syslog;
 mod measured;
 mod outage;
+mod overload;
 mod proxy;
 mod push;
 mod revisions;

@@ -127,7 +127,13 @@ fn idle_tunnels_end_and_connections_are_limited() {
     assert_eq!(status(&String::from_utf8_lossy(&answer)), "200", "it was open, then ended by itself");
 
     // Beyond the limit a connection is refused or waits; either way nobody is served by a fifth while four are held.
-    let held: Vec<TcpStream> = (0..4).map(|_| TcpStream::connect(proxy).unwrap()).collect();
+    let hold = || {
+        let mut stream = TcpStream::connect(proxy).unwrap();
+        stream.write_all(b"CONNECT ").unwrap();
+        stream
+    };
+    let held: Vec<TcpStream> = (0..4).map(|_| hold()).collect();
+    rig.wait_for_status("the four", |status| status.listeners.iter().any(|socket| socket.name == "proxy" && socket.connections == Some(4)));
     let mut fifth = TcpStream::connect(proxy).unwrap();
     fifth.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     drop(fifth.write_all(format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n").as_bytes()));

@@ -106,6 +106,14 @@ impl Rig {
         gateway::write_config(&self.prepared, server, gateway_toml).unwrap();
     }
 
+    /// Edits the gateway's configuration for its next start: `lines` go to the beginning of `[section]`.
+    pub(crate) fn configure(&self, section: &str, lines: &str) {
+        let (path, header) = (self.layout().gateway_config(), format!("[{section}]\n"));
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(&header), "{text}");
+        std::fs::write(&path, text.replace(&header, &format!("{header}{lines}\n"))).unwrap();
+    }
+
     pub(crate) fn kill_gateway(&mut self) {
         kill_at_once(&mut self.gateway);
     }
