@@ -23,11 +23,12 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone)]
 pub(super) struct Database {
     path: Arc<PathBuf>,
+    // Idle read-only connections; the lock is held for a push or a pop. Dropped before the writer: only the writer, as the last
+    // connection, can fold the WAL into the file.
+    readers: Arc<Mutex<Vec<Connection>>>,
     // Async and fair: writers queue here without holding a thread. SQLite allows one writer anyway.
     writer: Arc<tokio::sync::Mutex<Connection>>,
     permits: Arc<Semaphore>,
-    // Idle read-only connections; the lock is held for a push or a pop.
-    readers: Arc<Mutex<Vec<Connection>>>,
 }
 
 impl Database {
@@ -142,6 +143,19 @@ mod tests {
         assert!(matches!(refused, Err(StoreError::Conflict(_))));
         let rows: i64 = database.read(|c| Ok(c.query_row("SELECT count(*) FROM a", [], |row| row.get(0))?)).await.unwrap();
         assert_eq!(rows, 0);
+    }
+
+    #[tokio::test]
+    async fn a_closed_database_is_one_file_that_others_cannot_read() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.db");
+        let database = Database::open(&path, &["CREATE TABLE a (x INTEGER) STRICT"]).unwrap();
+        database.write(|tx| Ok(tx.execute("INSERT INTO a VALUES (1)", [])?)).await.unwrap();
+        database.read(|c| Ok(c.query_row("SELECT count(*) FROM a", [], |row| row.get::<_, i64>(0))?)).await.unwrap();
+        drop(database);
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     }
 
     #[tokio::test]

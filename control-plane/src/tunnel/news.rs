@@ -88,7 +88,7 @@ impl News {
                 at: self.app.now(),
             };
             let number = self.store.put_revision(new, &self.app.signer).await?;
-            tracing::warn!(gateway = %self.peer.gateway, revision = %number, "the gateway knows newer revisions than the store");
+            tracing::warn!(gateway = %self.peer.gateway, %newest, revision = %number, "the store lacked revisions that the gateway has seen");
         }
     }
 

@@ -59,6 +59,16 @@ async fn expired_revoked_and_altered_tokens_are_told_apart() {
 }
 
 #[tokio::test]
+async fn of_two_at_once_a_token_takes_one() {
+    let site = Site::start().await;
+    let (_, secret) = site.token(HOUR).await;
+    let (a, b) = tokio::join!(site.try_enrol(&secret), site.try_enrol(&secret));
+    assert_eq!(usize::from(a.is_ok()) + usize::from(b.is_ok()), 1);
+    assert_eq!(site.app.stores.list_gateways(&site.tenant).await.unwrap().len(), 1);
+    site.stop().await;
+}
+
+#[tokio::test]
 async fn a_bad_request_does_not_use_up_the_token() {
     let site = Site::start().await;
     let (_, secret) = site.token(HOUR).await;
