@@ -356,6 +356,22 @@ fn pushes_raise_and_clear() {
 }
 
 #[test]
+fn a_push_without_a_qualifier_makes_an_alert_without_one() {
+    let mut rig = Rig::new();
+    let event = PushEvent {
+        state: PushState::Raise,
+        resource: "sensor-1".to_owned(),
+        kind: "too-hot".to_owned(),
+        qualifier: String::new(),
+        severity: Severity::Warning,
+        summary: String::new(),
+        fields: BTreeMap::new(),
+    };
+    assert_eq!(rig.handle(Body::Push(event)), Verdict::Raised);
+    assert_eq!(rig.key(), ["sensor-1", "too-hot", ""]);
+}
+
+#[test]
 fn a_mark_in_text_that_no_rule_releases_never_comes_out() {
     const MARK: &str = "MARK7f3a";
     let mut rig = Rig::new();

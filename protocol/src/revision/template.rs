@@ -90,13 +90,13 @@ impl Template {
         self.pieces.is_empty()
     }
 
-    /// Fills the placeholders in; [`ABSENT`] stands for a field that `lookup` does not have or that is empty.
+    /// Fills the placeholders in; [`ABSENT`] stands for a field that `lookup` does not have.
     pub fn render<'a>(&self, lookup: impl Fn(&str) -> Option<&'a str>) -> String {
         let mut out = String::new();
         for piece in &self.pieces {
             out.push_str(match piece {
                 Piece::Literal(text) => text,
-                Piece::Name(name) => lookup(name).filter(|value| !value.is_empty()).unwrap_or(ABSENT),
+                Piece::Name(name) => lookup(name).unwrap_or(ABSENT),
             });
         }
         out
@@ -124,7 +124,7 @@ mod tests {
     fn placeholders_are_filled_and_braces_survive() {
         assert_eq!(render("{host}/disk"), "db1/disk");
         assert_eq!(render("{{{host}}} {{x}}"), "{db1} {x}");
-        assert_eq!(render("{gone}/{empty}"), "-/-");
+        assert_eq!(render("{gone}/{empty}"), "-/");
         assert_eq!(render(""), "");
     }
 

@@ -13,7 +13,7 @@ use super::source;
 use crate::event::{Body, Event, Notification};
 use crate::value;
 
-/// One released field: the first of `fields` that the event has and that is not empty.
+/// One released field: the first of `fields` that the event has and that is not empty; an empty qualifier is one, as in an alert's key.
 #[derive(Clone, Debug)]
 pub(super) struct Released {
     pub(super) name: String,
@@ -29,7 +29,8 @@ impl Released {
 
     /// Returns the field's text within its limit, without control characters.
     pub(super) fn text(&self, event: &Event, groups: Option<&Captures<'_>>) -> Option<String> {
-        let found = self.fields.iter().find_map(|field| text(field, event, groups).filter(|text| !text.is_empty()))?;
+        let has = |field: &Field, text: &str| !text.is_empty() || *field == Field::Qualifier;
+        let found = self.fields.iter().find_map(|field| text(field, event, groups).filter(|text| has(field, text)))?;
         Some(cut(&found, self.max_bytes))
     }
 }

@@ -34,6 +34,8 @@ pub(super) fn decode(content: &[u8], message: &mut SyslogMessage) -> bool {
         scanner.eat(b' ');
     }
     scanner.skip_bom();
+    // rsyslog's SyslogProtocol23Format sends the space that stood behind the TAG of a BSD line; nobody means it.
+    scanner.eat(b' ');
     message.message = readable(scanner.rest());
     true
 }
