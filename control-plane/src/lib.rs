@@ -26,6 +26,7 @@ pub mod rfc3339;
 pub mod serve;
 pub mod server_name;
 pub mod signer;
+pub mod small_body;
 pub mod store;
 pub mod tls;
 pub mod tunnel;

@@ -27,7 +27,7 @@ use crate::app::App;
 use crate::metrics::Metrics;
 use crate::tls::{ALPN_ENROLMENT, ALPN_TUNNEL, ServerConfigs};
 use crate::tunnel::connection;
-use crate::{api, console, enrolment, headers};
+use crate::{api, console, enrolment, headers, small_body};
 
 /// Handshakes at once; further connections wait in the kernel's queue.
 const MAX_HANDSHAKES: usize = 512;
@@ -60,7 +60,7 @@ struct Port {
 /// Serves the port until `app.stop`, then lets what is under way finish for a few seconds. `configs` may change while it runs.
 pub async fn serve(app: Arc<App>, listener: TcpListener, configs: watch::Receiver<ServerConfigs>) {
     let public = api::router(Arc::clone(&app)).merge(console::router(Arc::clone(&app)));
-    let public = public.layer(axum::middleware::map_response(headers::add));
+    let public = public.layer(axum::middleware::map_response(headers::add)).layer(axum::middleware::from_fn(small_body::take_in));
     let port = Arc::new(Port {
         app: Arc::clone(&app),
         enrolment: enrolment::router(Arc::clone(&app)),
