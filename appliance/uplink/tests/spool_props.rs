@@ -89,6 +89,31 @@ proptest! {
     }
 
     #[test]
+    fn a_power_cut_that_writes_some_blocks_of_the_last_group_and_not_others_leaves_a_prefix(
+        groups in groups(),
+        written_blocks in vec(any::<bool>(), 64),
+        cut in any::<prop::sample::Index>(),
+    ) {
+        const BLOCK: usize = 48;
+        let (mut bytes, written, ends) = encode(&groups);
+        let (durable_bytes, _, durable_ends) = encode(&groups[..groups.len() - 1]);
+        let durable = durable_bytes.len();
+        for (block, is_written) in bytes[durable..].chunks_mut(BLOCK).zip(written_blocks) {
+            if !is_written {
+                block.fill(0);
+            }
+        }
+        bytes.truncate(durable + cut.index(bytes.len() - durable + 1));
+        let found = scan(ID, &bytes, Tail::Open);
+        prop_assert_eq!(found.damaged, 0);
+        prop_assert!(found.keep == 0 || ends.contains(&found.keep));
+        prop_assert!(found.keep >= durable_ends.last().copied().unwrap_or(0));
+        let records: Vec<_> = found.records.iter().map(|record| (record.at, record.header.kind, record.header.sequence, record.payload.to_vec())).collect();
+        prop_assert_eq!(&records[..], &written[..records.len()]);
+        prop_assert_eq!(records.len(), written.iter().filter(|(at, ..)| *at < found.keep).count());
+    }
+
+    #[test]
     fn any_bytes_are_scanned_without_a_panic(bytes in vec(any::<u8>(), 0..2000)) {
         prop_assert_eq!(scan(ID, &bytes, Tail::Open).keep, 0);
     }
