@@ -56,6 +56,17 @@ fn change(engine: &mut AlertEngine) -> Alert {
 }
 
 #[test]
+fn a_rule_that_makes_its_resource_of_an_empty_qualifier_still_makes_a_record_that_decodes() {
+    let document = r#"{"format": 1, "rules": [{"id": "odd", "match": {"push": {}}, "release": {"qualifier": {"max_bytes": 9}},
+        "then": {"raise": {"resource": "{qualifier}", "kind": "{qualifier}", "severity": "minor", "summary": "{qualifier}"}}}]}"#;
+    let rules = RuleIndex::compile(&revision::parse(document.as_bytes()).unwrap()).unwrap();
+    let mut engine = AlertEngine::new(rules);
+    assert_eq!(raise(&mut engine, "r", 0), Verdict::Raised);
+    let alert = change(&mut engine);
+    assert_eq!(Alert::decode(&alert.encode()), Ok(alert));
+}
+
+#[test]
 fn repeats_are_one_alert_with_a_count() {
     let mut engine = engine();
     assert_eq!(raise(&mut engine, "r", 0), Verdict::Raised);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use postern_protocol::alert::{AlertKey, Evidence, MAX_ALERT_BYTES, Severity};
 use postern_protocol::id::RuleId;
 use postern_protocol::revision::field::Field;
-use postern_protocol::revision::template::Template;
+use postern_protocol::revision::template::{ABSENT, Template};
 use sha2::Digest as _;
 
 use super::Rule;
@@ -154,8 +154,8 @@ impl<'r> Facts<'r> {
 
     fn key(&self, key: &KeyTemplates) -> AlertKey {
         AlertKey {
-            resource: identity(self.fill(&key.resource), MAX_RESOURCE_BYTES),
-            kind: identity(self.fill(&key.kind), MAX_KIND_BYTES),
+            resource: named(identity(self.fill(&key.resource), MAX_RESOURCE_BYTES)),
+            kind: named(identity(self.fill(&key.kind), MAX_KIND_BYTES)),
             qualifier: identity(self.fill(&key.qualifier), MAX_QUALIFIER_BYTES),
         }
     }
@@ -172,6 +172,11 @@ impl<'r> Facts<'r> {
     fn evidence(&self, rule: &Rule, event: &Event) -> Evidence {
         source::evidence(event, rule.released.iter().find(|released| released.fields.contains(&Field::Host)))
     }
+}
+
+/// Stands in for an empty text: an alert without resource or kind is no record that anyone would take.
+fn named(text: String) -> String {
+    if text.is_empty() { ABSENT.to_owned() } else { text }
 }
 
 /// Cuts a part of a key. The end becomes a hash of the whole, so that two long parts that begin alike stay two.
