@@ -147,7 +147,8 @@ impl Server {
         tracing::info!(listen = %addresses.listen, admin = %addresses.admin, "control plane started");
         let ended = tokio::select! {
             () = stop.cancelled() => None,
-            ended = tasks.join_next() => Some(ended.and_then(Result::ok).unwrap_or("unknown")),
+            // A quick task may have ended because of the stop before this looks.
+            ended = tasks.join_next() => (!stop.is_cancelled()).then(|| ended.and_then(Result::ok).unwrap_or("unknown")),
         };
         stop.cancel();
         let drained = async { while tasks.join_next().await.is_some() {} };
