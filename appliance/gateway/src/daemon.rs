@@ -10,7 +10,6 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 use postern_engine::event::Protocol;
-use postern_protocol::status;
 use postern_protocol::timestamp::Timestamp;
 use postern_uplink::identity::Identity;
 use postern_uplink::spool::{Spool, SpoolOptions, fresh_epoch};
@@ -96,14 +95,7 @@ pub async fn run(config: Config, options: RunOptions, stop: CancellationToken) -
     let (effective, newest) = revisions.numbers();
     let (facts, facts_view) = watch::channel(RevisionFacts { effective, newest });
     let (report, report_view) = watch::channel(revisions.report());
-    let connecting = status::Tunnel {
-        state: status::TunnelState::Connecting,
-        since: now.as_nanos(),
-        rtt_ms: None,
-        clock_offset_ms: None,
-        last_error: None,
-    };
-    let (tunnel_state, tunnel_view) = watch::channel(connecting);
+    let (tunnel_state, tunnel_view) = watch::channel(tunnel::initial_state(now));
     let (pipeline_facts, pipeline_view) = watch::channel(PipelineFacts::default());
     let (orders, order_queue) = mpsc::channel(CONTROL_QUEUE);
     let (outgoing, outgoing_queue) = mpsc::channel(CONTROL_QUEUE);

@@ -15,8 +15,8 @@ use crate::accounts::{Accounts, Tally};
 /// Most batches that wait.
 const QUEUE_BATCHES: usize = 1024;
 
-/// Most KiB of received bytes that wait.
-const QUEUE_KIB: usize = 64 * 1024;
+/// Most KiB of received bytes that wait; decoded they may take ten times as much.
+const QUEUE_KIB: usize = 16 * 1024;
 
 /// The receivers' end.
 #[derive(Clone)]

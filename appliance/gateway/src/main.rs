@@ -81,10 +81,15 @@ fn main() -> ExitCode {
     let filter = EnvFilter::try_from_env("POSTERN_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let stderr_is_terminal = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(stderr_is_terminal).init();
+    let daemon = matches!(cli.command, Command::Run(_));
     match execute(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if daemon => {
+            tracing::error!(error = format!("{error:#}"), "the gateway failed");
+            ExitCode::FAILURE
+        }
         Err(error) => {
-            tracing::error!(error = format!("{error:#}"), "postern-gateway failed");
+            eprintln!("postern-gateway: {error:#}");
             ExitCode::FAILURE
         }
     }

@@ -22,7 +22,7 @@ use postern_protocol::id::Lane;
 use postern_protocol::timestamp::Timestamp;
 use postern_uplink::spool::{Commit, CommitNumber, Spool, SpoolError};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use self::local::Writer;
 use self::seen::{PushSighting, Seen, Sighting};
@@ -31,6 +31,9 @@ use crate::intake::{Arrival, Batch, Inform, Outlet, Push, PushAnswer};
 
 /// Commits that may be on their way to the disk; what changes meanwhile waits for the next.
 const MAX_COMMITS_IN_FLIGHT: u64 = 2;
+
+/// Shortest time between commits that nobody waits for: what changes meanwhile goes into one.
+const PACE: Duration = Duration::from_millis(10);
 
 /// Most senders that may wait for an answer before no more events are taken.
 const MAX_WAITING: usize = 16_384;
@@ -112,6 +115,7 @@ pub(crate) struct Pipeline {
     /// Senders whose events are committed and not yet durable.
     committed: VecDeque<(CommitNumber, Vec<Reply>)>,
     last_commit: CommitNumber,
+    last_commit_at: Instant,
     durable: CommitNumber,
 }
 
@@ -140,6 +144,7 @@ impl Pipeline {
             waiting: Vec::new(),
             committed: VecDeque::new(),
             last_commit: CommitNumber::default(),
+            last_commit_at: Instant::now(),
             durable: CommitNumber::default(),
         }
     }
@@ -155,8 +160,11 @@ impl Pipeline {
         loop {
             self.durable = *durable.borrow_and_update();
             self.answer();
-            if self.dirty && self.last_commit.0.saturating_sub(self.durable.0) < MAX_COMMITS_IN_FLIGHT {
+            let may_commit = self.dirty && self.last_commit.0.saturating_sub(self.durable.0) < MAX_COMMITS_IN_FLIGHT;
+            let due = self.last_commit_at + PACE;
+            if may_commit && (!self.waiting.is_empty() || Instant::now() >= due) {
                 self.commit().await?;
+                continue;
             }
             // Every arm is cancel-safe; the queue comes last, because under load it is always ready.
             tokio::select! {
@@ -164,6 +172,7 @@ impl Pipeline {
                 changed = durable.changed() => changed.map_err(|_| PipelineError::SpoolEnded)?,
                 order = next_order(&mut self.orders) => self.obey(order),
                 _ = tick.tick() => self.tick(),
+                () = tokio::time::sleep_until(due), if may_commit => {}
                 batch = self.outlet.next(), if self.waiting.len() < MAX_WAITING => match batch {
                     Some(batch) => self.take(batch),
                     None => break,
@@ -275,6 +284,7 @@ impl Pipeline {
             self.last_commit = self.spool.commit(commit).await?;
         }
         self.committed.push_back((self.last_commit, std::mem::take(&mut self.waiting)));
+        self.last_commit_at = Instant::now();
         self.dirty = false;
         Ok(())
     }

@@ -84,24 +84,32 @@ impl Proxy {
     /// Serves one connection to its end.
     pub(crate) async fn serve(self: Arc<Self>, accepted: Accepted) {
         let Accepted { stream, source } = accepted;
-        let stop = self.stop.clone();
-        // Cancel-safe: nothing is consumed by `peek`.
-        let first = tokio::select! {
-            () = stop.cancelled() => return,
-            first = tokio::time::timeout(HEAD_TIMEOUT, first_byte(&stream)) => first,
+        let Some(Ok(Ok(Some(first)))) = self.unless_stopped(tokio::time::timeout(HEAD_TIMEOUT, first_byte(&stream))).await else {
+            return;
         };
-        let Ok(Ok(Some(first))) = first else { return };
         let ended = if first == TLS_HANDSHAKE {
-            match tokio::time::timeout(HEAD_TIMEOUT, self.acceptor.accept(stream)).await {
-                Ok(Ok(stream)) => self.requests(stream, source, Channel::Tls).await,
-                Ok(Err(error)) => Err(error),
-                Err(_) => Err(io::ErrorKind::TimedOut.into()),
+            match self.unless_stopped(tokio::time::timeout(HEAD_TIMEOUT, self.acceptor.accept(stream))).await {
+                None => return,
+                Some(Ok(Ok(stream))) => self.requests(stream, source, Channel::Tls).await,
+                Some(failed) => {
+                    self.pushes.intake.accounts().refused(Protocol::Push, source, DropReason::NotAuthentic);
+                    failed.map_or_else(|_| Err(io::ErrorKind::TimedOut.into()), |accepted| accepted.map(|_| ()))
+                }
             }
         } else {
             self.requests(stream, source, Channel::Plain).await
         };
         if let Err(error) = ended {
             tracing::debug!(listener = "proxy", error = %error, "a connection ended with an error");
+        }
+    }
+
+    /// Waits for something that may be given up at any point; `None` when the daemon stops first.
+    async fn unless_stopped<T>(&self, waited_for: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            outcome = waited_for => Some(outcome),
+            () = self.stop.cancelled() => None,
         }
     }
 
@@ -150,15 +158,10 @@ impl Proxy {
     /// Reads until a head is whole; the clock runs from its first byte.
     async fn head<S: AsyncRead + Unpin>(&self, stream: &mut S, buffer: &mut Vec<u8>) -> io::Result<Next> {
         if buffer.is_empty() {
-            // Cancel-safe: what `read_buf` read is in the buffer.
-            let read = tokio::select! {
-                () = self.stop.cancelled() => return Ok(Next::Ended),
-                read = tokio::time::timeout(self.idle_timeout, stream.read_buf(buffer)) => read,
-            };
-            match read {
-                Ok(Err(error)) => return Err(error),
-                Ok(Ok(1..)) => {}
-                Ok(Ok(0)) | Err(_) => return Ok(Next::Ended),
+            match self.unless_stopped(tokio::time::timeout(self.idle_timeout, stream.read_buf(buffer))).await {
+                Some(Ok(Err(error))) => return Err(error),
+                Some(Ok(Ok(1..))) => {}
+                Some(Ok(Ok(0)) | Err(_)) | None => return Ok(Next::Ended),
             }
         }
         let deadline = tokio::time::Instant::now() + HEAD_TIMEOUT;
@@ -169,11 +172,12 @@ impl Proxy {
                 Err(refusal) => return Ok(Next::Refused(refusal)),
             }
             let room = MAX_HEAD_BYTES.saturating_sub(buffer.len()).saturating_add(1);
-            match tokio::time::timeout_at(deadline, (&mut *stream).take(room as u64).read_buf(buffer)).await {
-                Ok(Err(error)) => return Err(error),
-                Ok(Ok(1..)) => {}
-                Ok(Ok(0)) => return Ok(Next::Ended),
-                Err(_) => {
+            let mut limited = (&mut *stream).take(room as u64);
+            match self.unless_stopped(tokio::time::timeout_at(deadline, limited.read_buf(buffer))).await {
+                Some(Ok(Err(error))) => return Err(error),
+                Some(Ok(Ok(1..))) => {}
+                Some(Ok(Ok(0))) | None => return Ok(Next::Ended),
+                Some(Err(_)) => {
                     let reason = format!("the request's head was not complete within {} seconds", HEAD_TIMEOUT.as_secs());
                     return Ok(Next::Refused(Refusal { status: 408, reason, push: false }));
                 }
@@ -196,17 +200,23 @@ impl Proxy {
             }
             Ok(())
         };
-        match tokio::time::timeout(BODY_TIMEOUT, reading).await {
-            Ok(Ok(())) => {
+        let outcome = self.unless_stopped(tokio::time::timeout(BODY_TIMEOUT, reading)).await;
+        let refused = |reason| self.pushes.intake.accounts().refused(Protocol::Push, source, reason);
+        match outcome {
+            Some(Ok(Ok(()))) => {
                 let rest = buffer.split_off(length);
                 Ok(Some(std::mem::replace(buffer, rest)))
             }
-            Ok(Err(error)) => {
-                self.pushes.intake.accounts().refused(Protocol::Push, source, DropReason::ConnectionLost);
+            Some(Ok(Err(error))) => {
+                refused(DropReason::ConnectionLost);
                 Err(error)
             }
-            Err(_) => {
-                self.pushes.intake.accounts().refused(Protocol::Push, source, DropReason::ConnectionLost);
+            None => {
+                refused(DropReason::Shutdown);
+                last_answer(stream, &Answer::problem(503, "the gateway is stopping: send again", None)).await.map(|()| None)
+            }
+            Some(Err(_)) => {
+                refused(DropReason::ConnectionLost);
                 let detail = format!("the body was not complete within {} seconds", BODY_TIMEOUT.as_secs());
                 last_answer(stream, &Answer::problem(408, &detail, None)).await.map(|()| None)
             }
@@ -217,9 +227,12 @@ impl Proxy {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        if refusal.push {
+        // What is too broken to tell what it was counts as a push.
+        if refusal.push || matches!(refusal.status, 400 | 408 | 431) {
             let reason = if matches!(refusal.status, 413 | 431) { DropReason::TooLong } else { DropReason::Malformed };
             self.pushes.intake.accounts().refused(Protocol::Push, source, reason);
+        }
+        if refusal.push {
             return last_answer(stream, &Answer::problem(refusal.status, &refusal.reason, None)).await;
         }
         let error = if refusal.status == 403 { "http_request_denied" } else { "http_request_error" };
@@ -231,18 +244,15 @@ impl Proxy {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let mut server = match self.dial(connect).await {
-            Ok(server) => server,
-            Err(answer) => return last_answer(&mut stream, &answer).await,
+        let mut server = match self.unless_stopped(self.dial(connect)).await {
+            None => return Ok(()),
+            Some(Ok(server)) => server,
+            Some(Err(answer)) => return last_answer(&mut stream, &answer).await,
         };
         stream.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await?;
         stream.flush().await?;
         server.write_all(early).await?;
-        // Cancel-safe: a tunnel that is given up is dropped on both sides.
-        let relayed = tokio::select! {
-            () = self.stop.cancelled() => return Ok(()),
-            relayed = relay::run(stream, server, self.idle_timeout) => relayed,
-        };
+        let Some(relayed) = self.unless_stopped(relay::run(stream, server, self.idle_timeout)).await else { return Ok(()) };
         tracing::debug!(listener = "proxy", up = relayed.up, down = relayed.down, ended = ?relayed.ended, "a tunnel ended");
         Ok(())
     }

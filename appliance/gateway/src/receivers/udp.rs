@@ -18,6 +18,7 @@ use postern_protocol::timestamp::Timestamp;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use super::kernel_drops;
 use super::limit::RateLimit;
 use crate::accounts::Tally;
 use crate::config::Networks;
@@ -118,7 +119,7 @@ impl UdpReceiver {
                 stopping = Some(Instant::now());
             }
             let flags = match stopping {
-                Some(since) if since.elapsed() > LAST_DRAIN => return Ok(()),
+                Some(since) if since.elapsed() > LAST_DRAIN => return self.last_count(),
                 Some(_) => MsgFlags::MSG_DONTWAIT,
                 None => MsgFlags::MSG_WAITFORONE,
             };
@@ -132,7 +133,7 @@ impl UdpReceiver {
                         self.one(&message, now, start.elapsed(), &mut limit, &mut decode, &mut work);
                     }
                 }
-                Err(Errno::EAGAIN) if stopping.is_some() => return Ok(()),
+                Err(Errno::EAGAIN) if stopping.is_some() => return self.last_count(),
                 // ECONNREFUSED and its like: an earlier Response met a closed port.
                 Err(Errno::EAGAIN | Errno::EINTR | Errno::ECONNREFUSED | Errno::EHOSTUNREACH | Errno::ENETUNREACH) => continue,
                 Err(error) => return Err(error.into()),
@@ -148,6 +149,12 @@ impl UdpReceiver {
                 std::thread::sleep(NAP);
             }
         }
+    }
+
+    /// Takes in what the kernel dropped up to the end: the last commit is to have it.
+    fn last_count(&self) -> io::Result<()> {
+        self.intake.accounts().kernel_counters(&kernel_drops::read());
+        Ok(())
     }
 
     fn one<D>(

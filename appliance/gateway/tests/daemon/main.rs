@@ -6,4 +6,5 @@ mod bootstrap;
 mod proxy;
 mod receivers;
 mod restart;
+mod service;
 mod site;

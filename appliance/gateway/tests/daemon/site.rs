@@ -52,6 +52,11 @@ impl Site {
         self.dir.path().join("gateway.toml")
     }
 
+    /// Returns a path in the site's directory.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
     /// Says what the daemon will be asked on.
     pub(crate) fn running(&self) -> Running {
         Running { socket: self.dir.path().join("data/gateway.sock") }
