@@ -99,7 +99,8 @@ pub fn read_public(path: &Path) -> Result<String, KeyFileError> {
 }
 
 fn sync_parent(path: &Path) -> io::Result<()> {
-    path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()
 }
 
 #[cfg(test)]
@@ -114,6 +115,11 @@ mod tests {
         assert_eq!(read(&path).unwrap().as_str(), "secret");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
         assert!(matches!(read(&path), Err(KeyFileError::Open { mode: 0o640, .. })));
+    }
+
+    #[test]
+    fn a_bare_file_name_lies_in_the_present_folder() {
+        assert!(sync_parent(Path::new("key")).is_ok());
     }
 
     #[test]

@@ -32,6 +32,10 @@ const GREETING: Duration = Duration::from_secs(10);
 /// Silence on the control stream after which the gateway counts as dead: three heartbeats.
 const SILENCE: Duration = Duration::from_secs(30);
 
+/// The first heartbeat follows the greeting at once; by the second, the gateway has all the open alerts that the greeting asked for
+/// in its spool.
+const RESENT_BY_HEARTBEAT: u64 = 2;
+
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
 enum End {
@@ -111,15 +115,15 @@ impl Session {
         let mut news = News::new(Arc::clone(&self.app), self.peer.clone(), store.clone());
         news.greet(&hello, &mut self.writer).await?;
         let mut reports = Reports::new(Arc::clone(&self.app), self.peer.clone(), store.clone());
-        let mut gaps_open = self.lanes.resend_asked;
+        let mut heartbeats = 0_u64;
         let mut deadline = Instant::now() + SILENCE;
         loop {
             tokio::select! {
                 up = self.reader.next::<Up>() => {
                     let Some(up) = up? else { return Ok(End::Closed) };
                     deadline = Instant::now() + SILENCE;
-                    if std::mem::take(&mut gaps_open) {
-                        // It lives on after a greeting that asked for all open alerts, so it has them in its spool.
+                    heartbeats = heartbeats.saturating_add(u64::from(matches!(up.kind, Some(up::Kind::Heartbeat(_)))));
+                    if heartbeats == RESENT_BY_HEARTBEAT && self.lanes.resend_asked {
                         store.close_gaps(&gateway).await?;
                     }
                     self.heard(up, &mut reports).await?;

@@ -185,6 +185,14 @@ async fn missing_records_at_a_sessions_start_make_the_gateway_send_its_open_aler
     control.say(up::Kind::Heartbeat(Heartbeat { nonce: 1 })).await;
     control.hear().await.unwrap();
     drop((control, link));
+    // The first heartbeat proves nothing yet.
+    let (link, mut control, welcome) = site.session(&identity, again.clone()).await;
+    assert!(welcome.resend_open_alerts);
+    for nonce in 1..=2 {
+        control.say(up::Kind::Heartbeat(Heartbeat { nonce })).await;
+        control.hear().await.unwrap();
+    }
+    drop((control, link));
     let (_link, _control, welcome) = site.session(&identity, again).await;
     assert!(!welcome.resend_open_alerts);
     site.stop().await;
