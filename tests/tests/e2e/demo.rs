@@ -1,11 +1,12 @@
 //! `make run`'s launcher, as people and other tests use it.
 
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, getpgid};
 use postern_tests::launcher::announce::Demo;
 use postern_tests::launcher::gateway;
@@ -16,6 +17,11 @@ use crate::harness::tools::{printed, run};
 use crate::harness::wait_for;
 
 const START: Duration = Duration::from_secs(60);
+
+enum Whom {
+    Group,
+    Launcher,
+}
 
 struct Launched {
     child: Option<Child>,
@@ -31,8 +37,16 @@ impl Launched {
         launched
     }
 
+    /// In a process group of its own, as a shell starts it, so that a test can press Ctrl-C.
     fn launch(&mut self) {
-        self.child = Some(command(self.dir.path().into(), &[]).stdout(Stdio::piped()).spawn().unwrap());
+        let mut command = command(self.dir.path().into(), &[]);
+        let said = std::fs::File::options().create(true).append(true).open(self.said()).unwrap();
+        self.child = Some(command.process_group(0).stdout(Stdio::piped()).stderr(said).spawn().unwrap());
+    }
+
+    /// Where the launcher's complaints go.
+    fn said(&self) -> PathBuf {
+        self.dir.path().join("launcher.log")
     }
 
     fn demo(&self) -> Demo {
@@ -58,9 +72,13 @@ impl Launched {
         std::fs::read_dir("/proc").unwrap().filter_map(|entry| ours(entry.unwrap())).collect()
     }
 
-    fn stop(&mut self, signal: Signal) -> Duration {
+    /// Sends the signal to the launcher, or to its whole group, and waits until it has ended.
+    fn stop(&mut self, signal: Signal, whom: Whom) -> Duration {
         let start = Instant::now();
-        kill(self.pid(), signal).unwrap();
+        match whom {
+            Whom::Group => killpg(self.pid(), signal).unwrap(),
+            Whom::Launcher => kill(self.pid(), signal).unwrap(),
+        }
         let mut child = self.child.take().unwrap();
         let status = wait_for("the launcher to stop", Duration::from_secs(15), || match child.try_wait().unwrap() {
             Some(status) => Ok(status),
@@ -131,7 +149,7 @@ fn demo_json_has_its_shape_and_everything_in_it_works() {
         let [program] = launched.programs(name)[..] else { panic!("one {name}") };
         assert_eq!(getpgid(Some(program)).unwrap(), getpgid(Some(launched.pid())).unwrap(), "{name} is in the launcher's group");
     }
-    println!("SIGTERM took {:?}", launched.stop(Signal::SIGTERM));
+    println!("SIGTERM took {:?}", launched.stop(Signal::SIGTERM, Whom::Launcher));
     assert!(launched.programs("postern-control").is_empty() && launched.programs("postern-gateway").is_empty());
 }
 
@@ -159,7 +177,10 @@ fn either_program_is_started_again_at_once_however_often_it_dies() {
         }
     });
     // It keeps what it knows over its own restart too, and the first password stays in demo.json.
-    println!("SIGINT took {:?}", launched.stop(Signal::SIGINT));
+    // Ctrl-C reaches all three at once; nothing is started again meanwhile.
+    println!("Ctrl-C took {:?}", launched.stop(Signal::SIGINT, Whom::Group));
+    let said = std::fs::read_to_string(launched.said()).unwrap();
+    assert_eq!(said.matches("starting it again").count(), 8, "{said}");
     launched.launch();
     wait_for("a new demo.json", START, || {
         let again = std::fs::read(launched.layout.demo()).map_err(|error| error.to_string())?;
