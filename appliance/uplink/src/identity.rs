@@ -7,7 +7,7 @@
 //!   listener.pem .key  certificate chain and PKCS#8 key for the gateway's own TLS listeners
 //!   ca.pem             the control plane's CA
 //! ```
-//! All files are 0600. [`Identity::save`] writes a complete sibling directory, syncs it and renames it, so that there is
+//! All files are 0600. Saving writes a complete sibling directory, syncs it and renames it, so that there is
 //! always a whole identity or none. The keys were made here and never leave; nothing in this module prints them.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};

@@ -145,6 +145,21 @@ async fn records_arrive_in_order_are_acknowledged_and_leave_the_spool() {
 }
 
 #[tokio::test]
+async fn a_lane_that_the_control_plane_does_not_take_waits_and_holds_nothing_else_up() {
+    let site = site();
+    let cloud = Cloud::start(&site.pki, Store { refused: Some(Lane::Logs), ..Store::default() }).await;
+    let gateway = Gateway::start(site.dir.path(), options(cloud.url(), site.identity));
+    gateway.commit(Lane::Logs, "waits").await;
+    for n in numbers(0, 10) {
+        gateway.commit(Lane::Alerts, &n).await;
+    }
+    cloud.until(|store| store.records.len() == 10).await;
+    assert_eq!(cloud.store.lock().unwrap().hellos.len(), 1);
+    assert_eq!(gateway.spool.fill().lanes["logs"].records, 1);
+    gateway.stop().await;
+}
+
+#[tokio::test]
 async fn a_connection_cut_before_or_after_the_commit_loses_and_doubles_nothing() {
     let site = site();
     let moods = [Mood::Good, Mood::Cuts, Mood::CommitsThenCuts, Mood::Good, Mood::Cuts, Mood::CommitsThenCuts, Mood::Good].repeat(5);

@@ -48,7 +48,7 @@ pub enum Kind {
     End,
     /// A record for the control plane.
     Record(Lane),
-    /// What is acknowledged and what was evicted; its payload belongs to the [`super::index`].
+    /// What is acknowledged and what was evicted; its payload is specified in the [parent module](super).
     Standing,
 }
 

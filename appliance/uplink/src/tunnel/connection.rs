@@ -12,11 +12,13 @@ use http_body_util::channel::{Channel, Sender};
 use http_body_util::{BodyExt as _, Limited};
 use hyper::body::{Frame, Incoming as Body};
 use hyper::client::conn::http2::{Builder, SendRequest};
+use hyper::rt::Executor as _;
 use hyper::{Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use postern_protocol::frame::{self, Decoder, FrameError};
 use rustls::ClientConfig;
 use serde::Deserialize;
+use tokio::sync::oneshot;
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
@@ -93,6 +95,7 @@ pub(crate) enum Loss {
 pub(crate) struct Connection {
     requests: SendRequest<Channel<Bytes>>,
     authority: String,
+    executor: Executor,
     _end: DropGuard,
 }
 
@@ -104,12 +107,12 @@ pub(crate) struct Opener {
 }
 
 impl Connection {
-    /// Connects. The future that comes with the connection drives it, and ends with it.
+    /// Connects. The receiver that comes with the connection hears when it is lost.
     pub(crate) async fn open(
         server: &ServerUrl,
         proxy: Option<&ProxyUrl>,
         config: Arc<ClientConfig>,
-    ) -> Result<(Self, impl Future<Output = Result<(), hyper::Error>> + Send + 'static), Loss> {
+    ) -> Result<(Self, oneshot::Receiver<Result<(), hyper::Error>>), Loss> {
         let name = server.server_name()?;
         let tcp = dial(server.host(), server.port(), proxy).await?;
         let handshake = TlsConnector::from(config).connect(name, tcp);
@@ -123,13 +126,28 @@ impl Connection {
         }
         let end = CancellationToken::new();
         let executor = Executor { tasks: TaskTracker::new(), end: end.clone() };
-        let handshake = Builder::new(executor)
+        let handshake = Builder::new(executor.clone())
             .timer(TokioTimer::new())
             .initial_stream_window_size(STREAM_WINDOW_BYTES)
             .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
             .handshake(TokioIo::new(tls));
         let (requests, driver) = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await.map_err(|_| Loss::Timeout)??;
-        Ok((Self { requests, authority: server.authority(), _end: end.drop_guard() }, driver))
+        let (ended, lost) = oneshot::channel();
+        executor.execute(async move {
+            // Nobody listens once the session is over.
+            let _unheard = ended.send(driver.await);
+        });
+        Ok((Self { requests, authority: server.authority(), executor, _end: end.drop_guard() }, lost))
+    }
+
+    /// Closes the connection; what is still to be written has `patience` for it.
+    pub(crate) async fn close(self, patience: Duration) {
+        let Self { requests, executor, _end, .. } = self;
+        drop(requests);
+        executor.tasks.close();
+        let _all_written = tokio::time::timeout(patience, executor.tasks.wait()).await;
+        executor.end.cancel();
+        executor.tasks.wait().await;
     }
 
     /// Returns what opens streams on this connection.
@@ -211,6 +229,11 @@ impl FrameReader {
                 self.decoder.push(&data);
             }
         }
+    }
+
+    /// Reads until the other side has ended its half, too.
+    pub(crate) async fn drain(&mut self) {
+        while let Some(Ok(_)) = self.body.frame().await {}
     }
 }
 

@@ -52,22 +52,20 @@ pub(crate) async fn run(around: &Surroundings<'_>, control: &mut Control, mail: 
         () = around.stop.cancelled() => return Ended { lived: Duration::ZERO, loss: None },
         opened = mail.attend(control, opening) => opened,
     };
-    let (connection, driver) = match opened {
+    let (connection, lost) = match opened {
         Ok(opened) => opened,
         Err(loss) => return Ended { lived: Duration::ZERO, loss: Some(loss) },
     };
-    tokio::pin!(driver);
     let mut running = Running { around, connection, lanes: JoinSet::new(), start: Instant::now(), established: None };
     let outcome = tokio::select! {
         biased;
         outcome = running.run(control, mail) => outcome,
-        ended = &mut driver => Err(ended.map_or_else(Loss::Http, |()| Loss::StreamEnded)),
+        lost = lost => Err(lost.ok().and_then(Result::err).map_or(Loss::StreamEnded, Loss::Http)),
     };
     let lived = running.established.map_or(Duration::ZERO, |at| at.elapsed());
-    // The lanes' halves of their streams end with their tasks, the control stream's has ended; the peer may see that.
-    running.lanes.shutdown().await;
-    drop(running);
-    let _told = tokio::time::timeout(if outcome.is_ok() { FAREWELL } else { Duration::ZERO }, driver).await;
+    let Running { connection, mut lanes, .. } = running;
+    lanes.shutdown().await;
+    connection.close(if outcome.is_ok() { FAREWELL } else { Duration::ZERO }).await;
     Ended { lived, loss: outcome.err() }
 }
 
@@ -97,7 +95,11 @@ impl Running<'_> {
             // All waits are cancel-safe: the reader keeps its bytes, the mail its messages.
             tokio::select! {
                 biased;
-                () = self.around.stop.cancelled() => return Ok(()),
+                () = self.around.stop.cancelled() => {
+                    drop(sender);
+                    let _gone = tokio::time::timeout(FAREWELL, reader.drain()).await;
+                    return Ok(());
+                }
                 Some(ended) = self.lanes.join_next() => {
                     let loss = ended.unwrap_or(Loss::StreamEnded);
                     return Err(last_words(&mut reader).await.unwrap_or(loss));

@@ -137,6 +137,8 @@ pub(crate) struct Store {
     /// Mood of the next batches: a list that is used up, then good.
     pub(crate) moods: Vec<Mood>,
     pub(crate) mood: Mood,
+    /// A lane that it does not take.
+    pub(crate) refused: Option<Lane>,
     /// Said right after the welcome.
     pub(crate) news: Vec<Down>,
     /// Present control stream.
@@ -231,6 +233,9 @@ async fn answer(request: Request<Body>, serving: Serving) -> Result<Response<Cha
     let reader = Reader { body: request.into_body(), decoder: Decoder::default() };
     let lane = path.strip_prefix("/tunnel/v1/lane/").and_then(|name| Lane::ALL.into_iter().find(|lane| lane.name() == name));
     let cut = serving.cut.clone();
+    if lane.is_some() && lane == serving.store.lock().unwrap().refused {
+        return Ok(Response::builder().status(StatusCode::NOT_IMPLEMENTED).body(body).unwrap());
+    }
     match lane {
         Some(lane) => drop(serving.tasks.clone().spawn(cut.run_until_cancelled_owned(serve_lane(lane, reader, sender, serving)))),
         None if path == "/tunnel/v1/control" => {
