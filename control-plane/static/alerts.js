@@ -1,20 +1,31 @@
 // The alert list: rows arrive, change and leave while a person works in it. Nothing moves under a hand or an eye that is busy:
 // then new rows wait behind a button and rows that no longer belong stay, dimmed.
 
-import { morph, parse } from "./html.js";
+import { morph, parse, parsePage } from "./html.js";
 import { connect } from "./live.js";
 import { send } from "./send.js";
 import { toast } from "./toast.js";
 
-const MAX_ROWS = 400;
+const MAX_ROWS = 200;
 const POINTER_REST = 1000;
 const LINGER = 1500;
+const PACE = 400;
+const MOST_FLASHES = 20;
+const FEW_ROWS = 40;
+const REFILL_PACE = 2000;
 
 const body = document.getElementById("rows");
 const scroller = document.getElementById("scroller");
 const newer = document.getElementById("newer");
+const announced = document.getElementById("announced");
 const waiting = new Map();
 let pointerAt = 0;
+let settling = false;
+let settled = 0;
+let leftOut = false;
+let refilledAt = 0;
+let goneMeanwhile = null;
+let enough = body.children.length > 0;
 
 export function start() {
   connect(scroller.dataset.events, { row, remove });
@@ -49,43 +60,59 @@ function busy() {
   return scroller.scrollTop > 4 || scrollY > 4 || body.contains(document.activeElement) || performance.now() - pointerAt < POINTER_REST || Boolean(body.querySelector(".pick input:checked"));
 }
 
-function row({ id, revision, html }) {
+function row({ id, revision, first, html }) {
   const known = document.getElementById(`a-${id}`);
-  const fresh = parse(html).firstElementChild;
-  if (known) {
-    if (Number(known.dataset.revision) >= revision) return;
-    const again = known.dataset.first !== fresh.dataset.first;
-    const picked = known.querySelector(".pick input")?.checked;
-    morph(known, fresh);
-    const box = known.querySelector(".pick input");
-    if (box && picked) box.checked = true;
-    flash(known, "changed");
-    if (again && !busy()) place(known);
-  } else if (scroller.dataset.page === "first") {
-    waiting.set(id, fresh);
-    settle();
+  if (!known) {
+    // On a later page it is not at its place; nor is it new where it belongs behind the last row that is shown.
+    const behind = hasMore() && body.lastElementChild && precedes(body.lastElementChild.dataset, { first, id });
+    if (scroller.dataset.page === "first" && !behind) waiting.set(id, { id, first, html });
+  } else if (Number(known.dataset.revision) < revision) {
+    const again = known.dataset.first !== first;
+    renew(known, html);
+    flash([known], "changed");
+    if (again && !busy()) place([known]);
   }
+  settleSoon();
 }
 
 function remove({ id, revision, html }) {
   waiting.delete(id);
+  goneMeanwhile?.set(id, revision);
   const known = document.getElementById(`a-${id}`);
   if (known && Number(known.dataset.revision) < revision) {
-    if (html) morph(known, parse(html).firstElementChild);
+    renew(known, html);
     known.classList.add("gone");
     known.dataset.gone = String(performance.now());
   }
-  settle();
+  settleSoon();
+}
+
+function renew(known, html) {
+  const picked = known.querySelector(".pick input")?.checked;
+  morph(known, parse(html).firstElementChild);
+  const box = known.querySelector(".pick input");
+  if (box && picked) box.checked = true;
+  known.dispatchEvent(new CustomEvent("postern:changed", { bubbles: true }));
+}
+
+// The first at once, then a few times a second however many events come: a storm costs the browser no more than its newest rows.
+function settleSoon() {
+  if (settling) return;
+  settling = true;
+  setTimeout(
+    () => {
+      settling = false;
+      settled = performance.now();
+      settle();
+    },
+    Math.max(settled + PACE - performance.now(), 0),
+  );
 }
 
 // Puts in what waits and takes out what has gone, unless somebody is busy here.
 function settle() {
   if (!busy()) {
-    for (const fresh of waiting.values()) {
-      place(fresh);
-      flash(fresh, "fresh");
-    }
-    waiting.clear();
+    if (waiting.size) enter();
     for (const gone of body.querySelectorAll(".gone")) {
       if (performance.now() - Number(gone.dataset.gone) > LINGER) gone.remove();
     }
@@ -93,32 +120,93 @@ function settle() {
   }
   newer.hidden = waiting.size === 0;
   if (waiting.size) newer.firstElementChild.textContent = waiting.size === 1 ? "1 new alert" : `${waiting.size} new alerts`;
-  document.getElementById("empty")?.toggleAttribute("hidden", Boolean(body.querySelector("tr.alert")));
+  const rows = body.children.length;
+  const more = hasMore();
+  document.getElementById("empty").hidden = rows > 0 || more || waiting.size > 0;
+  if (more ? rows >= FEW_ROWS : rows > 0) enough = true;
+  else if (enough) refill();
+}
+
+// For those who hear the list.
+function announce(rows) {
+  const words = rows.map((tr) => `${tr.dataset.severity}: ${tr.querySelector(".summary").textContent}`);
+  announced.textContent = words.join(". ");
+}
+
+function hasMore() {
+  return leftOut || Boolean(document.getElementById("older"));
+}
+
+// Few rows are left and there are others behind them: asks for the page again and adds those that are not here.
+async function refill() {
+  if (goneMeanwhile || performance.now() - refilledAt < REFILL_PACE) return;
+  refilledAt = performance.now();
+  goneMeanwhile = new Map();
+  try {
+    const answer = await fetch(location.href, { headers: { accept: "text/html" } });
+    if (!answer.ok) return;
+    const page = parsePage(await answer.text());
+    const missing = [...page.querySelectorAll("tr.alert")].filter(
+      ({ id, dataset }) => !document.getElementById(id) && !(goneMeanwhile.get(dataset.id) >= Number(dataset.revision)),
+    );
+    for (const { dataset } of missing) waiting.delete(dataset.id);
+    place(missing.map((tr) => document.adoptNode(tr)));
+    for (const id of ["pager", "empty"]) morph(document.getElementById(id), document.adoptNode(page.getElementById(id)));
+    leftOut = false;
+    enough = false;
+    document.getElementById("empty").hidden = body.children.length > 0;
+    body.dispatchEvent(new CustomEvent("postern:changed", { bubbles: true }));
+  } catch {
+    // Not reachable: the live link says so, and the next change tries again.
+  } finally {
+    goneMeanwhile = null;
+  }
+}
+
+function enter() {
+  const newest = [...waiting.values()].sort((a, b) => (precedes(a, b) ? -1 : 1)).slice(0, MAX_ROWS);
+  const rows = newest.map(({ html }) => parse(html).firstElementChild);
+  if (waiting.size > newest.length) olderByReload();
+  waiting.clear();
+  place(rows);
+  if (rows.length <= MOST_FLASHES) {
+    flash(rows, "fresh");
+    announce(rows);
+  } else announced.textContent = `${rows.length} new alerts`;
+  body.dispatchEvent(new CustomEvent("postern:changed", { bubbles: true }));
 }
 
 // Newest first, as the server sorts: by first_seen, then id.
 function precedes(a, b) {
-  return a.dataset.first > b.dataset.first || (a.dataset.first === b.dataset.first && a.dataset.id < b.dataset.id);
+  return a.first > b.first || (a.first === b.first && a.id < b.id);
 }
 
-function place(fresh) {
+// Puts rows, newest first, where they belong.
+function place(rows) {
   let before = body.firstElementChild;
-  while (before && (before === fresh || precedes(before, fresh))) before = before.nextElementSibling;
-  body.insertBefore(fresh, before);
-  fresh.dispatchEvent(new CustomEvent("postern:changed", { bubbles: true }));
+  for (const fresh of rows) {
+    while (before && (before === fresh || precedes(before.dataset, fresh.dataset))) before = before.nextElementSibling;
+    body.insertBefore(fresh, before);
+  }
 }
 
 function trim() {
   if (body.children.length <= MAX_ROWS) return;
   while (body.children.length > MAX_ROWS) body.lastElementChild.remove();
+  olderByReload();
+}
+
+// The link to older alerts goes on after the last row of the page as it came: rows that were left out since are not behind it.
+function olderByReload() {
+  leftOut = true;
   const older = document.getElementById("older");
   if (older) older.href = location.href;
 }
 
-function flash(tr, name) {
-  tr.classList.remove(name);
-  requestAnimationFrame(() => tr.classList.add(name));
-  setTimeout(() => tr.classList.remove(name), 2500);
+function flash(rows, name) {
+  for (const tr of rows) tr.classList.remove(name);
+  requestAnimationFrame(() => rows.forEach((tr) => tr.classList.add(name)));
+  setTimeout(() => rows.forEach((tr) => tr.classList.remove(name)), 2500);
 }
 
 /** Shows the rows that wait, from the top. */

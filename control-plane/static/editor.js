@@ -13,7 +13,8 @@ let saved = text?.value;
 
 export function start() {
   connect(form.dataset.events, {});
-  text.addEventListener("input", () => number(text.value));
+  text.addEventListener("input", number);
+  document.addEventListener("postern:changed", () => mark());
   document.addEventListener("click", ({ target }) => {
     const problem = target.closest?.("[data-line]");
     if (problem) jump(Number(problem.dataset.line), Number(problem.dataset.column));
@@ -22,12 +23,17 @@ export function start() {
   addEventListener("beforeunload", (event) => text.value !== saved && event.preventDefault());
 }
 
-// One number a line; marked lines stay marked until the next check.
-function number(value) {
-  const lines = value.split("\n").length;
+// One number a line.
+function number() {
+  const lines = text.value.split("\n").length;
   text.rows = lines + 1;
-  if (gutter.dataset.lines === String(lines)) return;
-  const marked = new Set([...gutter.querySelectorAll("mark")].map((mark) => mark.textContent));
+  if (gutter.dataset.lines !== String(lines)) mark(lines);
+}
+
+// Marks the lines of the problems that are listed: those of the last check, and the gateway's as long as the text is what it got.
+function mark(lines = Number(gutter.dataset.lines)) {
+  const listed = text.value === saved ? "#found [data-line], #revision-panel [data-line]" : "#found [data-line]";
+  const marked = new Set([...document.querySelectorAll(listed)].map((problem) => problem.dataset.line));
   gutter.dataset.lines = String(lines);
   const parts = [];
   let plain = "";
@@ -64,18 +70,17 @@ async function submit(event) {
   form.ariaBusy = null;
   if (!answer) return;
   const page = parsePage(await answer.text());
-  for (const id of ["found", "revision-panel", "revisions", "gutter", "base"]) {
+  for (const id of ["found", "revision-panel", "revisions", "base"]) {
     const old = document.getElementById(id);
     const fresh = page.getElementById(id);
     if (old && fresh) morph(old, document.adoptNode(fresh));
   }
-  form.dispatchEvent(new CustomEvent("postern:changed", { bubbles: true }));
   if (answer.ok && button.value !== "check") {
     saved = sent;
-    const force = document.getElementById("force");
-    if (force) force.checked = false;
+    document.getElementById("force").checked = false;
     history.replaceState(null, "", form.getAttribute("action"));
   }
+  form.dispatchEvent(new CustomEvent("postern:changed", { bubbles: true }));
   const first = document.querySelector("#found [data-line]");
   if (first) jump(Number(first.dataset.line), Number(first.dataset.column));
   else if (button.value === "check") toast("good", "The document is valid. It was not saved.");

@@ -4,6 +4,7 @@ use askama::Template;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use postern_protocol::id::TenantId;
+use serde::Deserialize;
 
 use super::assets;
 use super::fault::Fault;
@@ -46,6 +47,10 @@ impl Shell {
         }
     }
 }
+
+/// A form that carries nothing but its token.
+#[derive(Deserialize)]
+pub(super) struct NoFields {}
 
 /// Renders a page.
 pub(super) fn html(status: StatusCode, page: &impl Template) -> Response {

@@ -41,10 +41,6 @@ pub(super) struct PasswordForm {
     repeat: String,
 }
 
-/// A form without a field of its own.
-#[derive(Deserialize)]
-pub(super) struct Empty {}
-
 #[derive(Template)]
 #[template(path = "sign_in.html")]
 struct SignInPage<'a> {
@@ -111,8 +107,9 @@ pub(super) async fn sign_in(State(app): State<Arc<App>>, _origin: SameOrigin, Fo
 }
 
 /// Signs the person out.
-pub(super) async fn sign_out(State(app): State<Arc<App>>, form: ConsoleForm<Empty>) -> Result<Response, Fault> {
+pub(super) async fn sign_out(State(app): State<Arc<App>>, form: ConsoleForm<page::NoFields>) -> Result<Response, Fault> {
     let cookie = sign_in::sign_out(&app, &form.principal).await?;
+    // Not the bare address, which `frame` takes for a refusal.
     Ok(([(header::SET_COOKIE, cookie)], Redirect::to("/sign-in?next=")).into_response())
 }
 

@@ -9,7 +9,7 @@ use axum::response::sse::Event;
 use serde::Serialize;
 
 use super::query::ListQuery;
-use super::row::Rows;
+use super::row::{self, Rows};
 use super::{GatewayNames, counts, detail, gateway_names};
 use crate::app::App;
 use crate::auth::Permission;
@@ -29,6 +29,8 @@ const MAX_BEHIND: i64 = 2_000;
 struct RowEvent<'a> {
     id: &'a str,
     revision: i64,
+    /// What the list is sorted by: a browser parses only the rows that it shows.
+    first: String,
     html: String,
 }
 
@@ -89,7 +91,7 @@ impl ListReader {
 }
 
 fn row_event(rows: &Rows<'_>, alert: &AlertView, name: &str) -> Result<Event, Fault> {
-    let data = RowEvent { id: &alert.id, revision: alert.revision, html: rows.render(alert)? };
+    let data = RowEvent { id: &alert.id, revision: alert.revision, first: row::order(alert), html: rows.render(alert)? };
     let event = Event::default().event(name).id(alert.revision.to_string()).json_data(&data);
     event.map_err(|error| Fault::internal(&std::io::Error::other(error)))
 }

@@ -32,6 +32,11 @@ struct Row<'a> {
     summary: &'a str,
 }
 
+/// What the list is sorted by, as a text that sorts as the times do.
+pub(super) fn order(alert: &AlertView) -> String {
+    format!("{:020}", alert.first_seen.as_nanos())
+}
+
 /// What all rows of a list have in common.
 pub(super) struct Rows<'a> {
     /// Whether the reader may act on alerts.
@@ -57,7 +62,7 @@ impl Rows<'_> {
             last_seen: Moment::new(alert.last_seen, self.now),
             once: alert.count == 1,
             open: alert.state == AlertState::Open,
-            order: format!("{:020}", alert.first_seen.as_nanos()),
+            order: order(alert),
             qualifier: &alert.qualifier,
             resource: &alert.resource,
             revision: alert.revision,

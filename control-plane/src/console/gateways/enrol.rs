@@ -31,10 +31,6 @@ pub(in crate::console) struct NewToken {
     hours: u64,
 }
 
-/// A form without a field of its own.
-#[derive(Deserialize)]
-pub(in crate::console) struct Empty {}
-
 /// A token that was just made. Holds a secret: no `Debug`.
 struct Made {
     gateway_name: String,
@@ -99,7 +95,7 @@ pub(in crate::console) async fn make(
 pub(in crate::console) async fn revoke(
     State(app): State<Arc<App>>,
     Path(token): Path<String>,
-    form: ConsoleForm<Empty>,
+    form: ConsoleForm<page::NoFields>,
 ) -> Result<Response, Fault> {
     let principal = form.principal.principal;
     principal.require(Permission::Configure)?;
