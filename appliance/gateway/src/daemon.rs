@@ -5,7 +5,6 @@
 //! closes the spool.
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
@@ -15,21 +14,17 @@ use postern_uplink::identity::Identity;
 use postern_uplink::spool::{Spool, SpoolOptions, fresh_epoch};
 use postern_uplink::tasks::Tasks;
 use postern_uplink::tunnel::{self, BackOff, RevisionFacts, TunnelOptions};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::Accounts;
 use crate::config::Config;
 use crate::control::Control;
-use crate::intake::{self, Digests, Intake};
+use crate::intake::{self, Digests};
+use crate::listeners::Listeners;
 use crate::pipeline::local::{self, State};
 use crate::pipeline::{Parts, Pipeline, PipelineFacts};
-use crate::proxy::policy::Policy;
-use crate::proxy::push::Pushes;
-use crate::proxy::{Proxy, REFUSABLE};
-use crate::receivers::stream::Listener;
-use crate::receivers::udp::{self, UdpReceiver};
-use crate::receivers::{self, ListenerFacts, Sockets, snmp_trap, syslog};
+use crate::receivers::{self, udp};
 use crate::revision::veto::Veto;
 use crate::revision::{Mode, Revisions, Signers};
 use crate::service::{self, PassedSockets};
@@ -114,8 +109,7 @@ pub async fn run(config: Config, options: RunOptions, stop: CancellationToken) -
         spool: spool.clone(),
     };
     tasks.spawn("pipeline", Pipeline::new(parts).run());
-    let listeners = spawn_listeners(&mut tasks, &config, sockets, &intake, &identity, &stop)?;
-    drop(intake);
+    let listeners = Listeners { config: &config, identity: &identity, intake, stop: &stop }.spawn(&mut tasks, sockets)?;
     let control = Control {
         revisions,
         incoming: incoming_queue,
@@ -153,80 +147,4 @@ pub async fn run(config: Config, options: RunOptions, stop: CancellationToken) -
     tasks.run_until_stopped(DRAIN).await?;
     tracing::info!("the gateway has stopped");
     Ok(())
-}
-
-/// Spawns a task for every listener; returns what reports say about them.
-fn spawn_listeners(
-    tasks: &mut Tasks,
-    config: &Config,
-    sockets: Sockets,
-    intake: &Intake,
-    identity: &Identity,
-    stop: &CancellationToken,
-) -> anyhow::Result<Vec<ListenerFacts>> {
-    let mut facts = Vec::new();
-    let receiver = |name, protocol, socket: &Arc<std::net::UdpSocket>, settings: &crate::config::Receiver| UdpReceiver {
-        name,
-        protocol,
-        socket: Arc::clone(socket),
-        allow: settings.allow.clone(),
-        rate_limit_per_source: settings.rate_limit_per_source,
-        intake: intake.clone(),
-    };
-    let listener = |name, protocol, socket, settings: &crate::config::Receiver, connections: &Arc<AtomicU64>| Listener {
-        name,
-        protocol,
-        socket,
-        allow: settings.allow.clone(),
-        max_connections: settings.max_connections,
-        connections: Arc::clone(connections),
-        accounts: intake.accounts().clone(),
-    };
-    if let (Some(settings), Some(socket)) = (&config.snmp_trap, sockets.snmp_trap) {
-        facts.push(ListenerFacts::udp("snmp_trap", "snmp_trap", &socket));
-        let decode = snmp_trap::decoder(Arc::clone(&socket), intake.digests().clone());
-        tasks.spawn("snmp_trap", receiver("snmp_trap", Protocol::SnmpTrap, &socket, settings).run(decode, stop.clone()));
-    }
-    if let (Some(settings), Some(socket)) = (&config.syslog, sockets.syslog_udp) {
-        facts.push(ListenerFacts::udp("syslog", "syslog_udp", &socket));
-        tasks.spawn("syslog_udp", receiver("syslog_udp", Protocol::Syslog, &socket, settings).run(syslog::datagram, stop.clone()));
-    }
-    if let (Some(settings), Some(socket)) = (&config.syslog, sockets.syslog_tcp) {
-        let connections = Arc::default();
-        facts.push(ListenerFacts::stream("syslog", "tcp", socket.local_addr().ok(), &connections));
-        let (intake, token) = (intake.clone(), stop.clone());
-        let handle = move |accepted| syslog::tcp(accepted, intake.clone(), token.clone());
-        tasks.spawn("syslog_tcp", listener("syslog_tcp", Protocol::Syslog, socket, settings, &connections).serve(stop.clone(), handle));
-    }
-    if let (Some(settings), Some(socket)) = (&config.syslog_tls, sockets.syslog_tls) {
-        let connections = Arc::default();
-        facts.push(ListenerFacts::stream("syslog_tls", "tls", socket.local_addr().ok(), &connections));
-        let (acceptor, intake, token) = (syslog::acceptor(identity)?, intake.clone(), stop.clone());
-        let handle = move |accepted| syslog::tls(accepted, acceptor.clone(), intake.clone(), token.clone());
-        tasks.spawn("syslog_tls", listener("syslog_tls", Protocol::Syslog, socket, settings, &connections).serve(stop.clone(), handle));
-    }
-    if let (Some(settings), Some(socket)) = (&config.proxy, sockets.proxy) {
-        let connections = Arc::default();
-        facts.push(ListenerFacts::stream("proxy", "tcp", socket.local_addr().ok(), &connections));
-        let listener = Listener {
-            name: "proxy",
-            protocol: Protocol::Push,
-            socket,
-            allow: settings.allow.clone(),
-            max_connections: settings.max_connections.saturating_add(REFUSABLE),
-            connections: Arc::clone(&connections),
-            accounts: intake.accounts().clone(),
-        };
-        let proxy = Arc::new(Proxy {
-            policy: Policy::new(settings.connect_allow.clone()),
-            upstream: config.server_proxy.clone(),
-            pushes: Pushes { keys: config.push_keys.clone(), plain: settings.plain_push, intake: intake.clone() },
-            acceptor: crate::proxy::acceptor(identity)?,
-            idle_timeout: settings.idle_timeout,
-            room: Semaphore::new(settings.max_connections.min(Semaphore::MAX_PERMITS)),
-            stop: stop.clone(),
-        });
-        tasks.spawn("proxy", listener.serve(stop.clone(), move |accepted| Arc::clone(&proxy).serve(accepted)));
-    }
-    Ok(facts)
 }

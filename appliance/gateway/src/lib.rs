@@ -6,8 +6,10 @@
 mod accounts;
 pub mod config;
 mod control;
+mod daemon;
 pub mod enrol;
 mod intake;
+mod listeners;
 mod pipeline;
 pub mod proxy;
 mod receivers;
@@ -15,8 +17,6 @@ pub mod revision;
 pub mod service;
 pub mod status;
 pub mod table;
-
-mod daemon;
 
 pub use daemon::{RunOptions, run};
 

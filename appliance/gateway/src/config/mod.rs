@@ -377,6 +377,18 @@ mod tests {
     }
 
     #[test]
+    fn the_example_is_valid_and_shows_every_key() {
+        let example = include_str!("../../gateway.example.toml");
+        assert!(Config::parse(example, Path::new("/etc/postern")).is_ok());
+        let everything = example
+            .lines()
+            .map(|line| line.strip_prefix("# ").filter(|line| line.contains(" = ") || line.starts_with('[')).unwrap_or(line));
+        let text = everything.collect::<Vec<_>>().join("\n");
+        let faults = Config::parse(&text, Path::new("/etc/postern")).err().unwrap();
+        assert_eq!(faults.iter().map(|fault| fault.key.as_str()).collect::<Vec<_>>(), ["push.keys[0].key_file"], "{faults:?}");
+    }
+
+    #[test]
     fn every_fault_is_told_at_once_with_its_key() {
         let text = "[receivers.snmp_trap]\nlisten = \"nowhere\"\nallow = [\"10.0.0.0/8\", \"x\"]\n\
                     [receivers.syslog]\nlisten = \"0.0.0.0:514\"\nmax_connections = 0\n\

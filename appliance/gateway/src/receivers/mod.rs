@@ -159,8 +159,9 @@ impl ListenerFacts {
     }
 
     /// Describes a listener for connections; `proto` is `tcp` or `tls`.
-    pub(crate) fn stream(name: &'static str, proto: &'static str, address: Option<SocketAddr>, connections: &Arc<AtomicU64>) -> Self {
-        Self { name, proto, address, kind: ListenerKind::Stream { connections: Arc::clone(connections) } }
+    pub(crate) fn stream(name: &'static str, proto: &'static str, listener: &stream::Listener) -> Self {
+        let kind = ListenerKind::Stream { connections: Arc::clone(&listener.connections) };
+        Self { name, proto, address: listener.socket.local_addr().ok(), kind }
     }
 
     /// Returns the report of this moment.

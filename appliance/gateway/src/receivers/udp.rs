@@ -104,15 +104,31 @@ impl UdpReceiver {
         end.await.unwrap_or_else(|_| Err(io::Error::other(format!("the thread {name} panicked"))))
     }
 
-    fn receive<D>(self, mut decode: D, stop: &CancellationToken) -> io::Result<()>
+    fn receive<D>(self, decode: D, stop: &CancellationToken) -> io::Result<()>
     where
         D: FnMut(&Datagram<'_>) -> Result<Arrival, DropReason>,
     {
-        let mut limit = RateLimit::new(self.rate_limit_per_source);
+        let limit = RateLimit::new(self.rate_limit_per_source);
+        Reception { receiver: self, decode, limit, start: Instant::now() }.run(stop)
+    }
+}
+
+/// The thread's state.
+struct Reception<D> {
+    receiver: UdpReceiver,
+    decode: D,
+    limit: Option<RateLimit>,
+    start: Instant,
+}
+
+impl<D> Reception<D>
+where
+    D: FnMut(&Datagram<'_>) -> Result<Arrival, DropReason>,
+{
+    fn run(mut self, stop: &CancellationToken) -> io::Result<()> {
         let mut buffers = vec![0_u8; BATCH * DATAGRAM_BYTES];
         let mut headers = headers();
-        let start = Instant::now();
-        let mut last_batch = start;
+        let mut last_batch = self.start;
         let mut stopping: Option<Instant> = None;
         loop {
             if stopping.is_none() && stop.is_cancelled() {
@@ -125,12 +141,12 @@ impl UdpReceiver {
             };
             let mut slots: Vec<[io::IoSliceMut<'_>; 1]> =
                 buffers.chunks_exact_mut(DATAGRAM_BYTES).map(|chunk| [io::IoSliceMut::new(chunk)]).collect();
-            let mut work = Work { tally: Tally::default(), arrivals: Vec::new(), bytes: 0, count: 0, counters_lost: false };
-            match recvmmsg(self.socket.as_raw_fd(), &mut headers, slots.iter_mut(), flags, None) {
+            let mut work = Work::default();
+            match recvmmsg(self.receiver.socket.as_raw_fd(), &mut headers, slots.iter_mut(), flags, None) {
                 Ok(messages) => {
                     let now = Timestamp::from(SystemTime::now());
                     for message in messages {
-                        self.one(&message, now, start.elapsed(), &mut limit, &mut decode, &mut work);
+                        self.take(&message, now, &mut work);
                     }
                 }
                 Err(Errno::EAGAIN) if stopping.is_some() => return self.last_count(),
@@ -138,7 +154,7 @@ impl UdpReceiver {
                 Err(Errno::EAGAIN | Errno::EINTR | Errno::ECONNREFUSED | Errno::EHOSTUNREACH | Errno::ENETUNREACH) => continue,
                 Err(error) => return Err(error.into()),
             }
-            self.intake.offer(self.protocol, &work.tally, work.arrivals, work.bytes);
+            self.receiver.intake.offer(self.receiver.protocol, &work.tally, work.arrivals, work.bytes);
             if work.counters_lost {
                 // nix 0.31 never resets the control buffer's length that the kernel shortened: only new headers see all of it again.
                 headers = self::headers();
@@ -153,28 +169,20 @@ impl UdpReceiver {
 
     /// Takes in what the kernel dropped up to the end: the last commit is to have it.
     fn last_count(&self) -> io::Result<()> {
-        self.intake.accounts().kernel_counters(&kernel_drops::read());
+        self.receiver.intake.accounts().kernel_counters(&kernel_drops::read());
         Ok(())
     }
 
-    fn one<D>(
-        &self,
-        message: &RecvMsg<'_, '_, SockaddrStorage>,
-        now: Timestamp,
-        elapsed: Duration,
-        limit: &mut Option<RateLimit>,
-        decode: &mut D,
-        work: &mut Work,
-    ) where
-        D: FnMut(&Datagram<'_>) -> Result<Arrival, DropReason>,
-    {
+    fn take(&mut self, message: &RecvMsg<'_, '_, SockaddrStorage>, now: Timestamp, work: &mut Work) {
         work.count = work.count.saturating_add(1);
         let mut received = now;
         match message.cmsgs() {
             Ok(controls) => {
                 for control in controls {
                     match control {
-                        ControlMessageOwned::RxqOvfl(counter) => self.intake.accounts().kernel_counter(self.name, counter),
+                        ControlMessageOwned::RxqOvfl(counter) => {
+                            self.receiver.intake.accounts().kernel_counter(self.receiver.name, counter);
+                        }
                         ControlMessageOwned::ScmTimestampns(time) => received = timestamp(time),
                         _ => {}
                     }
@@ -186,16 +194,10 @@ impl UdpReceiver {
         let source = peer.ip().to_canonical();
         work.tally.received(source);
         let bytes = message.iovs().next().unwrap_or_default();
-        let refused = if !self.allow.allow(source) {
-            Some(DropReason::SourceDenied)
-        } else if limit.as_mut().is_some_and(|limit| !limit.admit(source, elapsed)) {
-            Some(DropReason::RateLimited)
-        } else if message.flags.contains(MsgFlags::MSG_TRUNC) {
-            Some(DropReason::TooLong)
-        } else {
-            None
+        let outcome = match self.refusal(source, message.flags) {
+            Some(reason) => Err(reason),
+            None => (self.decode)(&Datagram { bytes, peer, source, received }),
         };
-        let outcome = refused.map_or_else(|| decode(&Datagram { bytes, peer, source, received }), Err);
         match outcome {
             Ok(arrival) => {
                 work.bytes = work.bytes.saturating_add(bytes.len());
@@ -204,9 +206,24 @@ impl UdpReceiver {
             Err(reason) => work.tally.dropped(source, reason),
         }
     }
+
+    /// Returns why a datagram is not worth decoding.
+    fn refusal(&mut self, source: IpAddr, flags: MsgFlags) -> Option<DropReason> {
+        let elapsed = self.start.elapsed();
+        if !self.receiver.allow.allow(source) {
+            Some(DropReason::SourceDenied)
+        } else if self.limit.as_mut().is_some_and(|limit| !limit.admit(source, elapsed)) {
+            Some(DropReason::RateLimited)
+        } else if flags.contains(MsgFlags::MSG_TRUNC) {
+            Some(DropReason::TooLong)
+        } else {
+            None
+        }
+    }
 }
 
 /// What one system call brought.
+#[derive(Default)]
 struct Work {
     tally: Tally,
     arrivals: Vec<Arrival>,

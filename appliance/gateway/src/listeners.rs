@@ -1,0 +1,114 @@
+//! From bound sockets to tasks: each listener that the configuration has gets its receiver, and a line in status reports.
+
+use std::net::{TcpListener, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use postern_engine::event::Protocol;
+use postern_uplink::identity::Identity;
+use postern_uplink::tasks::Tasks;
+use postern_uplink::tls::TlsError;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::{self, Config};
+use crate::intake::Intake;
+use crate::proxy::policy::Policy;
+use crate::proxy::push::Pushes;
+use crate::proxy::{self, Proxy, REFUSABLE};
+use crate::receivers::stream::Listener;
+use crate::receivers::udp::UdpReceiver;
+use crate::receivers::{ListenerFacts, Sockets, snmp_trap, syslog};
+
+/// What every listener needs. Holds an end of the queue: the pipeline ends when this and the tasks are gone.
+pub(crate) struct Listeners<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) identity: &'a Identity,
+    pub(crate) intake: Intake,
+    pub(crate) stop: &'a CancellationToken,
+}
+
+impl Listeners<'_> {
+    /// Spawns a task for every socket that there is; returns what reports say about them.
+    ///
+    /// # Errors
+    /// [`TlsError`] when the identity's listener certificate is not usable.
+    pub(crate) fn spawn(self, tasks: &mut Tasks, sockets: Sockets) -> Result<Vec<ListenerFacts>, TlsError> {
+        let mut facts = Vec::new();
+        if let (Some(settings), Some(socket)) = (&self.config.snmp_trap, sockets.snmp_trap) {
+            facts.push(ListenerFacts::udp("snmp_trap", "snmp_trap", &socket));
+            let decode = snmp_trap::decoder(Arc::clone(&socket), self.intake.digests().clone());
+            let receiver = self.receiver("snmp_trap", Protocol::SnmpTrap, socket, settings);
+            tasks.spawn("snmp_trap", receiver.run(decode, self.stop.clone()));
+        }
+        if let (Some(settings), Some(socket)) = (&self.config.syslog, sockets.syslog_udp) {
+            facts.push(ListenerFacts::udp("syslog", "syslog_udp", &socket));
+            let receiver = self.receiver("syslog_udp", Protocol::Syslog, socket, settings);
+            tasks.spawn("syslog_udp", receiver.run(syslog::datagram, self.stop.clone()));
+        }
+        if let (Some(settings), Some(socket)) = (&self.config.syslog, sockets.syslog_tcp) {
+            let listener = self.syslog_listener("syslog_tcp", socket, settings);
+            facts.push(ListenerFacts::stream("syslog", "tcp", &listener));
+            let (intake, token) = (self.intake.clone(), self.stop.clone());
+            let handle = move |accepted| syslog::tcp(accepted, intake.clone(), token.clone());
+            tasks.spawn("syslog_tcp", listener.serve(self.stop.clone(), handle));
+        }
+        if let (Some(settings), Some(socket)) = (&self.config.syslog_tls, sockets.syslog_tls) {
+            let listener = self.syslog_listener("syslog_tls", socket, settings);
+            facts.push(ListenerFacts::stream("syslog_tls", "tls", &listener));
+            let (acceptor, intake, token) = (syslog::acceptor(self.identity)?, self.intake.clone(), self.stop.clone());
+            let handle = move |accepted| syslog::tls(accepted, acceptor.clone(), intake.clone(), token.clone());
+            tasks.spawn("syslog_tls", listener.serve(self.stop.clone(), handle));
+        }
+        if let (Some(settings), Some(socket)) = (&self.config.proxy, sockets.proxy) {
+            let listener = Listener {
+                name: "proxy",
+                protocol: Protocol::Push,
+                socket,
+                allow: settings.allow.clone(),
+                max_connections: settings.max_connections.saturating_add(REFUSABLE),
+                connections: Arc::new(AtomicU64::new(0)),
+                accounts: self.intake.accounts().clone(),
+            };
+            facts.push(ListenerFacts::stream("proxy", "tcp", &listener));
+            let proxy = Arc::new(self.proxy(settings)?);
+            tasks.spawn("proxy", listener.serve(self.stop.clone(), move |accepted| Arc::clone(&proxy).serve(accepted)));
+        }
+        Ok(facts)
+    }
+
+    fn receiver(&self, name: &'static str, protocol: Protocol, socket: Arc<UdpSocket>, settings: &config::Receiver) -> UdpReceiver {
+        UdpReceiver {
+            name,
+            protocol,
+            socket,
+            allow: settings.allow.clone(),
+            rate_limit_per_source: settings.rate_limit_per_source,
+            intake: self.intake.clone(),
+        }
+    }
+
+    fn syslog_listener(&self, name: &'static str, socket: TcpListener, settings: &config::Receiver) -> Listener {
+        Listener {
+            name,
+            protocol: Protocol::Syslog,
+            socket,
+            allow: settings.allow.clone(),
+            max_connections: settings.max_connections,
+            connections: Arc::new(AtomicU64::new(0)),
+            accounts: self.intake.accounts().clone(),
+        }
+    }
+
+    fn proxy(&self, settings: &config::Proxy) -> Result<Proxy, TlsError> {
+        Ok(Proxy {
+            policy: Policy::new(settings.connect_allow.clone()),
+            upstream: self.config.server_proxy.clone(),
+            pushes: Pushes { keys: self.config.push_keys.clone(), plain: settings.plain_push, intake: self.intake.clone() },
+            acceptor: proxy::acceptor(self.identity)?,
+            idle_timeout: settings.idle_timeout,
+            room: Semaphore::new(settings.max_connections.min(Semaphore::MAX_PERMITS)),
+            stop: self.stop.clone(),
+        })
+    }
+}
