@@ -27,6 +27,7 @@ CREATE TABLE alert (
 ) STRICT;
 CREATE INDEX alert_by_first_seen ON alert (first_seen DESC, id);
 CREATE INDEX alert_by_state ON alert (state, first_seen DESC, id);
+CREATE INDEX alert_open_counts ON alert (severity, acknowledged_at) WHERE state = 'open';
 CREATE INDEX alert_by_revision ON alert (revision);
 CREATE INDEX alert_close_pending ON alert (gateway) WHERE close_count_seen IS NOT NULL;
 
