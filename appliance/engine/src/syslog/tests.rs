@@ -203,3 +203,12 @@ fn what_is_not_readable_is_made_readable() {
     assert_eq!(line(b"<13>su: b\xfcro \x1b[31m\tx").message, "b\u{fffd}ro \u{fffd}[31m\tx");
     assert_eq!(line(b"<13>1 - h\x01\xff a - - -").host.as_deref(), Some("h\u{fffd}\u{fffd}"));
 }
+
+#[test]
+fn the_space_that_rsyslog_puts_before_a_message_is_no_part_of_it() {
+    // RSYSLOG_SyslogProtocol23Format of a line that came as RFC 3164.
+    let text = "<86>1 2026-11-21T22:09:39+00:00 web1 sshd 812 - -  Failed password";
+    assert_eq!(parts(text), ["web1", "sshd", "812", "Failed password"]);
+    assert_eq!(line("<13>1 - h a - - [x@1 a=\"b\"]  text").message, "text");
+    assert_eq!(line("<13>1 - h a - -    indented").message, "  indented");
+}
