@@ -10,6 +10,8 @@ const MONTHS: [&[u8; 3]; 12] = [b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun", 
 const DAY_SECONDS: i64 = 86_400;
 /// How far a sender's clock may be ahead before a date without a year is taken as last year's.
 const MAX_AHEAD_NANOS: i64 = 7 * DAY_SECONDS * 1_000_000_000;
+/// Most years between two leap days.
+const LEAP_DAY_YEARS: u32 = 8;
 
 /// A time of day.
 struct Clock {
@@ -68,12 +70,12 @@ pub(super) fn month_day(scanner: &mut Scanner<'_>, received: Timestamp) -> Optio
 }
 
 /// The newest date with this month and day that is not more than a week ahead of `received`: a line of December that arrives in
-/// January is last year's, one of January that arrives in December is from a clock or a zone ahead.
+/// January is last year's, one of January that arrives in December is from a clock or a zone ahead. A leap day can lie years back.
 fn nearest_year(month: u32, day: u32, clock: &Clock, received: Timestamp) -> Option<Timestamp> {
     let this = year_of(received)?;
     let latest = received.as_nanos().saturating_add(MAX_AHEAD_NANOS);
-    [this.checked_add(1)?, this, this.checked_sub(1)?]
-        .into_iter()
+    (this.saturating_sub(LEAP_DAY_YEARS)..=this.saturating_add(1))
+        .rev()
         .filter_map(|year| timestamp(year, month, day, clock, 0))
         .find(|timestamp| timestamp.as_nanos() <= latest)
 }
@@ -214,7 +216,9 @@ mod tests {
         assert_eq!(dated("Nov 21 22:00:00", "2026-11-21T22:00:01Z"), Some(at("2026-11-21T22:00:00Z")));
         assert_eq!(dated("Nov 30 00:00:00", "2026-11-21T22:00:01Z"), Some(at("2025-11-30T00:00:00Z")));
         assert_eq!(dated("Feb 29 12:00:00", "2025-01-02T00:00:00Z"), Some(at("2024-02-29T12:00:00Z")));
-        assert_eq!(dated("Feb 29 12:00:00", "2027-03-01T00:00:00Z"), None);
+        assert_eq!(dated("Feb 29 12:00:00", "2027-03-01T00:00:00Z"), Some(at("2024-02-29T12:00:00Z")));
+        assert_eq!(dated("Feb 29 12:00:00", "2103-03-01T00:00:00Z"), Some(at("2096-02-29T12:00:00Z")));
+        assert_eq!(dated("Feb 30 12:00:00", "2027-03-01T00:00:00Z"), None);
     }
 
     #[test]

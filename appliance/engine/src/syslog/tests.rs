@@ -212,3 +212,11 @@ fn the_space_that_rsyslog_puts_before_a_message_is_no_part_of_it() {
     assert_eq!(line("<13>1 - h a - - [x@1 a=\"b\"]  text").message, "text");
     assert_eq!(line("<13>1 - h a - -    indented").message, "  indented");
 }
+
+#[test]
+fn a_line_of_a_leap_day_keeps_its_header_in_a_year_without_one() {
+    let text = "<86>Feb 29 12:00:00 web1 sshd[812]: Failed password";
+    assert_eq!(parts(text), ["web1", "sshd", "812", "Failed password"]);
+    // 2024-02-29T12:00:00Z.
+    assert_eq!(seconds(text), 1_709_208_000);
+}
