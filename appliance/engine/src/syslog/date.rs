@@ -104,7 +104,8 @@ fn clock(scanner: &mut Scanner<'_>) -> Option<Clock> {
     let second = scanner.eat(b':').then(|| scanner.digits(2..=2))?.filter(|second| *second <= 60)?;
     let mut nanos = 0;
     let mut fraction = *scanner;
-    if fraction.eat(b'.') {
+    // ISO 8601 allows the comma too.
+    if fraction.eat(b'.') || fraction.eat(b',') {
         let before = fraction.rest().len();
         if let Some(number) = fraction.digits(1..=9) {
             let digits = u32::try_from(before.saturating_sub(fraction.rest().len())).ok()?;
@@ -115,7 +116,7 @@ fn clock(scanner: &mut Scanner<'_>) -> Option<Clock> {
     Some(Clock { second_of_day: hour * 3600 + minute * 60 + second, nanos })
 }
 
-/// Takes `Z`, `±hh:mm` or nothing.
+/// Takes `Z`, `±hh:mm`, `±hhmm` (what `%z` of strftime writes) or nothing.
 fn offset(scanner: &mut Scanner<'_>) -> Option<i64> {
     let sign = match scanner.peek() {
         Some(b'+') => 1,
@@ -127,8 +128,13 @@ fn offset(scanner: &mut Scanner<'_>) -> Option<i64> {
     };
     scanner.eat(b'+');
     scanner.eat(b'-');
-    let hours = scanner.digits(2..=2).filter(|hours| *hours < 24)?;
-    let minutes = scanner.eat(b':').then(|| scanner.digits(2..=2))?.filter(|minutes| *minutes < 60)?;
+    let (hours, minutes) = match scanner.digits(4..=4) {
+        Some(both) => (both / 100, both % 100),
+        None => (scanner.digits(2..=2)?, scanner.eat(b':').then(|| scanner.digits(2..=2))??),
+    };
+    if hours >= 24 || minutes >= 60 {
+        return None;
+    }
     Some(sign * i64::from(hours * 3600 + minutes * 60))
 }
 

@@ -220,3 +220,17 @@ fn a_line_of_a_leap_day_keeps_its_header_in_a_year_without_one() {
     // 2024-02-29T12:00:00Z.
     assert_eq!(seconds(text), 1_709_208_000);
 }
+
+#[test]
+fn offsets_without_colon_and_fractions_behind_a_comma_lose_no_header() {
+    let expected = RECEIVED.as_secs() - 1;
+    for text in [
+        "<13>1 2026-11-21T23:09:39+0100 web1 app 7 - - x",
+        "<13>1 2026-11-21T22:09:39,500Z web1 app 7 - - x",
+        "<13>2026-11-21T23:09:39+0100 web1 app[7]: x",
+        "<13>Nov 21 22:09:39,500 web1 app[7]: x",
+    ] {
+        assert_eq!(parts(text), ["web1", "app", "7", "x"], "{text}");
+        assert_eq!(seconds(text), expected, "{text}");
+    }
+}
