@@ -43,8 +43,7 @@ fn timestamp(scanner: &mut Scanner<'_>, received: Timestamp) -> Option<Timestamp
 /// Takes a word that can be a host name or an address, and the space behind it; ` :` behind it too, as relays and ASAs write.
 fn host(scanner: &mut Scanner<'_>) -> Option<String> {
     let mut ahead = *scanner;
-    // BSD syslogd's own line, without a host.
-    if ahead.eat_all(b"last message repeated ") {
+    if is_repetition(ahead) {
         return None;
     }
     let word = ahead.word();
@@ -57,6 +56,11 @@ fn host(scanner: &mut Scanner<'_>) -> Option<String> {
     }
     *scanner = ahead;
     Some(readable(word))
+}
+
+/// Says whether BSD syslogd's own line is next, which has no tag, and no host until a relay puts one before it.
+fn is_repetition(mut scanner: Scanner<'_>) -> bool {
+    scanner.eat_all(b"last message repeated ")
 }
 
 /// Says whether a word can be a host: letters, digits, and the punctuation of names, IPv6 addresses and zones.
@@ -109,6 +113,9 @@ fn tag(mut scanner: Scanner<'_>) -> Option<Tag<'_>> {
 
 /// Takes the word behind a host as a tag that a space ends (§4.1.3): so rsyslog forwards what came as RFC 5424 without PROCID.
 fn bare_tag(mut scanner: Scanner<'_>) -> Option<Tag<'_>> {
+    if is_repetition(scanner) {
+        return None;
+    }
     let program = scanner.take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'/'));
     let valid = program.len() <= 48 && program.first().is_some_and(u8::is_ascii_alphabetic) && scanner.eat(b' ');
     valid.then_some(Tag { program, pid: None, behind: scanner })

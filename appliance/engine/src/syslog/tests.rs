@@ -234,3 +234,8 @@ fn offsets_without_colon_and_fractions_behind_a_comma_lose_no_header() {
         assert_eq!(seconds(text), expected, "{text}");
     }
 }
+
+#[test]
+fn a_repetition_that_a_relay_reports_has_no_program() {
+    assert_eq!(parts("<13>Nov 21 22:09:39 web1 last message repeated 3 times"), ["web1", "", "", "last message repeated 3 times"]);
+}
