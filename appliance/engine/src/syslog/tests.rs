@@ -239,3 +239,28 @@ fn offsets_without_colon_and_fractions_behind_a_comma_lose_no_header() {
 fn a_repetition_that_a_relay_reports_has_no_program() {
     assert_eq!(parts("<13>Nov 21 22:09:39 web1 last message repeated 3 times"), ["web1", "", "", "last message repeated 3 times"]);
 }
+
+#[test]
+fn a_junos_program_is_not_lost_behind_an_explicit_priority() {
+    for text in [
+        "<28>Nov 21 22:09:39  mx1 mib2d[1234]: %DAEMON-4-SNMP_TRAP_LINK_DOWN: ifIndex 526",
+        "<28>Nov 21 22:09:39.123 2026  mx1 mib2d[1234]: %DAEMON-4-SNMP_TRAP_LINK_DOWN: ifIndex 526",
+    ] {
+        assert_eq!(parts(text), ["mx1", "mib2d", "1234", "%DAEMON-4-SNMP_TRAP_LINK_DOWN: ifIndex 526"], "{text}");
+    }
+}
+
+#[test]
+fn a_word_before_a_cisco_label_is_a_host_only_behind_a_counter_or_a_time() {
+    assert_eq!(parts("<187>hunter2 %SYS-3-FOO: x"), ["", "", "", "hunter2 %SYS-3-FOO: x"]);
+}
+
+#[test]
+fn a_cisco_line_names_its_device_context_or_task() {
+    let vdc = ["2026 Nov 21 22:09:39.5 CET: %$ VDC-1 %$ %PLATFORM-2-PS_FAIL: x", "Nov 21 22:09:39 n7k %$ VDC-1 %$ %PLATFORM-2-PS_FAIL: x"];
+    assert_eq!(parts(&format!("<187>: {}", vdc[0])), ["", "%PLATFORM-2-PS_FAIL", "", "x"]);
+    assert_eq!(parts(&format!("<187>{}", vdc[1])), ["n7k", "%PLATFORM-2-PS_FAIL", "", "x"]);
+    let aireos = "<134>wlc1: *spamApTask4: Nov 21 22:09:39.123: %CAPWAP-3-DECODE_ERR: capwap_ac_sm.c:1234 x";
+    assert_eq!(parts(aireos), ["wlc1", "%CAPWAP-3-DECODE_ERR", "", "capwap_ac_sm.c:1234 x"]);
+    assert_eq!(parts("<13>Nov 21 22:09:39 web1 load: 5 %$ of %FOO-3-BAR: x")[1], "load");
+}

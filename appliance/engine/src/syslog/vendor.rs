@@ -1,4 +1,4 @@
-//! Cisco's lines, behind the PRI: `[seq:] [host:] [time:] %FACILITY-SEVERITY-MNEMONIC: text` from IOS, IOS-XR, NX-OS and ASA.
+//! Cisco's lines, behind the PRI: `[seq:] [host:] [time:] %FACILITY-SEVERITY-MNEMONIC: text` from IOS, IOS-XR, NX-OS, ASA and AireOS.
 //!
 //! Their own prefixes break RFC 3164 in ways that would take a sequence number for the program.
 
@@ -16,10 +16,13 @@ const MAX_PREFIX_BYTES: usize = 192;
 /// The program is `%FACILITY-SEVERITY-MNEMONIC`, as any syslog server names it, and the msgid the mnemonic.
 pub(super) fn decode(content: &[u8], received: Timestamp, message: &mut SyslogMessage) -> bool {
     let window = content.get(..content.len().min(MAX_PREFIX_BYTES)).unwrap_or_default();
-    let Some(percent) = memchr::memchr(b'%', window) else { return false };
-    let Some((before, from_percent)) = content.split_at_checked(percent) else { return false };
-    let mut scanner = Scanner::new(from_percent);
-    let Some((label, mnemonic)) = label(&mut scanner) else { return false };
+    let labelled = memchr::memchr_iter(b'%', window).find_map(|percent| {
+        let (before, from_percent) = content.split_at_checked(percent)?;
+        let mut scanner = Scanner::new(from_percent);
+        let (label, mnemonic) = label(&mut scanner)?;
+        Some((before, label, mnemonic, scanner))
+    });
+    let Some((before, label, mnemonic, scanner)) = labelled else { return false };
     let Some(prefix) = prefix(before, received) else { return false };
     message.timestamp = prefix.timestamp;
     message.host = prefix.host.map(readable);
@@ -55,13 +58,21 @@ struct Prefix<'a> {
 /// Reads all that stands before the percent sign; `None` when something there is not Cisco's.
 fn prefix(before: &[u8], received: Timestamp) -> Option<Prefix<'_>> {
     let mut prefix = Prefix::default();
-    let mut host_ended_in_colon = false;
+    let mut located = false;
     let mut marked = false;
     let mut scanner = Scanner::new(before);
     loop {
         scanner.take_while(|byte| matches!(byte, b' ' | b':'));
         if scanner.is_empty() {
             break;
+        }
+        // NX-OS names the virtual device: `%$ VDC-1 %$`.
+        if scanner.eat_all(b"%$ ") {
+            scanner.word();
+            if !scanner.eat_all(b" %$") {
+                return None;
+            }
+            continue;
         }
         // `*` and `.`: the device's clock is not set, or not synchronised.
         let mut dated = scanner;
@@ -78,20 +89,23 @@ fn prefix(before: &[u8], received: Timestamp) -> Option<Prefix<'_>> {
         let name = word.strip_suffix(b":");
         if name.is_some_and(is_counter) {
             marked = true;
-        } else if let Some(inner) = name.and_then(process) {
+        } else if name.is_some_and(|name| name.starts_with(b"*")) {
+            // AireOS names the task: `*spamApTask4:`.
+        } else if let Some(inner) = name.and_then(process).filter(|_| located) {
             prefix.pid = Some(inner);
         } else if let Some(behind) = location(word) {
             let skip = before.len().checked_sub(scanner.rest().len())?.checked_sub(behind.len())?;
             scanner = Scanner::new(before.get(skip..)?);
+            located = true;
         } else if prefix.host.is_none() && rfc3164::is_host(name.unwrap_or(word)) {
             prefix.host = Some(name.unwrap_or(word));
-            host_ended_in_colon = name.is_some();
         } else {
             return None;
         }
     }
-    // `app: %X-3-Y: text` without sequence number or time is a program's line that quotes a device's.
-    (marked || !host_ended_in_colon).then_some(prefix)
+    // `app: %X-3-Y: text` without sequence number or time is a program's line that quotes a device's, and any other word before the
+    // label may be text as well.
+    (marked || prefix.host.is_none()).then_some(prefix)
 }
 
 /// Takes the name of a time zone, which a colon ends. The name says no offset that can be trusted: the time is taken as UTC.
@@ -110,7 +124,8 @@ fn is_counter(word: &[u8]) -> bool {
         && word.iter().all(|byte| byte.is_ascii_digit() || matches!(byte, b':' | b'y' | b'w' | b'd' | b'h'))
 }
 
-/// Returns the PID of `ifmgr[209]`, which IOS-XR puts before the label.
+/// Returns the PID of `ifmgr[209]`, which IOS-XR puts before the label, behind the location. Without one it is a program of its own:
+/// Junos writes `mib2d[209]: %DAEMON-4-TAG: text` where `explicit-priority` is set.
 fn process(word: &[u8]) -> Option<&[u8]> {
     let (name, pid) = word.strip_suffix(b"]").and_then(|word| word.split_at_checked(word.iter().position(|byte| *byte == b'[')?))?;
     let pid = pid.strip_prefix(b"[")?;
