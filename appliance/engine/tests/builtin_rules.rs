@@ -428,3 +428,33 @@ fn the_longest_alert_fits_a_record() {
     let alert = rig.alert();
     assert_eq!(Alert::decode(&alert.encode()).expect("a record"), alert);
 }
+
+#[test]
+fn every_way_in_which_sshd_reports_a_failed_sign_in_is_found() {
+    for (program, message, address) in [
+        ("sshd", "message repeated 5 times: [ Failed password for root from 203.0.113.9 port 4242 ssh2]", Some("203.0.113.9")),
+        ("sshd(pam_unix)", "authentication failure; logname= uid=0 euid=0 tty=NODEVssh ruser= rhost=203.0.113.9 ", Some("203.0.113.9")),
+        (
+            "sshd",
+            "PAM 5 more authentication failures; logname= uid=0 euid=0 tty=ssh ruser= rhost=203.0.113.9  user=root",
+            Some("203.0.113.9"),
+        ),
+        ("sshd", "error: PAM: Authentication failure for root from 203.0.113.9", Some("203.0.113.9")),
+        ("sshd", "error: PAM: User not known to the underlying module for illegal user bob from a.example.com", Some("a.example.com")),
+        ("sshd-session", "User bob from 203.0.113.9 not allowed because not listed in AllowUsers", Some("203.0.113.9")),
+        ("sshd", "Disconnecting: Too many authentication failures for root [preauth]", None),
+        ("sshd", "Disconnecting authenticating user root 203.0.113.9 port 22: Too many authentication failures [preauth]", None),
+    ] {
+        let mut rig = Rig::new();
+        assert_eq!(rig.syslog(program, 6, message), Verdict::Raised, "{message}");
+        assert_eq!(rig.key(), ["db1", "ssh-authentication-failure", ""], "{message}");
+        assert_eq!(rig.alert().labels.get("address").map(String::as_str), address, "{message}");
+    }
+}
+
+#[test]
+fn a_user_name_cannot_forge_the_address_of_a_pam_failure() {
+    let mut rig = Rig::new();
+    rig.syslog("sshd", 5, "authentication failure; logname= uid=0 euid=0 tty=ssh ruser= rhost=203.0.113.9  user=x rhost=198.51.100.1");
+    assert_eq!(rig.alert().labels, BTreeMap::from([("address".to_owned(), "203.0.113.9".to_owned())]));
+}
