@@ -458,3 +458,16 @@ fn a_user_name_cannot_forge_the_address_of_a_pam_failure() {
     rig.syslog("sshd", 5, "authentication failure; logname= uid=0 euid=0 tty=ssh ruser= rhost=203.0.113.9  user=x rhost=198.51.100.1");
     assert_eq!(rig.alert().labels, BTreeMap::from([("address".to_owned(), "203.0.113.9".to_owned())]));
 }
+
+#[test]
+fn failed_sign_ins_of_other_programs_are_found_in_their_words() {
+    for (program, message) in [
+        ("klogind", "Authentication failed from 203.0.113.9 (203.0.113.9): Permission denied in replay cache code"),
+        ("su", "FAILED SU (to root) bob on pts/0"),
+        ("login", "FAILED LOGIN (1) on '/dev/tty1' FOR 'root', Authentication failure"),
+    ] {
+        let mut rig = Rig::new();
+        assert_eq!(rig.syslog(program, 5, message), Verdict::Raised, "{message}");
+        assert_eq!(rig.key(), ["db1", "authentication-failure", program], "{message}");
+    }
+}
