@@ -471,3 +471,19 @@ fn failed_sign_ins_of_other_programs_are_found_in_their_words() {
         assert_eq!(rig.key(), ["db1", "authentication-failure", program], "{message}");
     }
 }
+
+#[test]
+fn a_kill_for_memory_is_found_whatever_the_process_is_called() {
+    for (program, severity, message) in [
+        ("kernel", 3, "[12.5] Out of memory: Killed process 1234 ((sd-pam)) total-vm:1kB"),
+        ("kernel", 3, "[12.5] Memory cgroup out of memory: Killed process 1234 (a(b)) total-vm:1kB"),
+        ("systemd", 5, "x.service: A process of this unit has been killed by the OOM killer."),
+        ("systemd", 4, "x.service: Failed with result 'oom-kill'."),
+    ] {
+        let mut rig = Rig::new();
+        assert_eq!(rig.syslog(program, severity, message), Verdict::Raised, "{message}");
+        assert_eq!(rig.key(), ["db1", "out-of-memory", ""], "{message}");
+    }
+    let command = "bob : TTY=pts/0 ; PWD=/ ; USER=root ; COMMAND=/usr/bin/grep oom-kill /var/log/syslog";
+    assert_eq!(Rig::new().syslog("sudo", 5, command), Verdict::Unmatched);
+}
