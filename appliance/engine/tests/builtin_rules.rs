@@ -487,3 +487,20 @@ fn a_kill_for_memory_is_found_whatever_the_process_is_called() {
     let command = "bob : TTY=pts/0 ; PWD=/ ; USER=root ; COMMAND=/usr/bin/grep oom-kill /var/log/syslog";
     assert_eq!(Rig::new().syslog("sudo", 5, command), Verdict::Unmatched);
 }
+
+#[test]
+fn an_xfs_that_shut_down_is_found() {
+    for message in [
+        "XFS (sdb1): Filesystem has been shut down due to log error (0x2).",
+        "XFS (sdb1): Log I/O Error Detected. Shutting down filesystem",
+        "XFS (sdb1): xfs_do_force_shutdown(0x2) called from line 1",
+        "XFS (sdb1): xfs_log_force: error -5 returned.",
+    ] {
+        let mut rig = Rig::new();
+        assert_eq!(rig.syslog("kernel", 4, message), Verdict::Raised, "{message}");
+        assert_eq!(rig.key(), ["db1/fs/sdb1", "file-system-error", ""], "{message}");
+    }
+    for message in ["XFS (sdb1): Ending clean mount", "XFS (sdb1): Unmounting Filesystem", "XFS (sdb1): Mounting V5 Filesystem"] {
+        assert_eq!(Rig::new().syslog("kernel", 5, message), Verdict::Unmatched, "{message}");
+    }
+}
