@@ -504,3 +504,12 @@ fn an_xfs_that_shut_down_is_found() {
         assert_eq!(Rig::new().syslog("kernel", 5, message), Verdict::Unmatched, "{message}");
     }
 }
+
+#[test]
+fn what_a_person_asked_of_a_ups_is_no_major_alarm() {
+    for (alarm, severity) in [(11, Severity::Warning), (12, Severity::Warning), (24, Severity::Warning), (18, Severity::Major)] {
+        let mut rig = Rig::new();
+        rig.trap("1.3.6.1.2.1.33.2.3", &[("1.3.6.1.2.1.33.1.6.2.1.2.9", oid(&format!("1.3.6.1.2.1.33.1.6.3.{alarm}")))]);
+        assert_eq!(rig.alert().severity, severity, "upsWellKnownAlarms.{alarm}");
+    }
+}
