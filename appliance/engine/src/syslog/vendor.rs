@@ -10,13 +10,15 @@ use crate::event::SyslogMessage;
 
 /// How far into a line the percent sign may be.
 const MAX_PREFIX_BYTES: usize = 192;
+/// How many percent signs are looked at: NX-OS has two before the label's. Each can cost the length of the line.
+const MAX_PERCENT_SIGNS: usize = 3;
 
 /// Fills in what follows the PRI and says whether it is a Cisco line; if not, `message` is as it was.
 ///
 /// The program is `%FACILITY-SEVERITY-MNEMONIC`, as any syslog server names it, and the msgid the mnemonic.
 pub(super) fn decode(content: &[u8], received: Timestamp, message: &mut SyslogMessage) -> bool {
     let window = content.get(..content.len().min(MAX_PREFIX_BYTES)).unwrap_or_default();
-    let labelled = memchr::memchr_iter(b'%', window).find_map(|percent| {
+    let labelled = memchr::memchr_iter(b'%', window).take(MAX_PERCENT_SIGNS).find_map(|percent| {
         let (before, from_percent) = content.split_at_checked(percent)?;
         let mut scanner = Scanner::new(from_percent);
         let (label, mnemonic) = label(&mut scanner)?;
