@@ -32,8 +32,6 @@ pub(super) fn decode(content: &[u8], message: &mut SyslogMessage) -> bool {
     if let Some(elements) = structured_data(&mut scanner) {
         message.structured_data = elements;
         scanner.eat(b' ');
-        // rsyslog's RSYSLOG_SyslogProtocol23Format doubles it: there MSG begins with the space that stood behind an RFC 3164 TAG.
-        scanner.eat(b' ');
     }
     scanner.skip_bom();
     // rsyslog's SyslogProtocol23Format sends the space that stood behind the TAG of a BSD line; nobody means it.

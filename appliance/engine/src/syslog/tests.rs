@@ -210,7 +210,7 @@ fn the_space_that_rsyslog_puts_before_a_message_is_no_part_of_it() {
     let text = "<86>1 2026-11-21T22:09:39+00:00 web1 sshd 812 - -  Failed password";
     assert_eq!(parts(text), ["web1", "sshd", "812", "Failed password"]);
     assert_eq!(line("<13>1 - h a - - [x@1 a=\"b\"]  text").message, "text");
-    assert_eq!(line("<13>1 - h a - -    indented").message, "  indented");
+    assert_eq!(line("<13>1 - h a - - -    indented").message, "  indented");
 }
 
 #[test]
