@@ -2,10 +2,10 @@
 
 CARGO ?= cargo
 FUZZ_SECONDS ?= 60
-# Where a clone of the RustSec advisory database is, if there is one.
-ADVISORY_DB ?= $(HOME)/.cargo/advisory-db
+# Where `cargo deny fetch` puts the RustSec advisory database.
+ADVISORY_DB ?= $(or $(CARGO_HOME),$(HOME)/.cargo)/advisory-dbs
 
-.PHONY: run build test lint deny bench fuzz clean tools
+.PHONY: run build test lint deny fuzz clean tools
 
 run:
 	@$(CARGO) build --release -p postern-control -p postern-gateway -p postern-tests --bins
@@ -30,9 +30,6 @@ deny:
 	$(CARGO) deny --offline check bans licenses sources
 	@if [ -d "$(ADVISORY_DB)" ]; then $(CARGO) deny --offline check advisories; \
 	else echo "advisories: skipped, there is no database at $(ADVISORY_DB)"; fi
-
-bench:
-	$(CARGO) bench --workspace
 
 # Each target for FUZZ_SECONDS, on stable Rust without a sanitizer: the code forbids unsafe.
 fuzz:
