@@ -19,7 +19,7 @@ const scroller = document.getElementById("scroller");
 const newer = document.getElementById("newer");
 const announced = document.getElementById("announced");
 const waiting = new Map();
-let pointerAt = 0;
+let pointerAt = -Infinity;
 let settling = false;
 let settled = 0;
 let leftOut = false;
@@ -30,7 +30,7 @@ let enough = body.children.length > 0;
 export function start() {
   connect(scroller.dataset.events, { row, remove });
   body.addEventListener("pointermove", () => (pointerAt = performance.now()));
-  body.addEventListener("pointerleave", () => ((pointerAt = 0), settle()));
+  body.addEventListener("pointerleave", () => ((pointerAt = -Infinity), settle()));
   scroller.addEventListener("scroll", settle, { passive: true });
   body.addEventListener("focusout", () => queueMicrotask(settle));
   body.addEventListener("change", selected);
