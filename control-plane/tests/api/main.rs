@@ -17,10 +17,11 @@ mod problems;
 mod routes;
 mod sign_in;
 mod stream;
+#[path = "../support/mod.rs"]
+mod support;
 mod tokens;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -28,17 +29,14 @@ use axum::http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use postern_control::app::App;
 use postern_control::auth::{Role, clients};
-use postern_control::ca::CertificateAuthority;
-use postern_control::config::Config;
-use postern_control::metrics::Metrics;
-use postern_control::signer::Signer;
-use postern_control::store::Stores;
 use postern_control::{api, clock};
-use postern_protocol::alert::{Alert, AlertKey, AlertState, Evidence, Severity};
-use postern_protocol::id::{AlertId, Epoch, GatewayId, RuleId, Sequence, TenantId};
+use postern_protocol::alert::Alert;
+use postern_protocol::id::{Epoch, Sequence};
 use postern_protocol::timestamp::Timestamp;
 use serde_json::Value;
 use tower::ServiceExt as _;
+
+use self::support::{alert_at, gateway, id, tenant};
 
 /// A control plane with the tenants `a` and `b`, each with a gateway (`gateway-a`, `gateway-b`) and a client for every role.
 struct World {
@@ -68,82 +66,19 @@ impl Answer {
     }
 }
 
-fn tenant(name: &str) -> TenantId {
-    TenantId::new(name).unwrap()
-}
-
-fn gateway(tenant: &str) -> GatewayId {
-    GatewayId::new(format!("gateway-{tenant}")).unwrap()
-}
-
 fn at(second: i64) -> Timestamp {
     Timestamp::from_secs(1_800_000_000 + second)
 }
 
 /// An open alert on `resource`, first seen `second` seconds after the tests' zero.
 fn alert(resource: &str, second: i64) -> Alert {
-    let revision = u64::try_from(second).unwrap() + 1_000;
-    Alert {
-        key: AlertKey { resource: resource.into(), kind: "link-down".into(), qualifier: String::new() },
-        occurrence: revision,
-        revision,
-        state: AlertState::Open,
-        severity: Severity::Major,
-        summary: format!("{resource} is down"),
-        count: 1,
-        first_seen: at(second),
-        last_seen: at(second),
-        cleared_at: None,
-        labels: [("interface".to_owned(), "eth0".to_owned())].into(),
-        rule: RuleId::new("link-down").unwrap(),
-        rule_version: 1,
-        evidence: Evidence { peer: "10.0.0.1".into(), transport: "udp".into(), chosen_by: "peer".into(), ..Evidence::default() },
-    }
-}
-
-fn id(tenant: &str, resource: &str) -> String {
-    let key = AlertKey { resource: resource.into(), kind: "link-down".into(), qualifier: String::new() };
-    AlertId::derive(&gateway(tenant), &key).to_string()
+    alert_at(resource, u64::try_from(second).unwrap() + 1_000, at(second))
 }
 
 impl World {
     async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path();
-        let keys = path.join("keys");
-        std::fs::create_dir(&keys).unwrap();
-        let config = Config {
-            listen: ([127, 0, 0, 1], 0).into(),
-            admin_listen: ([127, 0, 0, 1], 0).into(),
-            data_dir: path.to_owned(),
-            names: vec!["localhost".parse().unwrap()],
-            unreachable_after: Duration::from_secs(60),
-        };
-        let app = App {
-            ca: CertificateAuthority::create(&keys, clock::now()).unwrap(),
-            clock: clock::now,
-            config,
-            feed: Default::default(),
-            gateways: Default::default(),
-            metrics: Metrics::default(),
-            passwords: Default::default(),
-            server_pins: Vec::new(),
-            signer: Signer::create(&keys.join("revision.key")).unwrap(),
-            stop: Default::default(),
-            stores: Stores::open(path).unwrap(),
-        };
-        let app = Arc::new(app);
-        let world = Self { router: api::router(Arc::clone(&app)), app, _folder: folder };
-        for name in ["a", "b"] {
-            world.app.stores.create_tenant(&tenant(name), name, clock::now()).await.unwrap();
-            let id = gateway(name);
-            let insert = format!(
-                "INSERT INTO gateway (id, tenant, name, enrolled_at, client_spki) VALUES ('{id}', '{name}', 'Site {name}', 0, x'{}')",
-                "00".repeat(32)
-            );
-            world.app.stores.system().write(move |tx| Ok(tx.execute_batch(&insert)?)).await.unwrap();
-        }
-        world
+        let (app, folder) = support::control_plane().await;
+        Self { router: api::router(Arc::clone(&app)), app, _folder: folder }
     }
 
     /// Sends a request to the API.

@@ -8,11 +8,11 @@ mod gateways;
 mod hygiene;
 mod live;
 mod session;
+#[path = "../support/mod.rs"]
+mod support;
 mod tenants;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -20,17 +20,14 @@ use axum::http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use postern_control::app::App;
 use postern_control::auth::{Role, users};
-use postern_control::ca::CertificateAuthority;
-use postern_control::config::Config;
-use postern_control::metrics::Metrics;
-use postern_control::signer::Signer;
-use postern_control::store::Stores;
 use postern_control::store::ingest::AlertBatch;
 use postern_control::{clock, console};
-use postern_protocol::alert::{Alert, AlertKey, AlertState, Evidence, Severity};
-use postern_protocol::id::{AlertId, Epoch, GatewayId, RuleId, Sequence, TenantId};
+use postern_protocol::alert::Alert;
+use postern_protocol::id::{Epoch, Sequence};
 use postern_protocol::timestamp::Timestamp;
 use tower::ServiceExt as _;
+
+use self::support::{alert_at, gateway, id, tenant};
 
 const PASSWORD: &str = "four good words here";
 
@@ -61,38 +58,9 @@ struct Browser<'a> {
     csrf: String,
 }
 
-fn tenant(name: &str) -> TenantId {
-    TenantId::new(name).unwrap()
-}
-
-fn gateway(tenant: &str) -> GatewayId {
-    GatewayId::new(format!("gateway-{tenant}")).unwrap()
-}
-
 /// An open alert on `resource` with that revision.
 fn alert(resource: &str, revision: u64) -> Alert {
-    let at = Timestamp::from_secs(1_800_000_000 + i64::try_from(revision).unwrap());
-    Alert {
-        key: AlertKey { resource: resource.into(), kind: "link-down".into(), qualifier: String::new() },
-        occurrence: revision,
-        revision,
-        state: AlertState::Open,
-        severity: Severity::Major,
-        summary: format!("{resource} is down"),
-        count: 1,
-        first_seen: at,
-        last_seen: at,
-        cleared_at: None,
-        labels: BTreeMap::from([("interface".to_owned(), "eth0".to_owned())]),
-        rule: RuleId::new("link-down").unwrap(),
-        rule_version: 4,
-        evidence: Evidence { peer: "10.0.0.1".into(), transport: "udp".into(), chosen_by: "peer".into(), ..Evidence::default() },
-    }
-}
-
-fn id(tenant: &str, resource: &str) -> String {
-    let key = AlertKey { resource: resource.into(), kind: "link-down".into(), qualifier: String::new() };
-    AlertId::derive(&gateway(tenant), &key).to_string()
+    alert_at(resource, revision, Timestamp::from_secs(1_800_000_000 + i64::try_from(revision).unwrap()))
 }
 
 /// The value of the first `name="value"` after `mark` in a page.
@@ -103,42 +71,8 @@ fn attribute(page: &str, mark: &str, name: &str) -> String {
 
 impl World {
     async fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path();
-        let keys = path.join("keys");
-        std::fs::create_dir(&keys).unwrap();
-        let config = Config {
-            listen: ([127, 0, 0, 1], 8443).into(),
-            admin_listen: ([127, 0, 0, 1], 0).into(),
-            data_dir: path.to_owned(),
-            names: vec!["localhost".parse().unwrap()],
-            unreachable_after: Duration::from_secs(60),
-        };
-        let app = App {
-            ca: CertificateAuthority::create(&keys, clock::now()).unwrap(),
-            clock: clock::now,
-            config,
-            feed: Default::default(),
-            gateways: Default::default(),
-            metrics: Metrics::default(),
-            passwords: Default::default(),
-            server_pins: Vec::new(),
-            signer: Signer::create(&keys.join("revision.key")).unwrap(),
-            stop: Default::default(),
-            stores: Stores::open(path).unwrap(),
-        };
-        let app = Arc::new(app);
-        let world = Self { router: console::router(Arc::clone(&app)), app, _folder: folder };
-        for name in ["a", "b"] {
-            world.app.stores.create_tenant(&tenant(name), name, clock::now()).await.unwrap();
-            let id = gateway(name);
-            let insert = format!(
-                "INSERT INTO gateway (id, tenant, name, enrolled_at, client_spki) VALUES ('{id}', '{name}', 'Site {name}', 0, x'{}')",
-                "00".repeat(32)
-            );
-            world.app.stores.system().write(move |tx| Ok(tx.execute_batch(&insert)?)).await.unwrap();
-        }
-        world
+        let (app, folder) = support::control_plane().await;
+        Self { router: console::router(Arc::clone(&app)), app, _folder: folder }
     }
 
     async fn open(&self, request: Request<Body>) -> Response<Body> {
