@@ -54,6 +54,14 @@ impl Control {
     /// # Errors
     /// [`ControlError`].
     pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<(), ControlError> {
+        match self.work(&stop).await {
+            // It ends at the same token, and was first.
+            Err(ControlError::PipelineEnded) if stop.is_cancelled() => Ok(()),
+            ended => ended,
+        }
+    }
+
+    async fn work(&mut self, stop: &CancellationToken) -> Result<(), ControlError> {
         let mut resend = tokio::time::interval(RESEND_EVERY);
         resend.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut evictions = self.spool.evictions();
