@@ -11,6 +11,9 @@ const LIVED: Duration = Duration::from_secs(10);
 /// One that lived shorter shows at least that the control plane is there: the waits go back to a second or two.
 const FAILURES_AFTER_A_SHORT_LIFE: u32 = 3;
 
+/// The wait when there is little hope, at most; half of it at least.
+const SELDOM: Duration = Duration::from_secs(30);
+
 /// How long the tunnel waits between attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BackOff {
@@ -22,7 +25,8 @@ pub struct BackOff {
 
 impl Default for BackOff {
     fn default() -> Self {
-        Self { first: Duration::from_millis(200), longest: Duration::from_secs(30) }
+        // Long enough for 10,000 gateways to be let in one after the other, short enough for a SOC that waits for its first alert.
+        Self { first: Duration::from_millis(200), longest: Duration::from_secs(8) }
     }
 }
 
@@ -59,7 +63,7 @@ impl Waits {
         self.failures = self.failures.saturating_add(1).min(31);
         let drawn = |most: Duration| most.mul_f64(f64::from(random) / f64::from(u32::MAX));
         match hope {
-            Hope::Little => (self.bounds.longest / 2).saturating_add(drawn(self.bounds.longest / 2)),
+            Hope::Little => (SELDOM / 2).saturating_add(drawn(SELDOM / 2)),
             Hope::Some => drawn(doubled.min(self.bounds.longest)),
         }
     }
@@ -75,9 +79,9 @@ mod tests {
     fn waits_double_up_to_the_longest() {
         let mut waits = Waits::new(BackOff::default());
         let most: Vec<_> = (0..9).map(|_| waits.next(NEVER, Hope::Some, u32::MAX).as_millis()).collect();
-        assert_eq!(most, [200, 400, 800, 1600, 3200, 6400, 12_800, 25_600, 30_000]);
+        assert_eq!(most, [200, 400, 800, 1600, 3200, 6400, 8000, 8000, 8000]);
         for _ in 0..100 {
-            assert!(waits.next(NEVER, Hope::Some, u32::MAX) <= Duration::from_secs(30));
+            assert!(waits.next(NEVER, Hope::Some, u32::MAX) <= Duration::from_secs(8));
         }
     }
 
