@@ -1,5 +1,7 @@
 //! What is left after a kill -9 at the worst moment, and after an orderly stop.
 
+use std::os::unix::process::ExitStatusExt as _;
+
 use crate::harness::rig::Rig;
 use crate::harness::snmp::{LINK_DOWN as DOWN, Sender, TRAP_V2, link};
 use crate::harness::tools::{LINK_DOWN, LINK_UP, link_trap};
@@ -85,4 +87,32 @@ fn an_unclean_stop_is_written_into_the_ledger() {
     let windows = rig.status().unwrap().ledger.crash_windows;
     assert_eq!(windows.len(), 1, "{windows:?}");
     assert!(windows[0].from > 0 && windows[0].from < windows[0].to, "{windows:?}");
+}
+
+#[test]
+fn a_stop_at_any_moment_of_the_start_is_clean() {
+    let mut rig = Rig::start();
+    for round in 0..12 {
+        let moment = std::time::Duration::from_millis(round * 25);
+        for stopped in [Program::Gateway, Program::Control] {
+            let (status, took) = match stopped {
+                Program::Gateway => rig.stop_gateway(),
+                Program::Control => rig.stop_control(),
+            };
+            // In its first milliseconds a program has no handler yet, and nothing to put in order.
+            let clean = status.success() || status.signal() == Some(nix::sys::signal::Signal::SIGTERM as i32);
+            assert!(clean, "{stopped:?} {moment:?} after its start: {status}");
+            assert!(took < std::time::Duration::from_secs(6), "{stopped:?} took {took:?}");
+        }
+        rig.spawn_control();
+        rig.spawn_gateway();
+        // Not a wait for something: the moment itself is what is tried.
+        std::thread::sleep(moment);
+    }
+}
+
+#[derive(Debug)]
+enum Program {
+    Control,
+    Gateway,
 }

@@ -1,7 +1,6 @@
 //! One control plane and one enrolled gateway in a temporary directory, under the test's own hand instead of a supervisor's.
 
 use std::net::SocketAddr;
-use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
@@ -228,7 +227,6 @@ fn stop(slot: &mut Option<Child>) -> (ExitStatus, Duration) {
         Some(status) => Ok(status),
         None => Err("it still runs".to_owned()),
     });
-    assert!(status.signal().is_none(), "it handles SIGTERM itself");
     (status, start.elapsed())
 }
 
