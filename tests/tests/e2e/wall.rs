@@ -16,18 +16,18 @@ use crate::revisions;
 
 /// Where a mark was planted, and the mark: no base64, no word, nothing that could be there by chance.
 const PLANTED: [(&str, &str); 12] = [
-    ("trap varbind", "MARKAqz7"),
-    ("v1 trap varbind", "MARKBqz7"),
-    ("inform varbind", "MARKCqz7"),
-    ("community", "MARKDqz7"),
-    ("syslog message over UDP", "MARKEqz7"),
-    ("syslog message over TCP", "MARKFqz7"),
-    ("structured data", "MARKGqz7"),
-    ("message id", "MARKHqz7"),
-    ("push summary", "MARKIqz7"),
-    ("push field", "MARKJqz7"),
-    ("process id", "MARKKqz7"),
-    ("octet string that is not text", "MARKLqz7"),
+    ("trap varbind", "MARKAqz7vk3wd9tp2xr"),
+    ("v1 trap varbind", "MARKBqz7vk3wd9tp2xr"),
+    ("inform varbind", "MARKCqz7vk3wd9tp2xr"),
+    ("community", "MARKDqz7vk3wd9tp2xr"),
+    ("syslog message over UDP", "MARKEqz7vk3wd9tp2xr"),
+    ("syslog message over TCP", "MARKFqz7vk3wd9tp2xr"),
+    ("structured data", "MARKGqz7vk3wd9tp2xr"),
+    ("message id", "MARKHqz7vk3wd9tp2xr"),
+    ("push summary", "MARKIqz7vk3wd9tp2xr"),
+    ("push field", "MARKJqz7vk3wd9tp2xr"),
+    ("process id", "MARKKqz7vk3wd9tp2xr"),
+    ("octet string that is not text", "MARKLqz7vk3wd9tp2xr"),
 ];
 
 fn mark(place: &str) -> &'static str {
@@ -48,8 +48,7 @@ fn plant(rig: &Rig) -> u64 {
     let inform = ["-v", "2c", "-c", community, &trap, "", "1.3.6.1.4.1.55555.0.8", name, "s", mark("inform varbind")];
     succeeded(&run("snmpinform", &inform));
     let syslog = rig.prepared.sockets.syslog();
-    let pid = format!("--id={}", "4711");
-    logger(syslog, &["--udp", "--priority", "daemon.err", "--tag", "app", &pid, mark("syslog message over UDP")]);
+    logger(syslog, &["--udp", "--priority", "daemon.err", "--tag", "app", mark("syslog message over UDP")]);
     let parameter = format!("p=\"{}\"", mark("structured data"));
     let tcp = ["--tcp", "--rfc5424", "--priority", "daemon.err", "--tag", "app", "--msgid", mark("message id"), "--sd-id", "x@32473"];
     logger(syslog, &[&tcp[..], &["--sd-param", &parameter, mark("syslog message over TCP")]].concat());
@@ -69,15 +68,14 @@ fn found(bytes: &[u8]) -> Vec<&'static str> {
     let has = |needle: &[u8]| lower.windows(needle.len()).any(|window| window == needle);
     let spelt = |mark: &str| {
         let text = mark.to_ascii_lowercase();
-        let hex: String = mark.bytes().map(|byte| format!("{byte:02x}")).collect();
-        let colons: Vec<String> = mark.bytes().map(|byte| format!("{byte:02x}")).collect();
+        let pairs: Vec<String> = mark.bytes().map(|byte| format!("{byte:02x}")).collect();
         // Base64 shifts with the position: the middle of each of its three forms.
         let base64 = (0..3).map(|shift| {
             let padded = [&b"\0\0\0"[..shift], mark.as_bytes()].concat();
             let text = data_encoding::BASE64.encode(&padded).to_ascii_lowercase();
             text[4..text.len() - 4].to_owned()
         });
-        [text, hex, colons.join(":")].into_iter().chain(base64).any(|spelling| has(spelling.as_bytes()))
+        [text, pairs.concat(), pairs.join(":")].into_iter().chain(base64).any(|spelling| has(spelling.as_bytes()))
     };
     PLANTED.iter().filter(|(_, mark)| spelt(mark)).map(|(place, _)| *place).collect()
 }
