@@ -27,6 +27,7 @@ pub mod serve;
 pub mod server_name;
 pub mod signer;
 pub mod small_body;
+mod sources;
 pub mod store;
 pub mod tls;
 pub mod tunnel;

@@ -1,7 +1,8 @@
 //! The one public port: console, API, enrolment and tunnel, told apart by ALPN in the ClientHello.
 //!
 //! ALPN decides which TLS configuration answers; what a connection may do is decided by the certificate that it then showed. Each
-//! kind has its own router, so that no path of one is reachable through another. Connections are bounded; further ones wait.
+//! kind has its own router, so that no path of one is reachable through another. Connections are bounded, in all and from one
+//! address, and each has to say something in time.
 
 use std::net::SocketAddr;
 use std::pin::pin;
@@ -16,28 +17,34 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use rustls::ServerConfig;
 use rustls::server::Acceptor;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt as _;
 
 use crate::app::App;
 use crate::metrics::Metrics;
+use crate::sources::{Place, Sources};
 use crate::tls::{ALPN_ENROLMENT, ALPN_TUNNEL, ServerConfigs};
 use crate::tunnel::connection;
 use crate::{api, console, enrolment, headers, small_body};
 
-/// Handshakes at once; further connections wait in the kernel's queue.
+/// Handshakes at once; further connections wait in the kernel's queue. From one address so many that it cannot keep everybody
+/// else waiting there; a further one is closed.
 const MAX_HANDSHAKES: usize = 512;
+const MAX_HANDSHAKES_FROM_ONE: usize = 128;
 
 /// Connections of browsers, programs and enrolling gateways at once; a further one is closed. Tunnels have places of their own, so
 /// that a crowd without certificates cannot shut the gateways out.
 const MAX_PUBLIC: usize = 4096;
+const MAX_PUBLIC_FROM_ONE: usize = 1024;
 const MAX_TUNNELS: usize = 4096;
 
-/// How long a peer may take for its handshake, and for the head of a request.
+/// How long a peer may take for its handshake, and for the head of a request; the first one is due as soon as the handshake is done.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const REQUEST_HEAD: Duration = Duration::from_secs(20);
 
@@ -53,7 +60,9 @@ struct Port {
     enrolment: Router,
     public: Router,
     handshakes: Arc<Semaphore>,
+    handshakes_from: Sources,
     public_places: Arc<Semaphore>,
+    public_from: Sources,
     tunnel_places: Arc<Semaphore>,
 }
 
@@ -63,10 +72,12 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, configs: watch::Receive
     let public = public.layer(axum::middleware::map_response(headers::add)).layer(axum::middleware::from_fn(small_body::take_in));
     let port = Arc::new(Port {
         app: Arc::clone(&app),
-        enrolment: enrolment::router(Arc::clone(&app)),
+        enrolment: enrolment::router(Arc::clone(&app)).layer(axum::middleware::from_fn(small_body::take_in)),
         public,
         handshakes: Arc::new(Semaphore::new(MAX_HANDSHAKES)),
+        handshakes_from: Sources::new(MAX_HANDSHAKES_FROM_ONE),
         public_places: Arc::new(Semaphore::new(MAX_PUBLIC)),
+        public_from: Sources::new(MAX_PUBLIC_FROM_ONE),
         tunnel_places: Arc::new(Semaphore::new(MAX_TUNNELS)),
     });
     let mut connections = JoinSet::new();
@@ -79,10 +90,14 @@ pub async fn serve(app: Arc<App>, listener: TcpListener, configs: watch::Receive
         match accepted {
             Ok((socket, permit)) => {
                 Metrics::add(&app.metrics.connections, 1);
+                let Some(from_one) = port.handshakes_from.enter(socket.from.ip()) else {
+                    Metrics::add(&app.metrics.connections_failed, 1);
+                    continue;
+                };
                 let (port, configs) = (Arc::clone(&port), configs.borrow().clone());
                 connections.spawn(async move {
                     let from = socket.from;
-                    if let Err(error) = one(&port, socket, &configs, permit).await {
+                    if let Err(error) = one(&port, socket, &configs, Handshaking { _permit: permit, _from_one: from_one }).await {
                         Metrics::add(&port.app.metrics.connections_failed, 1);
                         tracing::debug!(%from, error = %crate::chain(&error), "connection failed");
                     }
@@ -107,6 +122,12 @@ struct Socket {
     from: SocketAddr,
 }
 
+/// Given back when the handshake is done.
+struct Handshaking {
+    _permit: OwnedSemaphorePermit,
+    _from_one: Place,
+}
+
 async fn accept(listener: &TcpListener, handshakes: &Arc<Semaphore>) -> std::io::Result<(Socket, OwnedSemaphorePermit)> {
     let permit = Arc::clone(handshakes).acquire_owned().await.map_err(std::io::Error::other)?;
     let (tcp, from) = listener.accept().await?;
@@ -129,7 +150,7 @@ enum ConnectionError {
     NoCertificate,
 }
 
-async fn one(port: &Port, socket: Socket, configs: &ServerConfigs, handshaking: OwnedSemaphorePermit) -> Result<(), ConnectionError> {
+async fn one(port: &Port, socket: Socket, configs: &ServerConfigs, handshaking: Handshaking) -> Result<(), ConnectionError> {
     let (app, from) = (&port.app, socket.from);
     let (kind, tls) = tokio::select! {
         done = tokio::time::timeout(HANDSHAKE, handshake(socket.tcp, configs)) => done.map_err(|_| ConnectionError::Slow)??,
@@ -138,9 +159,11 @@ async fn one(port: &Port, socket: Socket, configs: &ServerConfigs, handshaking: 
     drop(handshaking);
     let places = if kind == Kind::Tunnel { &port.tunnel_places } else { &port.public_places };
     let _place = places.try_acquire().map_err(|_| ConnectionError::Full)?;
+    // Many gateways may share one address, and each has proven itself.
+    let _from_one = if kind == Kind::Tunnel { None } else { Some(port.public_from.enter(from.ip()).ok_or(ConnectionError::Full)?) };
     match kind {
-        Kind::Enrolment => http(app, tls, from, port.enrolment.clone()).await,
-        Kind::Public => http(app, tls, from, port.public.clone()).await,
+        Kind::Enrolment => http(&app.stop, tls, from, port.enrolment.clone()).await,
+        Kind::Public => http(&app.stop, tls, from, port.public.clone()).await,
         Kind::Tunnel => {
             let certificate = tls.get_ref().1.peer_certificates().and_then(|chain| chain.first()).cloned();
             // The verifier demands one; without it there is nobody to serve.
@@ -173,8 +196,14 @@ async fn handshake(tcp: TcpStream, configs: &ServerConfigs) -> Result<(Kind, Tls
     Ok((kind, start.into_stream(config).await.map_err(ConnectionError::Handshake)?))
 }
 
-async fn http(app: &App, tls: TlsStream<TcpStream>, from: SocketAddr, router: Router) -> Result<(), ConnectionError> {
+async fn http<I>(stop: &CancellationToken, io: I, from: SocketAddr, router: Router) -> Result<(), ConnectionError>
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let asked = Arc::new(Notify::new());
+    let first = Arc::clone(&asked);
     let service = router.map_request(move |mut request: Request<Incoming>| {
+        first.notify_one();
         request.extensions_mut().insert(ConnectInfo(from));
         request.map(axum::body::Body::new)
     });
@@ -187,11 +216,40 @@ async fn http(app: &App, tls: TlsStream<TcpStream>, from: SocketAddr, router: Ro
         .keep_alive_timeout(Duration::from_secs(20))
         .max_concurrent_streams(128)
         .max_header_list_size(32 * 1024);
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(tls), TowerToHyperService::new(service)));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(io), TowerToHyperService::new(service)));
+    // hyper's own limits begin with the first bytes: before, it does not know which HTTP the peer speaks.
+    let silent = async {
+        if tokio::time::timeout(REQUEST_HEAD, asked.notified()).await.is_ok() {
+            std::future::pending::<()>().await;
+        }
+    };
     tokio::select! {
         done = connection.as_mut() => return done.map_err(ConnectionError::Http),
-        () = app.stop.cancelled() => {}
+        () = silent => return Err(ConnectionError::Slow),
+        () = stop.cancelled() => {}
     }
     connection.as_mut().graceful_shutdown();
     connection.await.map_err(ConnectionError::Http)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::AsyncWriteExt as _;
+
+    /// Serves a peer that says no more than `said`, and returns how its connection ended.
+    async fn serve_one(said: &[u8]) -> Result<(), ConnectionError> {
+        let (mut peer, io) = tokio::io::duplex(1024);
+        peer.write_all(said).await.unwrap();
+        let stop = CancellationToken::new();
+        let served = http(&stop, io, ([127, 0, 0, 1], 1).into(), Router::new());
+        tokio::time::timeout(Duration::from_secs(300), served).await.expect("the connection ends by itself")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_never_asks_for_anything_loses_its_place() {
+        for said in [b"".as_slice(), b"G", b"PRI", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+            assert!(serve_one(said).await.is_err(), "{said:?}");
+        }
+    }
 }
