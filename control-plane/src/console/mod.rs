@@ -29,11 +29,14 @@ use crate::app::App;
 /// Most bytes of a form: a whole document in which every byte is percent-encoded, and its companions.
 const MAX_FORM_BYTES: usize = 3 * MAX_DOCUMENT_BYTES + 64 * 1024;
 
+/// Most bytes of a sign-in: anybody can send one. Name, password and the way back, every byte percent-encoded.
+const MAX_SIGN_IN_BYTES: usize = 16 * 1024;
+
 /// Returns the console's routes. Whatever no other part answers ends here as a friendly "not found".
 pub fn router(app: Arc<App>) -> Router {
     Router::new()
         .route("/", get(async || Redirect::to("/alerts")))
-        .route("/sign-in", get(session::sign_in_page).post(session::sign_in))
+        .route("/sign-in", get(session::sign_in_page).post(session::sign_in).layer(DefaultBodyLimit::max(MAX_SIGN_IN_BYTES)))
         .route("/sign-out", post(session::sign_out))
         .route("/change-password", get(session::change_password_page).post(session::change_password))
         .route("/session", get(session::is_signed_in))

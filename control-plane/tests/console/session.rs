@@ -90,3 +90,10 @@ async fn after_the_sign_out_the_cookie_is_worth_nothing() {
     assert!(out.header("set-cookie").contains("Max-Age=0"));
     assert!(browser.get("/alerts").await.header("location").starts_with("/sign-in"));
 }
+
+#[tokio::test]
+async fn nobody_can_make_us_take_in_megabytes_without_a_session() {
+    let world = World::new().await;
+    let answer = world.sign_in("anna", &"x".repeat(100_000), "").await;
+    assert_eq!(answer.status, StatusCode::PAYLOAD_TOO_LARGE);
+}
