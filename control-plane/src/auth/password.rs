@@ -1,7 +1,9 @@
 //! Passwords: what a good one is, and argon2id (RFC 9106) over it. Knows no user and no store.
 
+use std::sync::Arc;
+
 use argon2::{Argon2, PasswordHasher as _, PasswordVerifier as _};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::random::{self, Unavailable};
 
@@ -14,12 +16,22 @@ pub const MAX_BYTES: usize = 1024;
 /// How many hashes run at once; each takes 19 MiB and a core for tens of milliseconds. The others wait their turn.
 const AT_ONCE: usize = 2;
 
+/// How many attempts may be under way, those that wait for a turn included: about a second's worth. Full: a further one is refused,
+/// so that a flood of attempts does not make a queue in which nobody ever gets a turn.
+const MAX_ATTEMPTS: usize = 64;
+
 /// What a sign-in under an unknown name is checked against, so that it takes as long as one under a known name. Matches no password.
 const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5IGhhcyB0aGlzIQ$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
 /// Hashes and checks passwords, a bounded number at once, on threads that may block.
 pub struct Passwords {
-    turns: Semaphore,
+    attempts: Arc<Semaphore>,
+    turns: Arc<Semaphore>,
+}
+
+/// An attempt that is under way, see [`Passwords::begin`].
+pub(super) struct UnderWay {
+    _place: OwnedSemaphorePermit,
 }
 
 /// Why a password could not be hashed or checked.
@@ -62,7 +74,12 @@ impl Default for Passwords {
 impl Passwords {
     /// Makes a hasher.
     pub fn new() -> Self {
-        Self { turns: Semaphore::new(AT_ONCE) }
+        Self { attempts: Arc::new(Semaphore::new(MAX_ATTEMPTS)), turns: Arc::new(Semaphore::new(AT_ONCE)) }
+    }
+
+    /// Takes a place for an attempt, before anything is done for it; `None` when too many are under way.
+    pub(super) fn begin(&self) -> Option<UnderWay> {
+        Arc::clone(&self.attempts).try_acquire_owned().ok().map(|place| UnderWay { _place: place })
     }
 
     /// Hashes `password` with a new salt into a PHC string.
@@ -100,7 +117,13 @@ impl Passwords {
         &self,
         work: impl FnOnce() -> Result<T, PasswordError> + Send + 'static,
     ) -> Result<T, PasswordError> {
-        let _turn = self.turns.acquire().await.map_err(|_| PasswordError::Stopped)?;
+        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| PasswordError::Stopped)?;
+        // The turn goes with the work, which runs on when the peer goes away and nobody waits for it any more.
+        let work = move || {
+            let done = work();
+            drop(turn);
+            done
+        };
         tokio::task::spawn_blocking(work).await.map_err(|_| PasswordError::Stopped)?
     }
 }
@@ -158,6 +181,31 @@ mod tests {
     async fn an_unknown_user_is_checked_like_a_known_one_and_never_fits() {
         assert!(!Passwords::new().fits("", None).await.unwrap());
         assert!(matches!(Passwords::new().fits("x", Some("damaged".into())).await, Err(PasswordError::Hash(_))));
+    }
+
+    #[tokio::test]
+    async fn a_hash_that_nobody_waits_for_any_more_keeps_its_turn() {
+        let passwords = Passwords::new();
+        let ((begins, has_begun), (ends, may_end)) = (std::sync::mpsc::channel(), std::sync::mpsc::channel::<()>());
+        let hashing = passwords.in_turn(move || {
+            begins.send(()).unwrap();
+            may_end.recv().unwrap();
+            Ok(())
+        });
+        assert!(tokio::time::timeout(std::time::Duration::ZERO, hashing).await.is_err());
+        has_begun.recv().unwrap();
+        assert_eq!(passwords.turns.available_permits(), AT_ONCE - 1);
+        ends.send(()).unwrap();
+        let _all = passwords.turns.acquire_many(u32::try_from(AT_ONCE).unwrap()).await.unwrap();
+    }
+
+    #[test]
+    fn attempts_beyond_the_bound_are_refused_until_one_ends() {
+        let passwords = Passwords::new();
+        let mut under_way: Vec<_> = (0..MAX_ATTEMPTS).map(|_| passwords.begin().unwrap()).collect();
+        assert!(passwords.begin().is_none());
+        drop(under_way.pop());
+        assert!(passwords.begin().is_some());
     }
 
     #[test]

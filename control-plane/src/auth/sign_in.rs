@@ -23,8 +23,8 @@ pub const IDLE: Duration = Duration::from_secs(30 * 60);
 /// How long a session lives at all.
 pub const LIFE: Duration = Duration::from_secs(12 * 60 * 60);
 
-/// Five failures lock for 15 minutes.
-pub const LOCK: LockRule = LockRule { failures: 5, lock: Duration::from_secs(15 * 60) };
+/// Five failures lock for 15 minutes. To push a name out of the memory of unknown ones takes longer than its lock.
+pub const LOCK: LockRule = LockRule { failures: 5, lock: Duration::from_secs(15 * 60), unknown_names: 100_000 };
 
 /// A session that has begun. Holds its secret: no `Debug`.
 pub struct NewSession {
@@ -37,6 +37,9 @@ pub struct NewSession {
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
 pub enum SignInError {
+    /// Too many attempts are under way.
+    #[error("too many people sign in at this moment")]
+    Busy,
     /// Something failed that is not the person's fault.
     #[error("sign-in failed")]
     Internal(#[from] InternalError),
@@ -54,6 +57,9 @@ pub enum SignInError {
 /// Why a password was not changed.
 #[derive(Debug, thiserror::Error)]
 pub enum ChangePasswordError {
+    /// Too many attempts are under way.
+    #[error("too many people sign in at this moment")]
+    Busy,
     /// Something failed that is not the person's fault.
     #[error("the change of the password failed")]
     Internal(#[from] InternalError),
@@ -91,6 +97,7 @@ pub enum InternalError {
 /// [`SignInError`] says why not.
 pub async fn sign_in(app: &App, name: &str, password: &str) -> Result<NewSession, SignInError> {
     let (password_hash, must_change_password) = match attempt(app, name, password).await? {
+        Tried::Busy => return Err(SignInError::Busy),
         Tried::Fits { password_hash, must_change_password } => (password_hash, must_change_password),
         Tried::Locked { until } => return Err(SignInError::Locked { until }),
         Tried::Wrong => return Err(SignInError::Wrong),
@@ -109,6 +116,7 @@ pub async fn sign_in(app: &App, name: &str, password: &str) -> Result<NewSession
 pub async fn change_password(app: &App, session: &ConsolePrincipal, current: &str, new: &str) -> Result<NewSession, ChangePasswordError> {
     password::check(new, &session.user, Some(current))?;
     let old_hash = match attempt(app, &session.user, current).await? {
+        Tried::Busy => return Err(ChangePasswordError::Busy),
         Tried::Fits { password_hash, .. } => password_hash,
         Tried::Locked { until } => return Err(ChangePasswordError::Locked { until }),
         Tried::Wrong => return Err(ChangePasswordError::Wrong),
@@ -133,6 +141,7 @@ pub async fn sign_out(app: &App, session: &ConsolePrincipal) -> Result<HeaderVal
 }
 
 enum Tried {
+    Busy,
     Fits { password_hash: String, must_change_password: bool },
     Locked { until: Timestamp },
     Wrong,
@@ -142,6 +151,8 @@ async fn attempt(app: &App, name: &str, password: &str) -> Result<Tried, Interna
     if password.len() > password::MAX_BYTES {
         return Ok(Tried::Wrong);
     }
+    // Before the attempt is counted: one that is not looked at must not lock anybody out.
+    let Some(_under_way) = app.passwords.begin() else { return Ok(Tried::Busy) };
     match app.stores.system().begin_attempt(name, LOCK, app.now()).await? {
         Attempt::Check(Some(Credentials { password_hash, must_change_password })) => {
             let fits = app.passwords.fits(password, Some(password_hash.clone())).await?;

@@ -17,6 +17,9 @@ use crate::auth::console::{ConsoleForm, ConsolePrincipal, ConsoleRejection, Same
 use crate::auth::password::MIN_CHARACTERS;
 use crate::auth::sign_in::{self, ChangePasswordError, SignInError};
 
+/// What a person is told when passwords are checked for too many others.
+const BUSY: &str = "Too many people sign in at this moment. Try again in a few seconds.";
+
 /// Where to go on after the sign-in.
 #[derive(Deserialize)]
 pub(super) struct Next {
@@ -101,6 +104,7 @@ pub(super) async fn sign_in(State(app): State<Arc<App>>, _origin: SameOrigin, Fo
             let until = Moment::new(until, app.now()).utc;
             (StatusCode::TOO_MANY_REQUESTS, format!("Too many attempts failed. The account is locked until {until}."))
         }
+        Err(SignInError::Busy) => (StatusCode::SERVICE_UNAVAILABLE, BUSY.to_owned()),
         Err(SignInError::Internal(error)) => return Fault::internal(&error).into_response(),
     };
     page::html(status, &SignInPage { assets: assets::base(), problem: Some(problem), next, user: &form.user })
@@ -131,6 +135,7 @@ pub(super) async fn change_password(State(app): State<Arc<App>>, form: ConsoleFo
         Err(ChangePasswordError::Locked { until }) => {
             format!("Too many attempts failed. The account is locked until {}.", Moment::new(until, app.now()).utc)
         }
+        Err(ChangePasswordError::Busy) => BUSY.to_owned(),
         Err(ChangePasswordError::Internal(error)) => return Fault::internal(&error).into_response(),
     };
     password_page(&person, StatusCode::UNPROCESSABLE_ENTITY, Some(problem))

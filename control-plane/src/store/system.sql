@@ -45,6 +45,7 @@ CREATE TABLE unknown_sign_in (
     locked_until    INTEGER,
     last_at         INTEGER NOT NULL          -- forgotten a day later
 ) STRICT;
+CREATE INDEX unknown_sign_in_by_time ON unknown_sign_in (last_at);
 
 CREATE TABLE session (
     token_sha256 BLOB PRIMARY KEY,

@@ -50,6 +50,8 @@ pub struct LockRule {
     pub failures: u32,
     /// How long it stays locked.
     pub lock: Duration,
+    /// Most names that no user has whose failures are remembered: anybody can make up more. Beyond it the oldest is forgotten.
+    pub unknown_names: u32,
 }
 
 /// What an attempt to sign in meets.
@@ -212,6 +214,8 @@ fn begin_unknown(tx: &Transaction<'_>, name: &str, rule: LockRule, now: Timestam
          ON CONFLICT (name_sha256) DO UPDATE SET failed_sign_ins = ?2, locked_until = ?3, last_at = ?4",
         params![name_sha256, after.count, after.locked_until.map(Timestamp::as_nanos), now.as_nanos()],
     )?;
+    // A new row gets the greatest rowid: no row has to be counted.
+    tx.execute("DELETE FROM unknown_sign_in WHERE rowid <= (SELECT max(rowid) FROM unknown_sign_in) - ?1", [rule.unknown_names])?;
     Ok(Attempt::Check(None))
 }
 
@@ -242,7 +246,7 @@ mod tests {
 
     #[test]
     fn the_fifth_failure_locks_and_a_lock_that_ended_starts_a_new_count() {
-        let rule = LockRule { failures: 5, lock: Duration::from_secs(900) };
+        let rule = LockRule { failures: 5, lock: Duration::from_secs(900), unknown_names: 10 };
         let now = Timestamp::from_secs(1_000);
         let mut failures = Failures { count: 0, locked_until: None };
         for count in 1..=5 {
@@ -251,5 +255,33 @@ mod tests {
         }
         assert_eq!(failures.and_one_more(rule, Timestamp::from_secs(1_899)), Err(Timestamp::from_secs(1_900)));
         assert_eq!(failures.and_one_more(rule, Timestamp::from_secs(1_900)), Ok(Failures { count: 1, locked_until: None }));
+    }
+
+    #[tokio::test]
+    async fn failures_under_ever_new_names_do_not_fill_the_disk() {
+        let folder = tempfile::tempdir().unwrap();
+        let stores = crate::store::Stores::open(folder.path()).unwrap();
+        let (system, now) = (stores.system(), Timestamp::from_secs(1_000));
+        let rule = LockRule { failures: 2, lock: Duration::from_secs(900), unknown_names: 3 };
+        for name in 0..10 {
+            system.begin_attempt(&format!("nobody-{name}"), rule, now).await.unwrap();
+        }
+        let rows: u32 = system.read(|db| Ok(db.query_row("SELECT count(*) FROM unknown_sign_in", [], |row| row.get(0))?)).await.unwrap();
+        assert_eq!(rows, 3);
+        // The newest are still remembered.
+        system.begin_attempt("nobody-9", rule, now).await.unwrap();
+        assert!(matches!(system.begin_attempt("nobody-9", rule, now).await.unwrap(), Attempt::Locked { .. }));
+    }
+
+    #[tokio::test]
+    async fn a_name_that_nobody_has_is_found_without_a_look_at_all_others() {
+        let folder = tempfile::tempdir().unwrap();
+        let stores = crate::store::Stores::open(folder.path()).unwrap();
+        let plan = stores.system().read(|db| {
+            let sql = "EXPLAIN QUERY PLAN DELETE FROM unknown_sign_in WHERE last_at < 0";
+            Ok(db.query_row(sql, [], |row| row.get::<_, String>("detail"))?)
+        });
+        let plan = plan.await.unwrap();
+        assert!(plan.starts_with("SEARCH"), "{plan}");
     }
 }
