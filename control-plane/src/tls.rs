@@ -11,7 +11,7 @@ use rcgen::KeyPair;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
-use rustls::server::WebPkiClientVerifier;
+use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 
 use crate::ca::{self, CaError, CertificateAuthority};
@@ -98,6 +98,9 @@ impl ServerConfigs {
         let mut for_tunnel =
             builder(&provider)?.with_client_cert_verifier(verifier).with_single_cert(tunnel_chain.clone(), tunnel_key.clone_key())?;
         for_tunnel.alpn_protocols = vec![ALPN_TUNNEL.to_vec()];
+        // A resumed session skips the verifier: a certificate that has ended since would open another one for a day.
+        for_tunnel.session_storage = Arc::new(NoServerSessionStorage {});
+        for_tunnel.send_tls13_tickets = 0;
         let mut for_enrolment = builder(&provider)?.with_no_client_auth().with_single_cert(tunnel_chain, tunnel_key)?;
         for_enrolment.alpn_protocols = vec![ALPN_ENROLMENT.to_vec()];
         let public_chain = vec![public, authority.certificate().clone()];

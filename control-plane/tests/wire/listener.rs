@@ -95,3 +95,19 @@ async fn a_connection_that_never_speaks_does_not_hold_the_stop() {
     let _idle = site.connect(site.client(b"http/1.1", None)).await.unwrap();
     site.stop().await;
 }
+
+#[tokio::test]
+async fn a_tunnels_certificate_is_verified_on_every_connection() {
+    let site = Site::start().await;
+    let identity = site.enrol().await;
+    // One configuration, so that the client may resume what the first connection left behind.
+    let client = site.client(tls::ALPN_TUNNEL, Some(&identity));
+    for _ in 0..2 {
+        let mut tls = site.connect(client.clone()).await.unwrap();
+        tls.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0").await.unwrap();
+        // With TLS 1.3 a ticket would come before the first answer.
+        tls.read_u8().await.unwrap();
+        assert_eq!(tls.get_ref().1.handshake_kind(), Some(rustls::HandshakeKind::Full));
+    }
+    site.stop().await;
+}
