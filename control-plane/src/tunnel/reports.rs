@@ -50,6 +50,9 @@ impl Reports {
     pub(super) async fn revision(&mut self, status: RevisionStatus) -> Result<(), ReportError> {
         let gateway = &self.peer.gateway;
         let number = RevisionNumber(status.number);
+        if i64::try_from(number.0).is_err() {
+            return Err(ReportError::Invalid("a revision's number is out of range"));
+        }
         let state = match status.state() {
             message::RevisionState::Unspecified => return Err(ReportError::Invalid("a revision's state is not one")),
             message::RevisionState::Applying => RevisionState::Applying,

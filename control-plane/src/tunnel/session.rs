@@ -36,6 +36,9 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// in its spool.
 const RESENT_BY_HEARTBEAT: u64 = 2;
 
+/// Greatest revision number that a gateway may know: the greatest that JSON keeps (RFC 8259 §6).
+const MAX_REVISION: u64 = (1 << 53) - 1;
+
 /// Why a session ended.
 #[derive(Debug, thiserror::Error)]
 enum End {
@@ -160,6 +163,9 @@ impl Session {
         };
         match first.and_then(|up| up.kind) {
             Some(up::Kind::Hello(hello)) if hello.protocol == 0 => Err(End::Version),
+            Some(up::Kind::Hello(hello)) if hello.effective_revision.max(hello.newest_revision) > MAX_REVISION => {
+                Err(End::Disorder("a revision number that nobody gave it"))
+            }
             Some(up::Kind::Hello(hello)) => Ok(hello),
             Some(up::Kind::Heartbeat(_) | up::Kind::RevisionStatus(_) | up::Kind::Status(_)) | None => {
                 Err(End::Disorder("something before its greeting"))

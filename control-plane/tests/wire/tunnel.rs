@@ -240,3 +240,23 @@ async fn a_stop_says_goodbye() {
     assert!(matches!(control.hear().await, Some(down::Kind::Goodbye(goodbye)) if goodbye.retry));
     site.tasks.join_next().await.unwrap().unwrap().unwrap();
 }
+
+#[tokio::test]
+async fn a_revision_number_that_nobody_gave_it_is_the_gateways_fault() {
+    let site = Site::start().await;
+    let identity = site.enrol().await;
+    for newest_revision in [1 << 53, u64::MAX] {
+        let mut link = site.link(&identity).await;
+        let mut control = link.open("/tunnel/v1/control").await.unwrap();
+        control.say(up::Kind::Hello(Hello { newest_revision, ..hello() })).await;
+        let Some(down::Kind::Goodbye(goodbye)) = control.hear().await else { panic!("no session begins") };
+        assert!(goodbye.reason.contains("a revision number that nobody gave it"), "{}", goodbye.reason);
+    }
+    let (_link, mut control, _) = site.session(&identity, at_revision_1()).await;
+    control
+        .say(up::Kind::RevisionStatus(RevisionStatus { number: u64::MAX, state: RevisionState::Applied.into(), problems: vec![] }))
+        .await;
+    let Some(down::Kind::Goodbye(goodbye)) = control.hear().await else { panic!("the session ends") };
+    assert!(goodbye.reason.contains("out of range"), "{}", goodbye.reason);
+    site.stop().await;
+}
