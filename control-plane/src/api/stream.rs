@@ -27,7 +27,7 @@ use crate::feed;
 use crate::store::TenantStore;
 use crate::store::alerts::AlertView;
 
-/// How often a comment goes out when nothing else does, and how soon a revoked token ends the stream.
+/// How often a comment goes out when nothing else does, and how soon a revoked token ends a stream without changes.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
 /// How many alerts are read from the store at once.
@@ -125,6 +125,9 @@ impl Reader {
     }
 
     async fn read(&mut self) -> Option<()> {
+        if !self.api.is_good(&self.app).await {
+            return None;
+        }
         match self.store.alerts_changed_since(self.sent, READ_AT_ONCE).await {
             Ok(alerts) => {
                 self.behind = alerts.len() == READ_AT_ONCE;

@@ -24,7 +24,7 @@ use crate::auth::Permission;
 use crate::auth::console::ConsolePrincipal;
 use crate::feed::Change;
 
-/// How often a silent stream says that it lives, and whether its session still does.
+/// How often a silent stream says that it lives, and whether its session still does; one that has something to say asks each time.
 const HEARTBEAT: Duration = Duration::from_secs(10);
 
 /// The least time between two readings: a storm of changes becomes a few batches a second, and the first comes at once.
@@ -164,6 +164,9 @@ impl Reader {
 
     async fn read(&mut self) -> Option<()> {
         let (app, person) = (&self.app, &self.person);
+        if !person.is_good(app).await {
+            return None;
+        }
         let batch = match &mut self.view {
             View::Alert(reader) => reader.read(app, person).await,
             View::Alerts(reader) => reader.read(app, person).await,

@@ -63,6 +63,14 @@ impl Stream {
         }
     }
 
+    /// Reads to the end and returns the text of it all.
+    async fn rest(mut self) -> String {
+        while let Some(Ok(frame)) = self.body.frame().await {
+            self.text.push_str(std::str::from_utf8(&frame.into_data().unwrap()).unwrap());
+        }
+        self.text
+    }
+
     async fn ends(mut self) -> bool {
         while let Some(frame) = self.body.frame().await {
             if frame.is_err() {
@@ -178,4 +186,16 @@ async fn the_live_link_ends_with_the_program() {
     let stream = Stream::open(&browser, "/events?view=alerts", None).await;
     world.app.stop.cancel();
     assert!(stream.ends().await);
+}
+
+#[tokio::test]
+async fn what_happens_after_the_sign_out_is_not_told_any_more() {
+    let world = World::new().await;
+    let browser = world.browser("a", "anna", Role::Viewer).await;
+    let mut stream = Stream::open(&browser, "/events?view=alerts", None).await;
+    world.report("a", 1, vec![alert("before", 1)]).await;
+    stream.named("row").await;
+    browser.post("/sign-out", &[]).await;
+    world.report("a", 2, vec![alert("after", 2)]).await;
+    assert!(!stream.rest().await.contains("after"));
 }
