@@ -111,3 +111,17 @@ async fn a_tunnels_certificate_is_verified_on_every_connection() {
     }
     site.stop().await;
 }
+
+#[tokio::test]
+async fn one_host_with_idle_connections_does_not_keep_the_others_waiting() {
+    let site = Site::start().await;
+    let mut idle = Vec::new();
+    for _ in 0..512 {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+        idle.push(socket.connect(site.address).await.unwrap());
+    }
+    let another = tokio::time::timeout(crate::support::SOON / 2, site.connect(site.client(b"http/1.1", None))).await;
+    assert!(another.is_ok_and(|connected| connected.is_ok()));
+    site.stop().await;
+}
