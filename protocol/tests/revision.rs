@@ -2,7 +2,7 @@
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "helpers of tests")]
 
 use postern_protocol::revision::document::{Action, Matcher};
-use postern_protocol::revision::{BUILT_IN, MAX_DOCUMENT_BYTES, MAX_PROBLEMS, MAX_RULES, Problem, parse};
+use postern_protocol::revision::{BUILT_IN, MAX_DOCUMENT_BYTES, MAX_PATTERNS, MAX_PROBLEMS, MAX_RULES, Problem, parse};
 
 fn problems(text: &str) -> Vec<Problem> {
     parse(text.as_bytes()).expect_err("the document is refused")
@@ -112,6 +112,21 @@ fn the_top_is_checked() {
     assert_fault("{\"format\": 1,\n\"rules\": [],\n¦\"r\\u0075les\": []}", "rules", "given twice");
     let many = format!("{{\"format\": 1, \"rules\": ¦[{}0]}}", "0,".repeat(MAX_RULES));
     assert_fault(&many, "rules", "10001 rules are more than 10000");
+}
+
+#[test]
+fn too_many_patterns_are_refused_before_one_is_compiled() {
+    let rule = |id| {
+        format!(
+            "{{\"id\": \"r{id}\", \"match\": {{\"syslog\": {{\"regex\": \"(\"}}}}, \"release\": {{}},
+              \"then\": {{\"clear\": {{\"resource\": \"a\", \"kind\": \"k\"}}}}}}"
+        )
+    };
+    let rules: Vec<_> = (0..=MAX_PATTERNS).map(rule).collect();
+    let found = problems(&format!("{{\"format\": 1, \"rules\": [{}]}}", rules.join(",")));
+    // The patterns are not good either, which nobody has looked at.
+    assert_eq!(found.len(), 1, "{:?}", found.get(1));
+    assert!(found[0].reason.contains("1001 regular expressions are more than 1000"), "{:?}", found[0]);
 }
 
 #[test]

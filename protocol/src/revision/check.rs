@@ -136,8 +136,13 @@ fn check(problems: &mut Problems<'_>) -> Option<Document> {
         return None;
     }
     let rules: Vec<_> = entries.iter().enumerate().map(|(index, node)| rule_shape(problems, &place.index(index), node)).collect();
+    let patterns = rules.iter().flatten().map(rule::patterns).fold(0, usize::saturating_add);
+    if patterns > MAX_PATTERNS {
+        // Before any is compiled: that is what the limit is for.
+        problems.add(&place, format!("{patterns} regular expressions are more than {MAX_PATTERNS}"));
+        return None;
+    }
     let mut seen = BTreeMap::new();
-    let mut patterns = 0_usize;
     for (index, rule) in rules.iter().enumerate() {
         let Some(rule) = rule else { continue };
         let place = place.index(index);
@@ -145,10 +150,6 @@ fn check(problems: &mut Problems<'_>) -> Option<Document> {
             problems.add(&place.key("id"), format!("rules[{first}] has the id {} already", rule.id));
         }
         rule::check(rule, &place, problems);
-        patterns = patterns.saturating_add(rule::patterns(rule));
-    }
-    if patterns > MAX_PATTERNS {
-        problems.add(&place, format!("{patterns} regular expressions are more than {MAX_PATTERNS}"));
     }
     Some(Document { format: head?.format, rules: rules.into_iter().collect::<Option<_>>()? })
 }
