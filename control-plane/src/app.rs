@@ -6,6 +6,7 @@ use tokio_util::sync::CancellationToken;
 use crate::auth::password::Passwords;
 use crate::ca::CertificateAuthority;
 use crate::config::Config;
+use crate::configuration::Checks;
 use crate::feed::Feed;
 use crate::metrics::Metrics;
 use crate::signer::Signer;
@@ -16,6 +17,8 @@ use crate::tunnel::registry::Registry;
 pub struct App {
     /// Issues the certificates of gateways.
     pub ca: CertificateAuthority,
+    /// Checks the documents of configurations.
+    pub checks: Checks,
     /// Returns the present time; tests pass their own.
     pub clock: fn() -> Timestamp,
     /// The resolved configuration.

@@ -1,8 +1,11 @@
 //! Puts a configuration: checks the document with the code that the gateway runs too, signs it, stores it as the desired revision and
 //! wakes the gateway's session, which sends it at once.
 
+use std::sync::Arc;
+
 use postern_protocol::id::{GatewayId, RevisionNumber};
 use postern_protocol::revision::{self, Problem};
+use tokio::sync::Semaphore;
 
 use crate::app::App;
 use crate::auth::{Forbidden, Permission, Principal};
@@ -17,6 +20,38 @@ pub enum Force {
     Checked,
     /// It is sent as it is.
     Forced,
+}
+
+/// How many documents are checked at once, of all tenants. A thousand regular expressions take a core for seconds; the threads that
+/// they would hold are those of the stores, too. The others wait their turn.
+const AT_ONCE: usize = 1;
+
+/// Checks documents in turns.
+pub struct Checks {
+    turns: Arc<Semaphore>,
+}
+
+impl Default for Checks {
+    fn default() -> Self {
+        Self { turns: Arc::new(Semaphore::new(AT_ONCE)) }
+    }
+}
+
+impl Checks {
+    /// Checks a document; the inner error lists its problems.
+    ///
+    /// # Errors
+    /// [`StoreError::Stopped`] when the program stops.
+    pub async fn check(&self, text: Vec<u8>) -> Result<Result<(), Vec<Problem>>, StoreError> {
+        let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| StoreError::Stopped)?;
+        // The turn goes with the work, which runs on when nobody waits for it any more.
+        let work = move || {
+            let checked = revision::parse(&text).map(drop);
+            drop(turn);
+            checked
+        };
+        tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Stopped)
+    }
 }
 
 /// Why a configuration was not put.
@@ -48,7 +83,7 @@ pub async fn put(app: &App, principal: &Principal, gateway: &GatewayId, text: &[
         return Err(StoreError::Conflict("the gateway is revoked".to_owned()).into());
     }
     if force == Force::Checked || text.len() > revision::MAX_DOCUMENT_BYTES {
-        check(text).await?;
+        app.checks.check(text.to_vec()).await?.map_err(PutError::Invalid)?;
     }
     let new = NewRevision {
         gateway: gateway.clone(),
@@ -64,9 +99,18 @@ pub async fn put(app: &App, principal: &Principal, gateway: &GatewayId, text: &[
     Ok(number)
 }
 
-/// Thousands of rules with regular expressions take a while: not on a worker of the runtime.
-async fn check(text: &[u8]) -> Result<(), PutError> {
-    let text = text.to_vec();
-    let parsed = tokio::task::spawn_blocking(move || revision::parse(&text)).await.map_err(|_| StoreError::Stopped)?;
-    parsed.map(|_document| ()).map_err(PutError::Invalid)
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[tokio::test]
+    async fn documents_are_checked_one_after_the_other() {
+        let checks = Checks::default();
+        let turn = Arc::clone(&checks.turns).acquire_owned().await.unwrap();
+        let mut waits = Box::pin(checks.check(revision::BUILT_IN.into()));
+        assert!(tokio::time::timeout(Duration::ZERO, &mut waits).await.is_err());
+        drop(turn);
+        assert_eq!(waits.await.unwrap(), Ok(()));
+    }
 }

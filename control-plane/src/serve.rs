@@ -19,6 +19,7 @@ use crate::app::App;
 use crate::auth::password::Passwords;
 use crate::ca::{CaError, CertificateAuthority};
 use crate::config::Config;
+use crate::configuration::Checks;
 use crate::feed::Feed;
 use crate::metrics::Metrics;
 use crate::signer::{Signer, SignerError};
@@ -92,6 +93,7 @@ pub fn load(config: Config, clock: fn() -> Timestamp, stop: CancellationToken) -
         signer: Signer::load(&keys.join("revision.key"))?,
         stores: Stores::open(&config.data_dir)?,
         ca,
+        checks: Checks::default(),
         clock,
         config,
         feed: Feed::default(),

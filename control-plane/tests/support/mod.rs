@@ -29,6 +29,7 @@ pub(crate) async fn control_plane() -> (Arc<App>, tempfile::TempDir) {
     };
     let app = App {
         ca: CertificateAuthority::create(&keys, clock::now()).unwrap(),
+        checks: Default::default(),
         clock: clock::now,
         config,
         feed: Default::default(),

@@ -119,7 +119,8 @@ pub(in crate::console) async fn submit(
     let document = Document::new(&form.document);
     let newest = app.stores.tenant(&person.principal.tenant)?.newest_revision(&gateway.id).await?;
     let refused = if form.wish == Wish::Check {
-        check(document.text.clone()).await?
+        let checked = app.checks.check(document.text.clone().into_bytes()).await?;
+        checked.err().map(|problems| invalid("Not valid", problems))
     } else if newest.0 != form.base {
         let message = format!(
             "Revision {newest} was saved since you opened this page. Your text is still here: compare it under Revisions, then save again."
@@ -142,13 +143,6 @@ pub(in crate::console) async fn submit(
 }
 
 type Refused = (StatusCode, String, Vec<Problem>);
-
-async fn check(text: String) -> Result<Option<Refused>, Fault> {
-    // Thousands of rules with regular expressions take a while: not on a worker of the runtime.
-    let parsed = tokio::task::spawn_blocking(move || revision::parse(text.as_bytes()).map(drop)).await;
-    let parsed = parsed.map_err(|error| Fault::internal(&error))?;
-    Ok(parsed.err().map(|problems| invalid("Not valid", problems)))
-}
 
 fn invalid(what: &str, problems: Vec<Problem>) -> Refused {
     (StatusCode::UNPROCESSABLE_ENTITY, format!("{what}: {}", figures::counted(problems.len(), "problem")), problems)
