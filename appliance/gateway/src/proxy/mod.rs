@@ -46,6 +46,9 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time for a connection to a destination, name look-up included.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Time for a peer to take an answer, which is short: one that reads nothing would otherwise keep its place, and hold the stop.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// After a refusal, what is still on its way is read for so long, so that the refusal is not lost in a reset.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -140,13 +143,11 @@ impl Proxy {
                         return last_answer(&mut stream, &answer).await;
                     }
                     if push.expects_continue && buffer.len() < push.content_length {
-                        stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
-                        stream.flush().await?;
+                        send(&mut stream, b"HTTP/1.1 100 Continue\r\n\r\n").await?;
                     }
                     let Some(body) = self.body(&mut stream, &mut buffer, push.content_length, source).await? else { return Ok(()) };
                     let answer = self.pushes.take(&push, &body, source, channel).await;
-                    stream.write_all(&answer.bytes(after)).await?;
-                    stream.flush().await?;
+                    send(&mut stream, &answer.bytes(after)).await?;
                     if after == After::Close {
                         return close(&mut stream).await;
                     }
@@ -249,9 +250,8 @@ impl Proxy {
             Some(Ok(server)) => server,
             Some(Err(answer)) => return last_answer(&mut stream, &answer).await,
         };
-        stream.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await?;
-        stream.flush().await?;
-        server.write_all(early).await?;
+        send(&mut stream, b"HTTP/1.1 200 Connection established\r\n\r\n").await?;
+        send(&mut server, early).await?;
         let Some(relayed) = self.unless_stopped(relay::run(stream, server, self.idle_timeout)).await else { return Ok(()) };
         tracing::debug!(listener = "proxy", up = relayed.up, down = relayed.down, ended = ?relayed.ended, "a tunnel ended");
         Ok(())
@@ -299,9 +299,20 @@ async fn last_answer<S>(stream: &mut S, answer: &Answer) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    stream.write_all(&answer.bytes(After::Close)).await?;
-    stream.flush().await?;
+    send(stream, &answer.bytes(After::Close)).await?;
     close(stream).await
+}
+
+/// Sends a few bytes to a peer that has to take them in time.
+async fn send<S>(stream: &mut S, bytes: &[u8]) -> io::Result<()>
+where
+    S: AsyncWrite + Unpin,
+{
+    let sending = async {
+        stream.write_all(bytes).await?;
+        stream.flush().await
+    };
+    tokio::time::timeout(ANSWER_TIMEOUT, sending).await?
 }
 
 /// Ends a connection without a reset while the peer may still be sending (RFC 9112 §9.6).
@@ -309,7 +320,7 @@ async fn close<S>(stream: &mut S) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    stream.shutdown().await?;
+    tokio::time::timeout(ANSWER_TIMEOUT, stream.shutdown()).await??;
     let discard = async {
         let mut scrap = vec![0_u8; 16 * 1024];
         while stream.read(&mut scrap).await.is_ok_and(|read| read > 0) {}
@@ -317,4 +328,17 @@ where
     // A peer that goes on is cut off.
     let _ = tokio::time::timeout(LINGER, discard).await;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_reads_no_answer_does_not_keep_its_place() {
+        let (mut stream, _reads_nothing) = tokio::io::duplex(16);
+        let answer = Answer::text(403, "no", "http_request_denied");
+        let outcome = tokio::time::timeout(Duration::from_secs(300), last_answer(&mut stream, &answer)).await;
+        assert!(outcome.expect("it is given up").is_err());
+    }
 }
