@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::accounts::Accounts;
 use crate::config::Config;
 use crate::control::Control;
+use crate::descriptors;
 use crate::intake::{self, Digests};
 use crate::listeners::Listeners;
 use crate::pipeline::local::{self, State};
@@ -48,8 +49,9 @@ pub struct RunOptions {
 ///
 /// # Errors
 /// What keeps it from starting, or the first task that failed.
-pub async fn run(config: Config, options: RunOptions, stop: CancellationToken) -> anyhow::Result<()> {
+pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToken) -> anyhow::Result<()> {
     let started = Instant::now();
+    descriptors::fit(&mut config, descriptors::limit()?);
     crate::create_private_dir(&config.data_dir)?;
     let identity = Arc::new(Identity::load(&config.identity_dir()).context("this gateway has no identity yet; run postern-gateway enrol")?);
     let sockets = receivers::bind(&config, options.sockets.0)?;

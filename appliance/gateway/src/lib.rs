@@ -7,6 +7,7 @@ mod accounts;
 pub mod config;
 mod control;
 mod daemon;
+pub mod descriptors;
 pub mod enrol;
 mod intake;
 mod listeners;

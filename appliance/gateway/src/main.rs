@@ -113,6 +113,7 @@ fn execute(command: Command) -> anyhow::Result<()> {
         Command::Run(args) => {
             let sockets = PassedSockets::from_environment()?;
             let config = Config::load(&args.common.config)?;
+            postern_gateway::descriptors::raise()?;
             let mode = if args.safe { Mode::Safe } else { Mode::Normal };
             runtime()?.block_on(run_until_signalled(config, RunOptions { mode, sockets }))
         }
