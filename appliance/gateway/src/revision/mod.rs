@@ -117,7 +117,7 @@ impl Revisions {
     /// # Errors
     /// [`StoreError`] when it cannot be kept.
     pub(crate) fn begin(&mut self, signed: &SignedRevision) -> Result<Step, StoreError> {
-        let newest = self.newest.as_ref().map_or(0, |newest| newest.signed.number);
+        let newest = self.newest();
         let refuse = |reason: String| Ok(Step::Refused(vec![Problem { path: String::new(), line: 0, column: 0, reason }]));
         if !self.signers.verify(signed) {
             let reason = "the signature does not fit this gateway, number and document".to_owned();
@@ -190,7 +190,12 @@ impl Revisions {
 
     /// Returns the number in force (0 for the built-in rules) and the newest that was taken in.
     pub(crate) fn numbers(&self) -> (u64, u64) {
-        (self.effective.unwrap_or(0), self.newest.as_ref().map_or(0, |newest| newest.signed.number))
+        (self.effective.unwrap_or(0), self.newest())
+    }
+
+    /// Returns the newest number that was taken in: also that of the revision in force, should the newest slot's file be damaged.
+    fn newest(&self) -> u64 {
+        self.newest.as_ref().map_or(0, |newest| newest.signed.number).max(self.effective.unwrap_or(0))
     }
 
     fn check(&self, signed: &SignedRevision) -> Result<RuleIndex, Vec<Problem>> {
@@ -303,6 +308,16 @@ mod tests {
         assert!(apply(&mut revisions, site.sign("gw", 4, GOOD)).is_err());
         assert!(apply(&mut revisions, site.sign("gw", 5, GOOD)).is_ok());
         assert_eq!(revisions.numbers(), (5, 5));
+    }
+
+    #[test]
+    fn a_damaged_file_does_not_let_an_older_revision_in() {
+        let site = Site::new();
+        apply(&mut site.open(&[], Mode::Normal).0, site.sign("gw", 5, GOOD)).unwrap();
+        std::fs::write(site.dir.path().join("newest.json"), "").unwrap();
+        let (mut revisions, _) = site.open(&[], Mode::Normal);
+        assert_eq!(revisions.numbers(), (5, 5));
+        assert!(apply(&mut revisions, site.sign("gw", 4, GOOD)).is_err());
     }
 
     #[test]
