@@ -14,6 +14,7 @@ pub mod clock;
 pub mod config;
 pub mod configuration;
 pub mod console;
+mod descriptors;
 pub mod enrolment;
 pub mod feed;
 pub mod headers;

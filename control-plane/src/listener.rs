@@ -31,7 +31,7 @@ use crate::metrics::Metrics;
 use crate::sources::{Place, Sources};
 use crate::tls::{ALPN_ENROLMENT, ALPN_TUNNEL, ServerConfigs};
 use crate::tunnel::connection;
-use crate::{api, console, enrolment, headers, small_body};
+use crate::{api, console, descriptors, enrolment, headers, small_body};
 
 /// Handshakes at once; further connections wait in the kernel's queue. From one address so many that it cannot keep everybody
 /// else waiting there; a further one is closed.
@@ -70,15 +70,20 @@ struct Port {
 pub async fn serve(app: Arc<App>, listener: TcpListener, configs: watch::Receiver<ServerConfigs>) {
     let public = api::router(Arc::clone(&app)).merge(console::router(Arc::clone(&app)));
     let public = public.layer(axum::middleware::map_response(headers::add)).layer(axum::middleware::from_fn(small_body::take_in));
+    let (all, room) = (MAX_HANDSHAKES + MAX_PUBLIC + MAX_TUNNELS, descriptors::for_connections());
+    if room < all {
+        tracing::warn!(room, all, "fewer connections are taken than usual: raise the limit of open files (LimitNOFILE)");
+    }
+    let places = |most| Arc::new(Semaphore::new(descriptors::share(most, all, room)));
     let port = Arc::new(Port {
         app: Arc::clone(&app),
         enrolment: enrolment::router(Arc::clone(&app)).layer(axum::middleware::from_fn(small_body::take_in)),
         public,
-        handshakes: Arc::new(Semaphore::new(MAX_HANDSHAKES)),
+        handshakes: places(MAX_HANDSHAKES),
         handshakes_from: Sources::new(MAX_HANDSHAKES_FROM_ONE),
-        public_places: Arc::new(Semaphore::new(MAX_PUBLIC)),
+        public_places: places(MAX_PUBLIC),
         public_from: Sources::new(MAX_PUBLIC_FROM_ONE),
-        tunnel_places: Arc::new(Semaphore::new(MAX_TUNNELS)),
+        tunnel_places: places(MAX_TUNNELS),
     });
     let mut connections = JoinSet::new();
     loop {

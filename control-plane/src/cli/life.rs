@@ -8,6 +8,7 @@ use tokio_util::sync::CancellationToken;
 use super::CliError;
 use crate::clock;
 use crate::config::Config;
+use crate::descriptors;
 use crate::key_file;
 use crate::serve::{self, Server};
 
@@ -22,6 +23,7 @@ pub(super) async fn check(config: &Path) -> Result<(), CliError> {
 
 /// Serves until SIGTERM or SIGINT. The bound addresses are in `addresses.json` in the data folder while it runs.
 pub(super) async fn serve(config: &Path) -> Result<(), CliError> {
+    descriptors::raise().map_err(CliError::Runtime)?;
     let stop = CancellationToken::new();
     let (mut terminate, mut interrupt) =
         (signal(SignalKind::terminate()).map_err(CliError::Runtime)?, signal(SignalKind::interrupt()).map_err(CliError::Runtime)?);
