@@ -85,8 +85,12 @@ pub(super) async fn token(command: TokenCommand, stores: &Stores, authority: &Ce
             let made = issue.create(stores.system(), &tenant, &gateway_name, expires).await;
             let (id, token) = made.map_err(|error| missing(error, "tenant", tenant.as_str()))?;
             let text = token.to_string();
-            if let Some(out) = &out {
-                key_file::create(out, format!("{text}\n").as_bytes())?;
+            if let Some(out) = &out
+                && let Err(error) = key_file::create(out, format!("{text}\n").as_bytes())
+            {
+                // Nobody has its text, so nobody shall wonder about it in the list.
+                stores.system().revoke_token(&tenant, &id, now).await?;
+                return Err(error.into());
             }
             let new = NewToken { id, token: out.is_none().then_some(text), expires_at: token.expires };
             form.print(&new, |new| match &new.token {

@@ -51,6 +51,19 @@ fn a_token_works_once_and_keys_stay_private() {
 }
 
 #[test]
+fn a_token_whose_file_cannot_be_written_is_good_for_nothing() {
+    let rig = Rig::enrolled(&Options::default());
+    let taken = rig.layout().root().join("taken");
+    std::fs::write(&taken, "mine").unwrap();
+    let args = ["token", "create", "--tenant", "default", "--gateway-name", "nobodys", "--out", taken.to_str().unwrap()];
+    rig.control_command(&args).unwrap_err();
+    assert_eq!(std::fs::read_to_string(&taken).unwrap(), "mine");
+    let list = rig.control_command(&["token", "list"]).unwrap();
+    let line = list.lines().find(|line| line.contains("nobodys")).unwrap();
+    assert!(line.contains("revoked"), "{line}");
+}
+
+#[test]
 fn expired_revoked_altered_and_foreign_tokens_are_refused_with_the_reason() {
     let rig = Rig::enrolled(&Options::default());
     let expired = token(&rig, &["--expires", "1s"]);
