@@ -15,6 +15,8 @@ use hyper::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use nix::sys::socket::setsockopt;
+use nix::sys::socket::sockopt::TcpUserTimeout;
 use rustls::ServerConfig;
 use rustls::server::Acceptor;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -47,6 +49,9 @@ const MAX_TUNNELS: usize = 4096;
 /// How long a peer may take for its handshake, and for the head of a request; the first one is due as soon as the handshake is done.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 const REQUEST_HEAD: Duration = Duration::from_secs(20);
+
+/// How long a peer may leave what we send unread before the kernel gives it up: hyper would wait for ever, and its place with it.
+const UNREAD: Duration = Duration::from_secs(60);
 
 /// How long requests may take to finish when the program stops.
 const DRAIN: Duration = Duration::from_secs(6);
@@ -137,6 +142,7 @@ async fn accept(listener: &TcpListener, handshakes: &Arc<Semaphore>) -> std::io:
     let permit = Arc::clone(handshakes).acquire_owned().await.map_err(std::io::Error::other)?;
     let (tcp, from) = listener.accept().await?;
     tcp.set_nodelay(true)?;
+    setsockopt(&tcp, TcpUserTimeout, &u32::try_from(UNREAD.as_millis()).unwrap_or(u32::MAX))?;
     Ok((Socket { tcp, from }, permit))
 }
 
@@ -256,5 +262,14 @@ mod tests {
         for said in [b"".as_slice(), b"G", b"PRI", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
             assert!(serve_one(said).await.is_err(), "{said:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_peer_that_reads_nothing_is_given_up_by_the_kernel() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let _peer = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (socket, _permit) = accept(&listener, &Arc::new(Semaphore::new(1))).await.unwrap();
+        let patience = nix::sys::socket::getsockopt(&socket.tcp, TcpUserTimeout).unwrap();
+        assert_eq!(Duration::from_millis(patience.into()), UNREAD);
     }
 }
