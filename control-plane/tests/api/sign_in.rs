@@ -246,3 +246,17 @@ async fn user_names_are_checked_and_unique() {
         assert!(matches!(create(name, "a").await, Err(CreateUserError::Name)), "{name}");
     }
 }
+
+#[tokio::test]
+async fn the_databases_hold_no_password_no_cookie_and_no_token() {
+    let world = World::new().await;
+    let cookie = ann(&world).await;
+    let access = world.token("a", Role::Viewer).await;
+    let secrets = [NEW, cookie.split_once('=').unwrap().1, &access];
+    let folder = &world.app.config.data_dir;
+    let files = ["system.db", "system.db-wal"].map(|name| std::fs::read(folder.join(name)).unwrap());
+    for secret in secrets {
+        let holds = |file: &Vec<u8>| file.windows(secret.len()).any(|window| window == secret.as_bytes());
+        assert!(secret.len() > 20 && !files.iter().any(holds), "{secret}");
+    }
+}

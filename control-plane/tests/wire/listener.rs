@@ -2,11 +2,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use crate::support::Site;
+use crate::support::{Site, csr};
 use hyper::{Method, StatusCode};
-use postern_control::tls;
+use postern_control::ca::CertificateAuthority;
+use postern_control::{clock, tls};
+use postern_protocol::timestamp::Timestamp;
+use rcgen::KeyPair;
 use rustls::client::ResolvesClientCert;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -23,6 +29,58 @@ impl ResolvesClientCert for Asked {
     fn has_certs(&self) -> bool {
         true
     }
+}
+
+/// Shows one certificate to whoever asks.
+#[derive(Debug)]
+struct Shows(Arc<CertifiedKey>);
+
+impl ResolvesClientCert for Shows {
+    fn resolve(&self, _hints: &[&[u8]], _schemes: &[rustls::SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        Some(Arc::clone(&self.0))
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+/// Asks for the tunnel with that certificate; `None` when not even a status comes back.
+async fn ask_for_the_tunnel(site: &Site, certificate: &str, key: &KeyPair) -> Option<StatusCode> {
+    let key = tls::provider().key_provider.load_private_key(PrivateKeyDer::Pkcs8(key.serialize_der().into())).unwrap();
+    let chain = vec![CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap()];
+    let mut config = site.client(tls::ALPN_TUNNEL, None);
+    config.client_auth_cert_resolver = Arc::new(Shows(Arc::new(CertifiedKey::new(chain, key))));
+    let tls = site.connect(config).await.ok()?;
+    let io = hyper_util::rt::TokioIo::new(tls);
+    let (mut send, connection) = hyper::client::conn::http2::handshake(hyper_util::rt::TokioExecutor::new(), io).await.ok()?;
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(connection);
+    let request = hyper::Request::post("https://localhost/tunnel/v1/control").body(String::new()).unwrap();
+    send.send_request(request).await.ok().map(|response| response.status())
+}
+
+#[tokio::test]
+async fn only_a_gateways_own_certificate_opens_its_tunnel() {
+    let site = Site::start().await;
+    let (listener_key, listener_csr) = csr();
+    let (_, secret) = site.token(Duration::from_secs(3600)).await;
+    let enrolled = site.enrol_with(&secret, listener_csr).await.ok().unwrap().response;
+    let issue = |authority: &CertificateAuthority, at: Timestamp| {
+        let (key, csr) = csr();
+        (authority.issue_client(&csr, &enrolled.gateway, &enrolled.tenant, at).unwrap().pem, key)
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let other = CertificateAuthority::create(folder.path(), clock::now()).unwrap();
+
+    let (of_another_authority, key) = issue(&other, clock::now());
+    assert_eq!(ask_for_the_tunnel(&site, &of_another_authority, &key).await, None);
+    let (expired, key) = issue(&site.app.ca, Timestamp::from_secs(clock::now().as_secs() - 91 * 86_400));
+    assert_eq!(ask_for_the_tunnel(&site, &expired, &key).await, None);
+    assert_eq!(ask_for_the_tunnel(&site, &enrolled.listener_certificate, &listener_key).await, None);
+    let (of_another_key, key) = issue(&site.app.ca, clock::now());
+    assert_eq!(ask_for_the_tunnel(&site, &of_another_key, &key).await, Some(StatusCode::FORBIDDEN));
+    site.stop().await;
 }
 
 #[tokio::test]
