@@ -405,3 +405,17 @@ async fn batches_keep_their_limits_over_many_records_and_other_kinds_between_the
 fn message_limit() -> usize {
     postern_protocol::message::MAX_BATCH_RECORDS
 }
+
+#[tokio::test]
+async fn only_the_owner_can_read_what_waits() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("spool");
+    let (spool, _, writer) = open(&path, 1);
+    durably(&spool, record("a")).await;
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&path), 0o700);
+    let files: Vec<_> = fs::read_dir(&path).unwrap().map(|entry| mode(&entry.unwrap().path())).collect();
+    assert_eq!(files, [0o600; 2]);
+    abandon(spool, writer).await;
+}
