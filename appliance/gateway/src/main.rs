@@ -1,6 +1,6 @@
 //! `postern-gateway`: reads the command line and calls the library. Nothing is decided here.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -120,12 +120,12 @@ fn execute(command: Command) -> anyhow::Result<()> {
         Command::Status(args) => {
             let config = Config::load(&args.common.config)?;
             let (report, text) = runtime()?.block_on(status::ask(&config.status_socket()))?;
-            if args.json {
-                println!("{text}");
-            } else {
-                print!("{}", Table(&report));
+            let text = if args.json { format!("{text}\n") } else { Table(&report).to_string() };
+            match std::io::stdout().write_all(text.as_bytes()) {
+                // Whoever reads only the head has what they want.
+                Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+                written => Ok(written?),
             }
-            Ok(())
         }
     }
 }
