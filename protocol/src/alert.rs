@@ -51,7 +51,8 @@ impl Severity {
         Self::ALL.into_iter().find(|severity| severity.name() == name)
     }
 
-    const fn number(self) -> u32 {
+    /// Returns the number that stands for the severity on the wire and in stores; it grows with the gravity.
+    pub const fn number(self) -> u8 {
         match self {
             Self::Indeterminate => 1,
             Self::Warning => 2,
@@ -59,6 +60,11 @@ impl Severity {
             Self::Major => 4,
             Self::Critical => 5,
         }
+    }
+
+    /// Returns the severity that `number` stands for.
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|severity| severity.number() == number)
     }
 }
 
@@ -228,7 +234,7 @@ impl Alert {
                 AlertState::Cleared => 2,
                 AlertState::Closed => 3,
             },
-            severity: self.severity.number(),
+            severity: u32::from(self.severity.number()),
             summary: self.summary.clone(),
             count: self.count,
             first_seen: self.first_seen.as_nanos(),
@@ -284,7 +290,7 @@ impl Alert {
                 3 => AlertState::Closed,
                 _ => return Err(AlertError::Field("state")),
             },
-            severity: Severity::ALL.into_iter().find(|s| s.number() == w.severity).ok_or(AlertError::Field("severity"))?,
+            severity: u8::try_from(w.severity).ok().and_then(Severity::from_number).ok_or(AlertError::Field("severity"))?,
             summary: w.summary,
             count: w.count,
             first_seen: Timestamp::from_nanos(w.first_seen),

@@ -125,7 +125,8 @@ fn history(same: Option<&Stored>, alert: &Alert, state: AlertState, now: Timesta
     match same {
         None => entries.push(HistoryEntry { at: alert.first_seen, what: "raised", text: alert.severity.name().to_owned() }),
         Some(stored) => {
-            if let Some(before) = severity_of(stored.severity).filter(|before| *before != alert.severity) {
+            let before = u8::try_from(stored.severity).ok().and_then(Severity::from_number);
+            if let Some(before) = before.filter(|before| *before != alert.severity) {
                 let text = format!("{before} → {}", alert.severity);
                 entries.push(HistoryEntry { at: alert.last_seen, what: "severity", text });
             }
@@ -191,7 +192,7 @@ fn write_columns(tx: &Transaction<'_>, id: &str, alert: &Alert, change: i64) -> 
         signed(alert.occurrence)?,
         signed(alert.revision)?,
         change,
-        severity_number(alert.severity),
+        alert.severity.number(),
         alert.summary,
         i64::try_from(alert.count).unwrap_or(i64::MAX),
         alert.first_seen.as_nanos(),
@@ -203,21 +204,6 @@ fn write_columns(tx: &Transaction<'_>, id: &str, alert: &Alert, change: i64) -> 
         evidence
     ])?;
     Ok(())
-}
-
-/// Returns the number that stands for a severity in the `severity` columns: 1 indeterminate to 5 critical.
-fn severity_number(severity: Severity) -> i64 {
-    match severity {
-        Severity::Indeterminate => 1,
-        Severity::Warning => 2,
-        Severity::Minor => 3,
-        Severity::Major => 4,
-        Severity::Critical => 5,
-    }
-}
-
-fn severity_of(number: i64) -> Option<Severity> {
-    Severity::ALL.into_iter().find(|severity| severity_number(*severity) == number)
 }
 
 fn signed(number: u64) -> Result<i64, StoreError> {

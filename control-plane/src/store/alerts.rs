@@ -15,6 +15,7 @@ use filter::Condition;
 use view::{COLUMNS, views};
 
 pub use filter::{AlertFilter, Cursor};
+pub(crate) use view::severity;
 pub use view::{Acknowledged, AlertView, HistoryEntry, Note, OccurrenceView, Suppressed};
 
 /// Most alerts on one page.

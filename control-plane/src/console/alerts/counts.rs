@@ -6,7 +6,7 @@ use postern_protocol::alert::Severity;
 use super::query::ListQuery;
 use crate::console::fault::Fault;
 use crate::console::{figures, page};
-use crate::store::{StoreError, TenantStore};
+use crate::store::{StoreError, TenantStore, alerts};
 
 /// How many alerts of one severity are open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,9 +27,8 @@ impl TenantStore {
                 Severity::ALL.into_iter().map(|severity| OpenCount { severity, open: 0, unacknowledged: 0 }).collect();
             let mut rows = query.query([])?;
             while let Some(row) = rows.next()? {
-                // The store numbers severities from 1, in their order.
-                let place = usize::try_from(row.get::<_, i64>(0)?.saturating_sub(1)).unwrap_or(usize::MAX);
-                let count = counts.get_mut(place).ok_or(StoreError::Corrupt("severity"))?;
+                let severity = alerts::severity(row, 0)?;
+                let Some(count) = counts.iter_mut().find(|count| count.severity == severity) else { continue };
                 count.open = u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0);
                 count.unacknowledged = u64::try_from(row.get::<_, i64>(2)?).unwrap_or(0);
             }

@@ -6,7 +6,7 @@ use postern_protocol::alert::{AlertState, MAX_ALERT_BYTES, Severity};
 use postern_protocol::timestamp::Timestamp;
 use rusqlite::types::Value;
 
-use super::view::{AlertView, severity_number};
+use super::view::AlertView;
 
 /// Which alerts to list. What is left out does not limit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -96,7 +96,7 @@ impl Condition {
         let mut condition = Self::default();
         let text = |text: &str| Value::Text(text.to_owned());
         condition.any_of("state", filter.states.iter().map(|state| text(state.name())).collect());
-        condition.any_of("severity", filter.severities.iter().map(|severity| Value::Integer(severity_number(*severity))).collect());
+        condition.any_of("severity", filter.severities.iter().map(|severity| Value::Integer(severity.number().into())).collect());
         for (column, wanted) in [("gateway", filter.gateway), ("resource", filter.resource), ("kind", filter.kind)] {
             condition.any_of(column, wanted.into_iter().map(Value::Text).collect());
         }

@@ -206,24 +206,14 @@ pub(super) fn occurrence(row: &Row<'_>) -> Result<OccurrenceView, StoreError> {
     })
 }
 
-/// The number that stands for a severity in the store.
-pub(super) const fn severity_number(severity: Severity) -> i64 {
-    match severity {
-        Severity::Indeterminate => 1,
-        Severity::Warning => 2,
-        Severity::Minor => 3,
-        Severity::Major => 4,
-        Severity::Critical => 5,
-    }
-}
-
 fn state(row: &Row<'_>, at: usize) -> Result<AlertState, StoreError> {
     AlertState::from_name(&row.get::<_, String>(at)?).ok_or(StoreError::Corrupt("alert state"))
 }
 
-fn severity(row: &Row<'_>, at: usize) -> Result<Severity, StoreError> {
+/// Reads the severity in column `at` of a row.
+pub(crate) fn severity(row: &Row<'_>, at: usize) -> Result<Severity, StoreError> {
     let number: i64 = row.get(at)?;
-    Severity::ALL.into_iter().find(|severity| severity_number(*severity) == number).ok_or(StoreError::Corrupt("severity"))
+    u8::try_from(number).ok().and_then(Severity::from_number).ok_or(StoreError::Corrupt("severity"))
 }
 
 fn count(row: &Row<'_>, at: usize) -> Result<u64, StoreError> {
