@@ -1,7 +1,8 @@
-//! The demo's launcher, and the place where tests see both sides of the tunnel.
+//! The demo's launcher, what the tests speak with, and the place where tests see both sides of the tunnel.
 //!
 //! `launcher` sets up a control plane with one enrolled gateway and keeps them running; `make run` uses it by way of the
-//! `postern-demo` program, the end-to-end tests by way of its parts. Nothing here is part of a product.
+//! `postern-demo` program, the end-to-end tests by way of its parts. `api`, `snmp` and `tools` are what those tests and the
+//! image's speak with, `deadline` how both wait. Nothing here is part of a product.
 //!
 //! # The wall, as the compiler holds it
 //!
@@ -43,4 +44,8 @@
 //! }
 //! ```
 
+pub mod api;
+pub mod deadline;
 pub mod launcher;
+pub mod snmp;
+pub mod tools;

@@ -8,7 +8,6 @@ use std::time::Duration;
 use anyhow::Context as _;
 use serde::Deserialize;
 
-use super::Prepared;
 use super::layout::{FirstStart, Layout, write_private};
 use super::program::{Binaries, output, to_stay};
 
@@ -31,7 +30,12 @@ pub struct Client {
 }
 
 /// Makes the control plane's data, the first user, an API client and a push key.
-pub(crate) fn init(binaries: &Binaries, layout: &Layout, listen: SocketAddr) -> anyhow::Result<FirstStart> {
+///
+/// The control plane will listen at `listen` and be reached by `names`.
+///
+/// # Errors
+/// When the program refuses.
+pub fn init(binaries: &Binaries, layout: &Layout, listen: SocketAddr, names: &[&str]) -> anyhow::Result<FirstStart> {
     let (dir, listen) = (layout.control_dir(), listen.to_string());
     let args = [
         Path::new("init"),
@@ -39,17 +43,14 @@ pub(crate) fn init(binaries: &Binaries, layout: &Layout, listen: SocketAddr) -> 
         &dir,
         "--listen".as_ref(),
         listen.as_ref(),
-        "--name".as_ref(),
-        "localhost".as_ref(),
-        "--name".as_ref(),
-        "127.0.0.1".as_ref(),
         "--tenant".as_ref(),
         TENANT.as_ref(),
         "--admin-listen".as_ref(),
         "127.0.0.1:0".as_ref(),
         "--json".as_ref(),
     ];
-    let answer = output(&binaries.control, args)?;
+    let names = names.iter().flat_map(|name| [Path::new("--name"), Path::new(name)]);
+    let answer = output(&binaries.control, args.into_iter().chain(names))?;
     let admin: InitAnswer = serde_json::from_slice(&answer).context("`init` did not print the first sign-in")?;
     let client = create_client(binaries, layout, TENANT, "admin")?;
     let mut push_key = [0; 32];
@@ -113,9 +114,9 @@ fn with_value(text: &str, key: &str, value: &str) -> anyhow::Result<String> {
 ///
 /// # Errors
 /// When the log cannot be opened.
-pub fn serve(prepared: &Prepared) -> anyhow::Result<Command> {
-    let mut command = to_stay(&prepared.binaries.control, &prepared.layout.log("control-plane"))?;
-    command.arg("serve").arg("--config").arg(prepared.layout.control_config());
+pub fn serve(binaries: &Binaries, layout: &Layout) -> anyhow::Result<Command> {
+    let mut command = to_stay(&binaries.control, &layout.log("control-plane"))?;
+    command.arg("serve").arg("--config").arg(layout.control_config());
     Ok(command)
 }
 

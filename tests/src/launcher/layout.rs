@@ -72,7 +72,11 @@ impl Layout {
         self.root.join("first-start.json")
     }
 
-    pub(crate) fn create(&self) -> anyhow::Result<()> {
+    /// Makes the directory that holds everything.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn create(&self) -> anyhow::Result<()> {
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&self.root);
         made.with_context(|| format!("cannot create {}", self.root.display()))
     }

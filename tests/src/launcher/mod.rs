@@ -61,7 +61,7 @@ pub fn prepare(layout: Layout, binaries: Binaries, sockets: Sockets) -> anyhow::
             first
         }
         None => {
-            let first = control_plane::init(&binaries, &layout, sockets.https())?;
+            let first = control_plane::init(&binaries, &layout, sockets.https(), &["localhost", "127.0.0.1"])?;
             first.save(&layout)?;
             first
         }

@@ -39,14 +39,14 @@ pub(crate) async fn run(layout: Layout, binaries: Binaries, sockets: Sockets) ->
 
 /// Starts, announces and restarts; returns only with an error.
 async fn keep_running(prepared: &Prepared, control: &mut Slot, gateway: &mut Slot) -> anyhow::Result<()> {
-    control.start(control_plane::serve(prepared)?)?;
+    control.start(control_plane::serve(&prepared.binaries, &prepared.layout)?)?;
     tokio::select! {
-        outcome = control.keep(|| control_plane::serve(prepared)) => return outcome,
+        outcome = control.keep(|| control_plane::serve(&prepared.binaries, &prepared.layout)) => return outcome,
         outcome = enrol(prepared) => outcome?,
     }
     gateway.start(gateway::run(prepared)?)?;
     tokio::select! {
-        outcome = control.keep(|| control_plane::serve(prepared)) => outcome,
+        outcome = control.keep(|| control_plane::serve(&prepared.binaries, &prepared.layout)) => outcome,
         outcome = gateway.keep(|| gateway::run(prepared)) => outcome,
         outcome = announce_when_ready(prepared) => outcome,
     }

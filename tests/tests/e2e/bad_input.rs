@@ -5,9 +5,9 @@ use std::net::{TcpStream, UdpSocket};
 use std::time::Duration;
 
 use crate::harness::rig::Rig;
-use crate::harness::snmp::{self, INFORM, RESPONSE, TRAP_V2, link, tlv, varbind};
-use crate::harness::tools::{LINK_DOWN, link_trap, logger, printed, run_with_input};
 use crate::interop_snmp::is_link;
+use postern_tests::snmp::{self, INFORM, RESPONSE, TRAP_V2, link, tlv, varbind};
+use postern_tests::tools::{LINK_DOWN, link_trap, logger, printed, run_with_input};
 
 fn still_works(rig: &Rig) {
     link_trap(rig.prepared.sockets.snmp_trap(), LINK_DOWN, 77);

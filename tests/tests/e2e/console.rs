@@ -2,8 +2,8 @@
 
 use crate::harness::browser::Browser;
 use crate::harness::rig::Rig;
-use crate::harness::tools::{LINK_DOWN, link_trap};
 use crate::interop_snmp::is_link;
+use postern_tests::tools::{LINK_DOWN, link_trap};
 
 #[test]
 fn a_person_signs_in_works_on_an_alert_and_signs_out() {

@@ -3,9 +3,9 @@
 use std::os::unix::process::ExitStatusExt as _;
 
 use crate::harness::rig::Rig;
-use crate::harness::snmp::{LINK_DOWN as DOWN, Sender, TRAP_V2, link};
-use crate::harness::tools::{LINK_DOWN, LINK_UP, link_trap};
 use crate::interop_snmp::is_link;
+use postern_tests::snmp::{LINK_DOWN as DOWN, Sender, TRAP_V2, link};
+use postern_tests::tools::{LINK_DOWN, LINK_UP, link_trap};
 
 #[test]
 fn an_open_alert_outlives_the_trim_of_its_record_and_a_kill_9() {

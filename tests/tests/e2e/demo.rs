@@ -13,8 +13,8 @@ use postern_tests::launcher::gateway;
 use postern_tests::launcher::layout::Layout;
 
 use crate::harness::rig::binaries;
-use crate::harness::tools::{printed, run};
-use crate::harness::wait_for;
+use postern_tests::deadline::wait_for;
+use postern_tests::tools::{printed, run};
 
 const START: Duration = Duration::from_secs(60);
 

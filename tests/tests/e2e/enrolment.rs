@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::harness::rig::{Options, Rig};
-use crate::harness::tools::{printed, run, run_with_input};
+use postern_tests::tools::{printed, run, run_with_input};
 
 /// Enrols a second gateway with this token; returns what was said, `Err` when it was refused.
 fn enrol(rig: &Rig, name: &str, token: &str) -> Result<PathBuf, String> {
@@ -68,7 +68,7 @@ fn expired_revoked_altered_and_foreign_tokens_are_refused_with_the_reason() {
     let rig = Rig::enrolled(&Options::default());
     let expired = token(&rig, &["--expires", "1s"]);
     let start = std::time::Instant::now();
-    crate::harness::wait_for("the token to expire", crate::harness::SOON, || {
+    postern_tests::deadline::wait_for("the token to expire", postern_tests::deadline::SOON, || {
         if start.elapsed().as_millis() > 2100 { Ok(()) } else { Err("not yet".into()) }
     });
     let refusal = enrol(&rig, "expired", &expired).unwrap_err();
@@ -126,7 +126,7 @@ fn each_alpn_shows_its_own_face() {
     let (key, certificate) = (dir.join("key.pem"), dir.join("cert.pem"));
     let (key, certificate) = (key.to_str().unwrap(), certificate.to_str().unwrap());
     let made = ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", "/CN=forged", "-days", "1"];
-    crate::harness::tools::succeeded(&run("openssl", &[&made[..], &["-keyout", key, "-out", certificate]].concat()));
+    postern_tests::tools::succeeded(&run("openssl", &[&made[..], &["-keyout", key, "-out", certificate]].concat()));
     let forged = s_client(
         &rig,
         &["-alpn", "postern/1", "-cert", certificate, "-key", key, "-quiet", "-ign_eof"],
@@ -147,7 +147,7 @@ fn a_revoked_gateway_is_cut_off() {
     let rig = Rig::start_with(&Options { expected_errors: &["revoked", "refused", "tunnel"], ..Options::default() });
     rig.control_command(&["gateway", "revoke", &rig.gateway_id()]).unwrap();
     rig.wait_for_status("the tunnel to end", |status| status.tunnel.state != postern_protocol::status::TunnelState::Up);
-    crate::harness::tools::link_trap(rig.prepared.sockets.snmp_trap(), crate::harness::tools::LINK_DOWN, 1);
+    postern_tests::tools::link_trap(rig.prepared.sockets.snmp_trap(), postern_tests::tools::LINK_DOWN, 1);
     rig.wait_for_status("the alert to be kept", |status| status.spool.lanes.get("alerts").is_some_and(|lane| lane.records == 1));
     assert_eq!(rig.api.alerts().iter().filter(|alert| crate::interop_snmp::is_link(alert, 1)).count(), 0);
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::harness::rig::Rig;
-use crate::harness::snmp::{LINK_DOWN, Sender, TRAP_V2, link};
+use postern_tests::snmp::{LINK_DOWN, Sender, TRAP_V2, link};
 
 const MANY: u32 = 10_000;
 const LONG: Duration = Duration::from_secs(180);

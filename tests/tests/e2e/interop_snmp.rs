@@ -5,9 +5,9 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use serde_json::Value;
 
-use crate::harness::api::Force;
 use crate::harness::rig::Rig;
-use crate::harness::tools::{self, LINK_DOWN, LINK_UP, link_inform, link_trap, printed, run, succeeded};
+use postern_tests::api::Force;
+use postern_tests::tools::{self, LINK_DOWN, LINK_UP, link_inform, link_trap, printed, run, succeeded};
 
 const IF_INDEX: &str = "1.3.6.1.2.1.2.2.1.1";
 

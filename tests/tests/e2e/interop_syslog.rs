@@ -4,11 +4,11 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::harness::api::Force;
 use crate::harness::rig::Rig;
-use crate::harness::tools::{logger, run, succeeded};
-use crate::harness::{SOON, wait_for};
 use crate::revisions;
+use postern_tests::api::Force;
+use postern_tests::deadline::{SOON, wait_for};
+use postern_tests::tools::{logger, run, succeeded};
 
 /// A rule that shows every part of a syslog message.
 pub(crate) fn show_all() -> String {

@@ -6,9 +6,9 @@ use serde_json::Value;
 
 use crate::harness::browser::Browser;
 use crate::harness::rig::Rig;
-use crate::harness::tools::{LINK_DOWN, LINK_UP, link_trap, logger, trap};
-use crate::harness::{SOON, wait_for};
 use crate::revisions::{INVALID, one_rule};
+use postern_tests::deadline::{SOON, wait_for};
+use postern_tests::tools::{LINK_DOWN, LINK_UP, link_trap, logger, trap};
 
 const SECOND: Duration = Duration::from_secs(1);
 

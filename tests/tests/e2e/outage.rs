@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use crate::harness::rig::Rig;
-use crate::harness::snmp::{LINK_DOWN, LINK_UP, Sender, TRAP_V2, link};
 use crate::interop_snmp::is_link;
+use postern_tests::snmp::{LINK_DOWN, LINK_UP, Sender, TRAP_V2, link};
 
 const OUTAGE: Duration = Duration::from_secs(60);
 const INTERFACES: u32 = 60;

@@ -4,8 +4,8 @@ use nix::sys::signal::{Signal, kill};
 use postern_protocol::status::Account;
 
 use crate::harness::rig::{Options, Rig};
-use crate::harness::snmp::{LINK_DOWN, Sender, TRAP_V2, link};
-use crate::harness::tools::run;
+use postern_tests::snmp::{LINK_DOWN, Sender, TRAP_V2, link};
+use postern_tests::tools::run;
 
 fn send_traps(rig: &Rig, count: u32) {
     let sender = Sender::new(rig.prepared.sockets.snmp_trap());

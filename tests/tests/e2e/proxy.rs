@@ -5,7 +5,7 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use crate::harness::rig::{Options, Rig};
-use crate::harness::tools::{printed, run};
+use postern_tests::tools::{printed, run};
 
 fn curl_through(rig: &Rig, scheme: &str, url: &str) -> std::process::Output {
     let proxy = format!("{scheme}://{}", rig.prepared.sockets.proxy());
@@ -141,7 +141,7 @@ fn idle_tunnels_end_and_connections_are_limited() {
     let read = fifth.read(&mut first_bytes).unwrap_or(0);
     assert!(!first_bytes[..read].starts_with(b"HTTP/1.1 200"), "four connections were held");
     drop(held);
-    crate::harness::wait_for("the proxy to serve again", crate::harness::SOON, || {
+    postern_tests::deadline::wait_for("the proxy to serve again", postern_tests::deadline::SOON, || {
         let output = curl_through(&rig, "http", &format!("{}/api/v1/openapi.json", rig.api.console()));
         if output.status.success() { Ok(()) } else { Err(printed(&output)) }
     });

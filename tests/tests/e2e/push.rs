@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::harness::rig::Rig;
-use crate::harness::tools::{hmac, push, run, succeeded, unix_seconds};
-use crate::harness::{SOON, wait_for};
+use postern_tests::deadline::{SOON, wait_for};
+use postern_tests::tools::{hmac, push, run, succeeded, unix_seconds};
 
 fn event(state: &str) -> String {
     json!({"events": [{"resource": "printer-7", "kind": "out-of-paper", "severity": "warning", "state": state, "summary": "tray 2"}]})

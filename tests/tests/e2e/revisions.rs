@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::api::Force;
 use crate::harness::rig::{Options, Rig};
-use crate::harness::tools::{LINK_DOWN, link_trap, trap};
 use crate::interop_snmp::is_link;
+use postern_tests::api::Force;
+use postern_tests::tools::{LINK_DOWN, link_trap, trap};
 
 /// Puts a configuration and waits until the gateway says that it is in force.
 pub(crate) fn apply(rig: &Rig, document: &str, force: Force) -> u64 {
@@ -52,7 +52,7 @@ fn a_new_revision_replaces_the_rules_and_is_reported_as_applied() {
 
     let configuration = rig.api.get(&format!("/api/v1/gateways/{gateway}/configuration")).ok();
     assert!(configuration.body.contains("first"), "{configuration:?}");
-    crate::harness::wait_for("the console to know", crate::harness::SOON, || {
+    postern_tests::deadline::wait_for("the console to know", postern_tests::deadline::SOON, || {
         let revisions = rig.api.get(&format!("/api/v1/gateways/{gateway}/revisions")).ok().json();
         let text = revisions.to_string();
         let items = revisions["items"].as_array().or_else(|| revisions.as_array()).cloned().unwrap_or_default();
@@ -88,7 +88,7 @@ fn a_forced_invalid_revision_is_refused_by_the_gateway_which_keeps_the_old_one_a
 
     trap(rig.prepared.sockets.snmp_trap(), OWN_TRAP, &[]);
     rig.api.wait_for_alert("the old rule at work", |alert| alert["kind"] == "good");
-    crate::harness::wait_for("the console to know", crate::harness::SOON, || {
+    postern_tests::deadline::wait_for("the console to know", postern_tests::deadline::SOON, || {
         let view = rig.api.get(&format!("/api/v1/gateways/{}", rig.gateway_id())).ok().body;
         if view.contains("rules[0].release.peer.max_bytes") { Ok(()) } else { Err(view) }
     });

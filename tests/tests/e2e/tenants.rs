@@ -5,11 +5,11 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::api::{Api, Reply};
 use crate::harness::rig::Rig;
-use crate::harness::tools::{LINK_DOWN, link_trap};
 use crate::interop_snmp::is_link;
 use crate::revisions;
+use postern_tests::api::{Api, Reply};
+use postern_tests::tools::{LINK_DOWN, link_trap};
 
 /// Nobody else's text has these.
 const MARK: &str = "alpha-secret-mark";

@@ -19,7 +19,7 @@ fn a_short_restart_is_no_alert() {
     let mut rig = Rig::start_with(&Options { control_toml: &[("unreachable_after_s", "30")], ..Options::default() });
     rig.kill_gateway();
     rig.start_gateway();
-    crate::harness::tools::link_trap(rig.prepared.sockets.snmp_trap(), crate::harness::tools::LINK_DOWN, 1);
+    postern_tests::tools::link_trap(rig.prepared.sockets.snmp_trap(), postern_tests::tools::LINK_DOWN, 1);
     rig.api.wait_for_alert("a later alert", |alert| crate::interop_snmp::is_link(alert, 1));
     assert_eq!(rig.api.alerts().len(), 1);
 }

@@ -7,12 +7,12 @@
 
 use std::path::Path;
 
-use crate::harness::api::Force;
 use crate::harness::relay::Relay;
 use crate::harness::rig::{Options, Rig};
-use crate::harness::tools::{logger, push, run, succeeded};
-use crate::harness::{SOON, wait_for};
 use crate::revisions;
+use postern_tests::api::Force;
+use postern_tests::deadline::{SOON, wait_for};
+use postern_tests::tools::{logger, push, run, succeeded};
 
 /// Where a mark was planted, and the mark: no base64, no word, nothing that could be there by chance.
 const PLANTED: [(&str, &str); 12] = [

@@ -8,7 +8,7 @@ use fantoccini::{Client, ClientBuilder, Locator};
 use serde_json::{Value, json};
 
 use super::rig::Rig;
-use super::{SOON, wait_for};
+use postern_tests::deadline::{SOON, wait_for};
 
 /// The password that tests set at the first sign-in.
 pub(crate) const PASSWORD: &str = "correct horse battery staple 7";

@@ -13,8 +13,8 @@ use postern_tests::launcher::ports::{PortChoice, Sockets};
 use postern_tests::launcher::program::Binaries;
 use postern_tests::launcher::{Prepared, control_plane, gateway, prepare};
 
-use super::api::Api;
-use super::{SOON, wait_for};
+use postern_tests::api::Api;
+use postern_tests::deadline::{SOON, wait_for};
 
 /// How a rig differs from the demo.
 #[derive(Default)]
@@ -87,7 +87,7 @@ impl Rig {
     }
 
     pub(crate) fn spawn_control(&mut self) {
-        self.control = Some(spawn(control_plane::serve(&self.prepared).unwrap()));
+        self.control = Some(spawn(control_plane::serve(&self.prepared.binaries, self.layout()).unwrap()));
     }
 
     /// Starts the gateway and waits until its tunnel is up.

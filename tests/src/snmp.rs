@@ -1,19 +1,26 @@
 //! SNMP messages made by hand, for what net-snmp cannot send: thousands at a time, retransmissions, and damage.
 
+// An inform that nobody acknowledges ends the test.
+#![allow(clippy::indexing_slicing, clippy::missing_panics_doc, clippy::panic, clippy::unwrap_used)]
+
 use std::collections::HashMap;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-/// PDU tags (RFC 3416 §3).
-pub(crate) const RESPONSE: u8 = 0xa2;
-pub(crate) const INFORM: u8 = 0xa6;
-pub(crate) const TRAP_V2: u8 = 0xa7;
+/// PDU tag of the answer to an inform (RFC 3416 §3).
+pub const RESPONSE: u8 = 0xa2;
+/// PDU tag of an inform.
+pub const INFORM: u8 = 0xa6;
+/// PDU tag of an SNMPv2 trap.
+pub const TRAP_V2: u8 = 0xa7;
 
-pub(crate) const LINK_DOWN: &[u32] = &[1, 3, 6, 1, 6, 3, 1, 1, 5, 3];
-pub(crate) const LINK_UP: &[u32] = &[1, 3, 6, 1, 6, 3, 1, 1, 5, 4];
+/// IF-MIB's linkDown (RFC 2863).
+pub const LINK_DOWN: &[u32] = &[1, 3, 6, 1, 6, 3, 1, 1, 5, 3];
+/// IF-MIB's linkUp.
+pub const LINK_UP: &[u32] = &[1, 3, 6, 1, 6, 3, 1, 1, 5, 4];
 
 /// A TLV with the shortest length (X.690 §8.1.3).
-pub(crate) fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
+pub fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
     let mut out = vec![tag];
     match content.len() {
         short @ 0..=127 => out.push(u8::try_from(short).unwrap()),
@@ -27,7 +34,8 @@ pub(crate) fn tlv(tag: u8, content: &[u8]) -> Vec<u8> {
     out
 }
 
-pub(crate) fn integer(value: i64) -> Vec<u8> {
+/// An INTEGER in its shortest form.
+pub fn integer(value: i64) -> Vec<u8> {
     tlv(2, &shortest(value))
 }
 
@@ -41,7 +49,8 @@ fn shortest(value: i64) -> Vec<u8> {
     bytes[spare.count()..].to_vec()
 }
 
-pub(crate) fn oid(numbers: &[u32]) -> Vec<u8> {
+/// An OBJECT IDENTIFIER.
+pub fn oid(numbers: &[u32]) -> Vec<u8> {
     let mut out = Vec::new();
     for number in std::iter::once(numbers[0] * 40 + numbers[1]).chain(numbers[2..].iter().copied()) {
         let mut septets = vec![(number & 0x7f) as u8];
@@ -55,12 +64,13 @@ pub(crate) fn oid(numbers: &[u32]) -> Vec<u8> {
     tlv(6, &out)
 }
 
-pub(crate) fn varbind(name: &[u32], value: &[u8]) -> Vec<u8> {
+/// A name and its encoded value.
+pub fn varbind(name: &[u32], value: &[u8]) -> Vec<u8> {
     tlv(0x30, &[oid(name), value.to_vec()].concat())
 }
 
 /// A whole v2c message: sysUpTime.0, snmpTrapOID.0, then `varbinds`.
-pub(crate) fn message(pdu: u8, request_id: i32, trap_oid: &[u32], varbinds: &[Vec<u8>]) -> Vec<u8> {
+pub fn message(pdu: u8, request_id: i32, trap_oid: &[u32], varbinds: &[Vec<u8>]) -> Vec<u8> {
     let mut list = varbind(&[1, 3, 6, 1, 2, 1, 1, 3, 0], &tlv(0x43, &[1]));
     list.extend(varbind(&[1, 3, 6, 1, 6, 3, 1, 1, 4, 1, 0], &oid(trap_oid)));
     list.extend(varbinds.concat());
@@ -69,41 +79,44 @@ pub(crate) fn message(pdu: u8, request_id: i32, trap_oid: &[u32], varbinds: &[Ve
 }
 
 /// linkDown or linkUp with its ifIndex.
-pub(crate) fn link(pdu: u8, request_id: i32, trap_oid: &[u32], if_index: u32) -> Vec<u8> {
+pub fn link(pdu: u8, request_id: i32, trap_oid: &[u32], if_index: u32) -> Vec<u8> {
     let index = varbind(&[1, 3, 6, 1, 2, 1, 2, 2, 1, 1, if_index], &integer(if_index.into()));
     message(pdu, request_id, trap_oid, &[index])
 }
 
 /// What became of a volley of informs.
 #[derive(Debug, Default)]
-pub(crate) struct Volley {
-    pub(crate) acknowledged: usize,
-    pub(crate) retransmitted: usize,
+pub struct Volley {
+    /// Informs with a Response.
+    pub acknowledged: usize,
+    /// Datagrams sent again.
+    pub retransmitted: usize,
 }
 
 /// Sends informs as a careful device does: a window, and each again until it is acknowledged.
-pub(crate) struct Sender {
+pub struct Sender {
     socket: UdpSocket,
     window: usize,
     retry_after: Duration,
 }
 
 impl Sender {
-    pub(crate) fn new(to: SocketAddr) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    /// Opens a socket towards `to`.
+    pub fn new(to: SocketAddr) -> Self {
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
         socket.connect(to).unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
         Self { socket, window: 64, retry_after: Duration::from_secs(1) }
     }
 
     /// Sends one datagram without waiting for anything.
-    pub(crate) fn send(&self, datagram: &[u8]) {
+    pub fn send(&self, datagram: &[u8]) {
         self.socket.send(datagram).unwrap();
     }
 
     /// Sends linkDown informs for these interfaces until all are acknowledged; `between` is called again and again with the number
     /// acknowledged so far.
-    pub(crate) fn inform(&self, interfaces: impl Iterator<Item = u32>, deadline: Duration, mut between: impl FnMut(usize)) -> Volley {
+    pub fn inform(&self, interfaces: impl Iterator<Item = u32>, deadline: Duration, mut between: impl FnMut(usize)) -> Volley {
         let start = Instant::now();
         let mut waiting: HashMap<Vec<u8>, (Vec<u8>, Instant)> = HashMap::new();
         let mut interfaces = interfaces.enumerate();

@@ -1,17 +1,20 @@
-//! The control plane's API, by curl.
+//! The control plane's API, by curl, as tests ask it.
 
-use std::path::PathBuf;
+// An answer that is not what it should be ends the test.
+#![allow(clippy::indexing_slicing, clippy::missing_panics_doc, clippy::panic, clippy::unwrap_used)]
+
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use postern_tests::launcher::Prepared;
 use serde_json::Value;
 
-use super::tools::run_with_input;
-use super::{SOON, wait_for};
+use crate::deadline::{SOON, wait_for};
+use crate::launcher::Prepared;
+use crate::tools::run_with_input;
 
 /// One API client.
 #[derive(Clone)]
-pub(crate) struct Api {
+pub struct Api {
     console: String,
     ca: PathBuf,
     client_id: String,
@@ -21,53 +24,70 @@ pub(crate) struct Api {
 
 /// An answer.
 #[derive(Debug)]
-pub(crate) struct Reply {
-    pub(crate) status: u16,
-    pub(crate) headers: Vec<(String, String)>,
-    pub(crate) body: String,
+pub struct Reply {
+    /// HTTP status.
+    pub status: u16,
+    /// Names and values in order.
+    pub headers: Vec<(String, String)>,
+    /// Everything after the headers.
+    pub body: String,
 }
 
 impl Reply {
-    pub(crate) fn json(&self) -> Value {
+    /// Parses the body.
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
 
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    /// Finds the first header of this name, in any case of letters.
+    pub fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(known, _)| known.eq_ignore_ascii_case(name)).map(|(_, value)| value.as_str())
     }
 
     /// Panics unless the answer is a success.
-    pub(crate) fn ok(self) -> Self {
+    pub fn ok(self) -> Self {
         assert!((200..300).contains(&self.status), "{self:?}");
         self
     }
 }
 
 impl Api {
-    pub(crate) fn new(prepared: &Prepared) -> Self {
+    /// A client with the rights of the demo's own.
+    pub fn new(prepared: &Prepared) -> Self {
         Self::for_client(prepared, &prepared.first.client_id, &prepared.first.client_secret)
     }
 
-    pub(crate) fn for_client(prepared: &Prepared, id: &str, secret: &str) -> Self {
+    /// Another client of the demo's control plane.
+    pub fn for_client(prepared: &Prepared, id: &str, secret: &str) -> Self {
+        Self::at(&format!("https://{}", prepared.sockets.https()), &prepared.layout.ca(), id, secret)
+    }
+
+    /// A client of the control plane whose console is at the URL `console`.
+    pub fn at(console: &str, ca: &Path, id: &str, secret: &str) -> Self {
         Self {
-            console: format!("https://{}", prepared.sockets.https()),
-            ca: prepared.layout.ca(),
+            console: console.to_owned(),
+            ca: ca.to_owned(),
             client_id: id.to_owned(),
             client_secret: secret.to_owned(),
             token: std::cell::RefCell::default(),
         }
     }
 
-    pub(crate) fn console(&self) -> &str {
+    /// The console's URL.
+    pub fn console(&self) -> &str {
         &self.console
     }
 
-    pub(crate) fn ca(&self) -> &str {
+    /// The file of the certificate authority to trust.
+    pub fn ca(&self) -> &str {
         self.ca.to_str().unwrap()
     }
 
     /// Asks without any credential; `more` are arguments of curl.
-    pub(crate) fn bare(&self, method: &str, path: &str, body: Option<&str>, more: &[&str]) -> Result<Reply, String> {
+    ///
+    /// # Errors
+    /// With curl's words when there is no answer.
+    pub fn bare(&self, method: &str, path: &str, body: Option<&str>, more: &[&str]) -> Result<Reply, String> {
         let url = format!("{}{path}", self.console);
         let mut args = vec!["-sS", "-i", "--max-time", "20", "--cacert", self.ca(), "-X", method, "-H", "Expect:", &url];
         if body.is_some() {
@@ -85,20 +105,29 @@ impl Api {
     }
 
     /// Asks with this client's token.
-    pub(crate) fn ask(&self, method: &str, path: &str, body: Option<&str>, more: &[&str]) -> Result<Reply, String> {
+    ///
+    /// # Errors
+    /// When there is no answer, or no token.
+    pub fn ask(&self, method: &str, path: &str, body: Option<&str>, more: &[&str]) -> Result<Reply, String> {
         let header = format!("Authorization: Bearer {}", self.token()?);
         self.bare(method, path, body, &[more, &["-H", &header]].concat())
     }
 
-    pub(crate) fn get(&self, path: &str) -> Reply {
+    /// Gets `path`, whatever the status.
+    pub fn get(&self, path: &str) -> Reply {
         self.ask("GET", path, None, &[]).unwrap()
     }
 
-    pub(crate) fn post(&self, path: &str, body: &str) -> Reply {
+    /// Posts JSON to `path`, whatever the status.
+    pub fn post(&self, path: &str, body: &str) -> Reply {
         self.ask("POST", path, Some(body), &[]).unwrap()
     }
 
-    pub(crate) fn token(&self) -> Result<String, String> {
+    /// Returns the bearer token, fetched once.
+    ///
+    /// # Errors
+    /// When the control plane gives none.
+    pub fn token(&self) -> Result<String, String> {
         if let Some(token) = &*self.token.borrow() {
             return Ok(token.clone());
         }
@@ -114,11 +143,15 @@ impl Api {
     }
 
     /// Every alert, by way of the cursor.
-    pub(crate) fn alerts(&self) -> Vec<Value> {
+    pub fn alerts(&self) -> Vec<Value> {
         self.try_alerts().unwrap()
     }
 
-    pub(crate) fn try_alerts(&self) -> Result<Vec<Value>, String> {
+    /// Every alert, unless the control plane does not answer.
+    ///
+    /// # Errors
+    /// With what it said instead.
+    pub fn try_alerts(&self) -> Result<Vec<Value>, String> {
         let (mut all, mut cursor) = (Vec::new(), String::new());
         loop {
             let reply = self.ask("GET", &format!("/api/v1/alerts?limit=1000{cursor}"), None, &[])?;
@@ -134,11 +167,13 @@ impl Api {
         }
     }
 
-    pub(crate) fn wait_for_alert(&self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
+    /// Waits until there is such an alert.
+    pub fn wait_for_alert(&self, what: &str, is_it: impl Fn(&Value) -> bool) -> Value {
         self.wait_for_alert_within(what, SOON, is_it)
     }
 
-    pub(crate) fn wait_for_alert_within(&self, what: &str, deadline: Duration, is_it: impl Fn(&Value) -> bool) -> Value {
+    /// Waits until there is such an alert, for at most `deadline`.
+    pub fn wait_for_alert_within(&self, what: &str, deadline: Duration, is_it: impl Fn(&Value) -> bool) -> Value {
         wait_for(what, deadline, || {
             let alerts = self.try_alerts()?;
             alerts.iter().find(|alert| is_it(alert)).cloned().ok_or_else(|| format!("{alerts:#?}"))
@@ -146,7 +181,7 @@ impl Api {
     }
 
     /// Puts a configuration and returns its revision's number.
-    pub(crate) fn put_configuration(&self, gateway: &str, document: &str, force: Force) -> Reply {
+    pub fn put_configuration(&self, gateway: &str, document: &str, force: Force) -> Reply {
         let query = match force {
             Force::Checked => "",
             Force::Forced => "?force=true",
@@ -156,8 +191,10 @@ impl Api {
 }
 
 /// Whether the control plane checks a configuration before it sends it.
-pub(crate) enum Force {
+pub enum Force {
+    /// It does.
     Checked,
+    /// It sends what it would refuse.
     Forced,
 }
 
