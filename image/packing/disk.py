@@ -1,0 +1,77 @@
+"""Lays out the disk: a sparse GPT image with ESP and two slots; the rest is left to systemd-repart at first boot. Called by `image/pack`, `image/disk`."""
+
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import esp
+from .tools import PackError, run
+from .verity import derived_uuid
+
+_MEBIBYTE = 1 << 20
+_DISK_GIBIBYTES = 20
+_ROOT_MEBIBYTES = 512
+_HASH_MEBIBYTES = 16
+# Types of the Discoverable Partitions Specification, so that other tools show what the partitions are.
+_TYPE_ESP = "C12A7328-F81F-11D2-BA4B-00A0C93EC93B"
+_TYPE_ROOT = "4F68BCE3-E8CD-4DB1-96E7-FBCAF984B709"
+_TYPE_HASH = "2C7357ED-EBD2-46D9-AEC1-23D437EC2BF5"
+_CHUNK = _MEBIBYTE
+
+
+@dataclass(frozen=True)
+class Slot:
+    """What a filled slot holds. `entry` is the UKI's name on the ESP, with its boot counter."""
+
+    uki: Path
+    entry: str
+    data: Path
+    hash_tree: Path
+
+
+def entry_name(slot: str, version: str, tries: int | None) -> str:
+    """The UKI's file name; systemd-boot counts `+tries` down, and a name without it is never counted."""
+    counter = "" if tries is None else f"+{tries}"
+    return f"postern-{slot}_{version}{counter}.efi"
+
+
+def build(output: Path, slots: dict[str, Slot], loader: Path, loader_config: Path, epoch: int, identity: str) -> None:
+    """Writes the raw disk. `identity` names the build: all GUIDs follow from it, so the same build gives the same disk."""
+    files = {"EFI/BOOT/BOOTX64.EFI": loader, "EFI/systemd/systemd-bootx64.efi": loader, "loader/loader.conf": loader_config}
+    files |= {f"EFI/Linux/{slot.entry}": slot.uki for slot in slots.values()}
+    output.unlink(missing_ok=True)
+    with output.open("wb") as stream:
+        stream.truncate(_DISK_GIBIBYTES << 30)
+    with tempfile.TemporaryDirectory(dir=output.parent) as scratch:
+        esp_image = Path(scratch) / "esp"
+        esp.build(esp_image, files, epoch)
+        partitions = [("esp", _TYPE_ESP, esp.MEBIBYTES, esp_image)]
+        for name in ("a", "b"):
+            slot = slots.get(name)
+            partitions.append((f"root-{name}", _TYPE_ROOT, _ROOT_MEBIBYTES, slot and slot.data))
+            partitions.append((f"root-{name}-hash", _TYPE_HASH, _HASH_MEBIBYTES, slot and slot.hash_tree))
+        _partition(output, partitions, identity)
+
+
+def _partition(output: Path, partitions: list[tuple[str, str, int, Path | None]], identity: str) -> None:
+    arguments = ["--clear", f"--disk-guid={derived_uuid(f'{identity} disk')}"]
+    start = 1
+    for number, (label, kind, size, content) in enumerate(partitions, start=1):
+        guid = derived_uuid(f"{identity} {label}")
+        arguments += [f"--new={number}:{start}M:+{size}M", f"--typecode={number}:{kind}", f"--change-name={number}:{label}", f"--partition-guid={number}:{guid}"]
+        if content is not None:
+            _place(content, output, start * _MEBIBYTE, size * _MEBIBYTE)
+        start += size
+    run("sgdisk", *arguments, output)
+
+
+def _place(content: Path, output: Path, offset: int, room: int) -> None:
+    """Copies a file into the disk and leaves holes where it is zero."""
+    if content.stat().st_size > room:
+        raise PackError(f"{content.name} has {content.stat().st_size} bytes and its partition {room}: make the root smaller")
+    with content.open("rb") as source, output.open("r+b") as target:
+        while chunk := source.read(_CHUNK):
+            if chunk.strip(b"\0"):
+                os.pwrite(target.fileno(), chunk, offset)
+            offset += len(chunk)

@@ -1,0 +1,57 @@
+"""Assembles unified kernel images (systemd stub, kernel, initrd, command line, version) and signs EFI programs. Called by `image/pack`, `image/uki`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import pe
+from .tools import existing, run
+
+BOOT_FILES = Path("/usr/lib/systemd/boot/efi")
+_STUB = BOOT_FILES / "linuxx64.efi.stub"
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """What all UKIs of one build have in common."""
+
+    image: bytes
+    release: str
+    initrd: bytes
+    command_line: str
+    roothash: str
+
+
+def assemble(kernel: Kernel, slot: str, version: str, extra_initrd: bytes = b"") -> bytes:
+    """An unsigned UKI that boots this slot and only a root with this root hash.
+
+    `.linux` comes last: the kernel unpacks itself into the memory behind it.
+    """
+    stub = existing(_STUB, "install systemd-boot-efi").read_bytes()
+    command_line = f"{kernel.command_line} postern.slot={slot} postern.roothash={kernel.roothash}"
+    initrd = kernel.initrd + b"\0" * (-len(kernel.initrd) % 4) + extra_initrd
+    sections = [
+        (".osrel", os_release(version).encode()),
+        (".cmdline", command_line.encode() + b"\0"),
+        (".uname", kernel.release.encode()),
+        (".initrd", initrd),
+        (".linux", kernel.image),
+    ]
+    return pe.add_sections(stub, sections)
+
+
+def os_release(version: str) -> str:
+    """What systemd-boot sorts by: entries of one IMAGE_ID, the highest IMAGE_VERSION first."""
+    fields = {"ID": "postern", "NAME": "Postern", "PRETTY_NAME": f"Postern {version}", "VERSION_ID": version, "IMAGE_ID": "postern", "IMAGE_VERSION": version}
+    return "".join(f'{name}="{value}"\n' for name, value in fields.items())
+
+
+def command_line(source: Path) -> str:
+    """The kernel command line of `image/cmdline`, on one line."""
+    return " ".join(source.read_text().split())
+
+
+def sign(unsigned: Path, signed: Path, keys: Path) -> None:
+    """Signs an EFI program with the signature database key and checks the result against its certificate."""
+    certificate = keys / "db.crt"
+    run("sbsign", "--key", keys / "db.key", "--cert", certificate, "--output", signed, unsigned)
+    run("sbverify", "--cert", certificate, signed)
