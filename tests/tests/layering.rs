@@ -27,6 +27,7 @@ fn metadata() -> Metadata {
 #[test]
 fn dependencies_run_one_way() {
     let allowed: BTreeSet<(&str, &str)> = [
+        ("postern-appliance", "postern-protocol"),
         ("postern-control", "postern-protocol"),
         ("postern-engine", "postern-protocol"),
         ("postern-gateway", "postern-engine"),
@@ -49,7 +50,8 @@ fn dependencies_run_one_way() {
 fn pure_crates_link_no_runtime_and_only_the_control_plane_links_axum() {
     let metadata = metadata();
     for (package, banned) in [
-        ("postern-protocol", &["axum", "hyper", "mio", "rusqlite", "rustls", "socket2", "tokio"][..]),
+        ("postern-appliance", &["axum", "hyper", "mio", "rusqlite", "rustls", "tokio"][..]),
+        ("postern-protocol", &["axum", "hyper", "mio", "rusqlite", "rustls", "socket2", "tokio"]),
         ("postern-engine", &["axum", "hyper", "mio", "rusqlite", "rustls", "socket2", "tokio"]),
         ("postern-uplink", &["axum", "rusqlite", "postern-engine"]),
         ("postern-gateway", &["axum", "rusqlite"]),

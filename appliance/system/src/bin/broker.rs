@@ -1,0 +1,3 @@
+//! `broker`: reads the command line and calls the library.
+
+fn main() {}

@@ -1,0 +1,3 @@
+//! `console`: reads the command line and calls the library.
+
+fn main() {}

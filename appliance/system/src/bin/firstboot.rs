@@ -1,0 +1,3 @@
+//! `firstboot`: reads the command line and calls the library.
+
+fn main() {}

@@ -1,0 +1,162 @@
+//! The terminal or pipe that a person sits at: bytes in, lines and pages out, and the terminal's mode put back at the end.
+
+use std::io::{self, IsTerminal as _, Write as _};
+use std::os::fd::AsFd as _;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::sys::termios::{self, LocalFlags, SetArg, SpecialCharacterIndices, Termios};
+
+use super::editor::{Echo, LineEditor, Step};
+
+/// Clears the screen and goes to its top left corner.
+const CLEAR: &str = "\x1b[2J\x1b[H";
+
+/// What the person did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Input {
+    /// Nobody is there any more.
+    End,
+    /// Nothing yet, for as long as asked.
+    Idle,
+    /// Ctrl-C.
+    Interrupt,
+    /// A line, without its end.
+    Line(String),
+}
+
+/// Standard input and output.
+pub struct Terminal {
+    editor: LineEditor,
+    /// Bytes that were read and not yet fed: a paste may hold several lines.
+    waiting: std::vec::IntoIter<u8>,
+    /// The mode to put back; `None` when this is no terminal.
+    saved: Option<Termios>,
+}
+
+impl Terminal {
+    /// Takes standard input; a terminal stops echoing, editing and sending signals by itself.
+    ///
+    /// # Errors
+    /// When the terminal's mode cannot be set.
+    pub fn open() -> io::Result<Self> {
+        let stdin = io::stdin();
+        let saved = if stdin.is_terminal() && io::stdout().is_terminal() { Some(termios::tcgetattr(&stdin)?) } else { None };
+        if let Some(saved) = &saved {
+            let mut mode = saved.clone();
+            mode.local_flags &= !(LocalFlags::ECHO | LocalFlags::ICANON | LocalFlags::IEXTEN | LocalFlags::ISIG);
+            for (index, value) in [(SpecialCharacterIndices::VMIN, 1), (SpecialCharacterIndices::VTIME, 0)] {
+                if let Some(place) = mode.control_chars.get_mut(index as usize) {
+                    *place = value;
+                }
+            }
+            termios::tcsetattr(&stdin, SetArg::TCSANOW, &mode)?;
+        }
+        Ok(Self { editor: LineEditor::new(Echo::Plain), waiting: Vec::new().into_iter(), saved })
+    }
+
+    /// Shows a page: on a terminal in place of the last one.
+    ///
+    /// # Errors
+    /// When nobody is there to see it.
+    pub fn page(&mut self, text: &str) -> io::Result<()> {
+        if self.saved.is_some() {
+            self.print(CLEAR)?;
+        }
+        self.print(text)
+    }
+
+    /// Shows text behind what is there.
+    ///
+    /// # Errors
+    /// As [`Self::page`].
+    pub fn print(&mut self, text: &str) -> io::Result<()> {
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(text.as_bytes())?;
+        stdout.flush()
+    }
+
+    /// Returns whether the person has begun a line: a page shown now would wipe it.
+    pub fn is_typing(&self) -> bool {
+        !self.editor.is_empty()
+    }
+
+    /// Waits for a line, for at most `patience` since the last key.
+    ///
+    /// # Errors
+    /// When reading or echoing fails.
+    pub fn read(&mut self, echo: Echo, patience: Duration) -> io::Result<Input> {
+        self.editor.set_echo(echo);
+        let mut deadline = Instant::now() + patience;
+        loop {
+            while let Some(byte) = self.waiting.next() {
+                if let Some(input) = self.feed(byte)? {
+                    return Ok(input);
+                }
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if !self.wait(left)? {
+                return Ok(Input::Idle);
+            }
+            let mut buffer = [0; 1_024];
+            // Unbuffered: what std would hold back, poll could not see.
+            let bytes = match nix::unistd::read(io::stdin().as_fd(), &mut buffer) {
+                // A hang-up of the line reads as EIO.
+                Ok(0) | Err(Errno::EIO) => return Ok(Input::End),
+                Ok(bytes) => bytes,
+                Err(Errno::EINTR | Errno::EAGAIN) => continue,
+                Err(error) => return Err(error.into()),
+            };
+            self.waiting = buffer.get(..bytes).unwrap_or_default().to_vec().into_iter();
+            deadline = Instant::now() + patience;
+        }
+    }
+
+    /// Forgets what was typed and not used.
+    pub fn discard(&mut self) {
+        self.editor.clear();
+        self.waiting = Vec::new().into_iter();
+    }
+
+    fn feed(&mut self, byte: u8) -> io::Result<Option<Input>> {
+        Ok(match self.editor.feed(byte) {
+            Step::Echo(text) => {
+                if self.saved.is_some() && !text.is_empty() {
+                    self.print(&text)?;
+                }
+                None
+            }
+            Step::End => Some(Input::End),
+            Step::Interrupt => {
+                self.print("\n")?;
+                Some(Input::Interrupt)
+            }
+            Step::Line(line) => {
+                self.print("\n")?;
+                Some(Input::Line(line))
+            }
+        })
+    }
+
+    /// Waits until there is something to read, and returns whether there is.
+    fn wait(&self, time: Duration) -> io::Result<bool> {
+        let stdin = io::stdin();
+        let mut fds = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
+        let timeout = PollTimeout::try_from(time).unwrap_or(PollTimeout::MAX);
+        match nix::poll::poll(&mut fds, timeout) {
+            Ok(ready) => Ok(ready > 0),
+            Err(Errno::EINTR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Drop for Terminal {
+    fn drop(&mut self) {
+        if let Some(saved) = &self.saved {
+            // At the end nobody is left to tell.
+            let _ = termios::tcsetattr(io::stdin(), SetArg::TCSANOW, saved);
+        }
+    }
+}
