@@ -3,6 +3,7 @@
 //! It carries numbers, addresses of peers and reasons; never a byte of an event's text.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +28,9 @@ pub struct Status {
     pub listeners: Vec<Listener>,
     /// Alerts that last now.
     pub open_alerts: u64,
+    /// What the daemon gave up for good at its start; `None` from a version that does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sandbox: Option<Sandbox>,
 }
 
 /// The link to the control plane.
@@ -160,4 +164,58 @@ pub struct Listener {
     pub kernel_drops: Option<u64>,
     /// Open connections; TCP and TLS only.
     pub connections: Option<u64>,
+}
+
+/// What the daemon gave up for good at its start, and who sees to it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sandbox {
+    /// Files, TCP ports, signals and abstract unix sockets, by the kernel's Landlock.
+    pub landlock: Enforcement,
+    /// System calls, by a seccomp filter.
+    pub seccomp: Enforcement,
+}
+
+/// How far the kernel enforces what was asked of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+pub enum Enforcement {
+    /// All of it.
+    FullyEnforced,
+    /// Nothing of it.
+    NotEnforced {
+        /// Why.
+        why: String,
+    },
+    /// As much as an older kernel knows.
+    PartiallyEnforced {
+        /// The version of the interface that the kernel has.
+        abi: u32,
+    },
+}
+
+impl fmt::Display for Enforcement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::FullyEnforced => f.write_str("fully enforced"),
+            Self::NotEnforced { why } => write!(f, "not enforced: {why}"),
+            Self::PartiallyEnforced { abi } => write!(f, "partly enforced: this kernel knows it up to ABI {abi}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn enforcement_is_written_with_its_state() {
+        let sandbox = Sandbox { landlock: Enforcement::PartiallyEnforced { abi: 2 }, seccomp: Enforcement::FullyEnforced };
+        let json = serde_json::to_value(&sandbox).unwrap();
+        let expected = serde_json::json!({
+            "landlock": { "state": "partially_enforced", "abi": 2 },
+            "seccomp": { "state": "fully_enforced" },
+        });
+        assert_eq!(json, expected);
+        assert_eq!(serde_json::from_value::<Sandbox>(json).unwrap(), sandbox);
+    }
 }

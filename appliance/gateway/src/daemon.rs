@@ -1,7 +1,7 @@
 //! `run`: opens everything in order, spawns the tasks, and waits for the stop.
 //!
-//! The order matters. Sockets are bound first, so that what arrives meanwhile waits in the kernel; the spool comes before the
-//! status socket, because its lock says that no other daemon runs. At the stop the receivers end first, then the pipeline, which
+//! The order matters. Sockets are bound first, by [`Opened`], so that what arrives meanwhile waits in the kernel; the spool comes
+//! before the status socket, because its lock says that no other daemon runs. At the stop the receivers end first, then the pipeline, which
 //! closes the spool.
 
 use std::sync::Arc;
@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 use postern_engine::event::Protocol;
+use postern_protocol::status::Sandbox;
 use postern_protocol::timestamp::Timestamp;
 use postern_uplink::identity::Identity;
 use postern_uplink::spool::{Spool, SpoolOptions, fresh_epoch};
@@ -25,7 +26,7 @@ use crate::intake::{self, Digests};
 use crate::listeners::Listeners;
 use crate::pipeline::local::{self, State};
 use crate::pipeline::{Parts, Pipeline, PipelineFacts};
-use crate::receivers::{self, udp};
+use crate::receivers::{self, Sockets, udp};
 use crate::revision::veto::Veto;
 use crate::revision::{Mode, Revisions, Signers};
 use crate::service::{self, PassedSockets};
@@ -37,12 +38,27 @@ const DRAIN: Duration = Duration::from_secs(8);
 /// Messages that wait between tunnel and daemon; full: incoming ones make the tunnel wait, outgoing ones are dropped and come again.
 const CONTROL_QUEUE: usize = 64;
 
-/// What the command line and the service manager decide.
+/// What the daemon must have opened before its sandbox closes.
+pub struct Opened(Sockets);
+
+impl Opened {
+    /// Binds every listener that `config` has, or takes it from `passed`.
+    ///
+    /// # Errors
+    /// The first socket that cannot be had.
+    pub fn new(config: &Config, passed: PassedSockets) -> anyhow::Result<Self> {
+        Ok(Self(receivers::bind(config, passed.0)?))
+    }
+}
+
+/// What was decided before the daemon's first thread.
 pub struct RunOptions {
     /// Whether revisions are used.
     pub mode: Mode,
-    /// Sockets of the service manager.
-    pub sockets: PassedSockets,
+    /// The listeners.
+    pub opened: Opened,
+    /// What was given up, for reports.
+    pub sandbox: Sandbox,
 }
 
 /// Runs the daemon until `stop` is cancelled, then drains and closes everything.
@@ -54,7 +70,8 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     descriptors::fit(&mut config, descriptors::limit()?);
     crate::create_private_dir(&config.data_dir)?;
     let identity = Arc::new(Identity::load(&config.identity_dir()).context("this gateway has no identity yet; run postern-gateway enrol")?);
-    let sockets = receivers::bind(&config, options.sockets.0)?;
+    let Opened(sockets) = options.opened;
+    let kernel_drops = sockets.kernel_drops.clone();
     let signers = Signers { gateway: identity.gateway.clone(), keys: identity.revision_keys.clone() };
     let veto = Veto::new(config.forbidden_fields.clone());
     let (revisions, rules) = Revisions::open(&config.revisions_dir(), signers, veto, options.mode)?;
@@ -111,7 +128,8 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
         spool: spool.clone(),
     };
     tasks.spawn("pipeline", Pipeline::new(parts).run());
-    let listeners = Listeners { config: &config, identity: &identity, intake, stop: &stop }.spawn(&mut tasks, sockets)?;
+    let listeners = Listeners { config: &config, identity: &identity, intake, kernel_drops: kernel_drops.clone(), stop: &stop };
+    let listeners = listeners.spawn(&mut tasks, sockets)?;
     let control = Control {
         revisions,
         incoming: incoming_queue,
@@ -131,6 +149,8 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
         accounts,
         listeners,
         pipeline: pipeline_view.clone(),
+        kernel_drops,
+        sandbox: options.sandbox,
     };
     tasks.spawn("status", reporter.clone().serve(status_socket, stop.clone()));
     tasks.spawn("report", reporter.send(outgoing, stop.clone()));

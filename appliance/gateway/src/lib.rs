@@ -15,11 +15,12 @@ mod pipeline;
 pub mod proxy;
 mod receivers;
 pub mod revision;
+pub mod sandbox;
 pub mod service;
 pub mod status;
 pub mod table;
 
-pub use daemon::{RunOptions, run};
+pub use daemon::{Opened, RunOptions, run};
 
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;

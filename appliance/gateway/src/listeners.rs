@@ -16,6 +16,7 @@ use crate::intake::Intake;
 use crate::proxy::policy::Policy;
 use crate::proxy::push::Pushes;
 use crate::proxy::{self, Proxy, REFUSABLE};
+use crate::receivers::kernel_drops::KernelDrops;
 use crate::receivers::stream::Listener;
 use crate::receivers::udp::UdpReceiver;
 use crate::receivers::{ListenerFacts, Sockets, snmp_trap, syslog};
@@ -25,6 +26,7 @@ pub(crate) struct Listeners<'a> {
     pub(crate) config: &'a Config,
     pub(crate) identity: &'a Identity,
     pub(crate) intake: Intake,
+    pub(crate) kernel_drops: KernelDrops,
     pub(crate) stop: &'a CancellationToken,
 }
 
@@ -85,6 +87,7 @@ impl Listeners<'_> {
             allow: settings.allow.clone(),
             rate_limit_per_source: settings.rate_limit_per_source,
             intake: self.intake.clone(),
+            kernel_drops: self.kernel_drops.clone(),
         }
     }
 

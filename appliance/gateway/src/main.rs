@@ -10,8 +10,9 @@ use postern_gateway::enrol::{EnrolRequest, enrol};
 use postern_gateway::revision::Mode;
 use postern_gateway::service::PassedSockets;
 use postern_gateway::table::Table;
-use postern_gateway::{RunOptions, run, status};
+use postern_gateway::{Opened, RunOptions, run, sandbox, status};
 use postern_uplink::url::{ProxyUrl, ServerUrl};
+use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
@@ -105,7 +106,7 @@ fn execute(command: Command) -> anyhow::Result<()> {
         Command::Enrol(args) => {
             let config = Config::load(&args.common.config)?;
             let request = EnrolRequest { server: args.server, token_file: args.token_file, proxy: args.proxy };
-            let identity = runtime()?.block_on(enrol(&config, request))?;
+            let identity = runtime().build()?.block_on(enrol(&config, request))?;
             println!("enrolled as gateway {} of tenant {}", identity.gateway, identity.tenant);
             println!("identity, keys and pins are in {}", config.identity_dir().display());
             Ok(())
@@ -114,12 +115,17 @@ fn execute(command: Command) -> anyhow::Result<()> {
             let sockets = PassedSockets::from_environment()?;
             let config = Config::load(&args.common.config)?;
             postern_gateway::descriptors::raise()?;
+            let opened = Opened::new(&config, sockets)?;
+            // The control group's share of the processors cannot be read inside.
+            let workers = std::thread::available_parallelism()?.get();
+            let sandbox = sandbox::enter(&config)?;
             let mode = if args.safe { Mode::Safe } else { Mode::Normal };
-            runtime()?.block_on(run_until_signalled(config, RunOptions { mode, sockets }))
+            let runtime = runtime().worker_threads(workers).build()?;
+            runtime.block_on(run_until_signalled(config, RunOptions { mode, opened, sandbox }))
         }
         Command::Status(args) => {
             let config = Config::load(&args.common.config)?;
-            let (report, text) = runtime()?.block_on(status::ask(&config.status_socket()))?;
+            let (report, text) = runtime().build()?.block_on(status::ask(&config.status_socket()))?;
             let text = if args.json { format!("{text}\n") } else { Table(&report).to_string() };
             match std::io::stdout().write_all(text.as_bytes()) {
                 // Whoever reads only the head has what they want.
@@ -130,8 +136,10 @@ fn execute(command: Command) -> anyhow::Result<()> {
     }
 }
 
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build()
+fn runtime() -> Builder {
+    let mut builder = Builder::new_multi_thread();
+    builder.enable_all();
+    builder
 }
 
 async fn run_until_signalled(config: Config, options: RunOptions) -> anyhow::Result<()> {

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use postern_protocol::status::{self, Status};
+use postern_protocol::status::{self, Sandbox, Status};
 use postern_uplink::spool::Spool;
 use postern_uplink::tunnel::Outgoing;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -18,7 +18,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::accounts::Accounts;
 use crate::pipeline::PipelineFacts;
-use crate::receivers::{ListenerFacts, kernel_drops};
+use crate::receivers::ListenerFacts;
+use crate::receivers::kernel_drops::KernelDrops;
 
 /// How often a report goes up the tunnel.
 const REPORT_EVERY: Duration = Duration::from_secs(2);
@@ -36,12 +37,14 @@ pub(crate) struct Reporter {
     pub(crate) accounts: Accounts,
     pub(crate) listeners: Vec<ListenerFacts>,
     pub(crate) pipeline: watch::Receiver<PipelineFacts>,
+    pub(crate) kernel_drops: KernelDrops,
+    pub(crate) sandbox: Sandbox,
 }
 
 impl Reporter {
     /// Returns the report of this moment, with the kernel's drops up to date.
     pub(crate) fn report(&self) -> Status {
-        self.accounts.kernel_counters(&kernel_drops::read());
+        self.accounts.kernel_counters(&self.kernel_drops.read());
         Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_s: self.started.elapsed().as_secs(),
@@ -51,6 +54,7 @@ impl Reporter {
             ledger: self.accounts.snapshot(),
             listeners: self.listeners.iter().map(|listener| listener.report(&self.accounts)).collect(),
             open_alerts: self.pipeline.borrow().open_alerts,
+            sandbox: Some(self.sandbox.clone()),
         }
     }
 

@@ -43,6 +43,9 @@ impl Display for Table<'_> {
         for (name, lane) in status.spool.lanes.iter().filter(|(_, lane)| lane.records > 0 || lane.evicted > 0) {
             write!(f, " · {name}: {} waiting ({}), {} given up", lane.records, bytes(lane.bytes), lane.evicted)?;
         }
+        if let Some(sandbox) = &status.sandbox {
+            write!(f, "\nsandbox    files {} · system calls {}", sandbox.landlock, sandbox.seccomp)?;
+        }
         writeln!(f, "\n\n{:<12} {:>12} {:>12} {:>10}  dropped", "events", "received", "accepted", "in flight")?;
         for (name, account) in &status.ledger.by_protocol {
             account_line(f, name, account)?;

@@ -6,7 +6,7 @@ use postern_control::clock;
 use postern_control::store::revisions::{RevisionReport, RevisionState};
 use postern_protocol::id::RevisionNumber;
 use postern_protocol::revision::{BUILT_IN, Problem};
-use postern_protocol::status::{Account, Ledger, Listener, Revisions, Spool, Status, Tunnel, TunnelState};
+use postern_protocol::status::{Account, Enforcement, Ledger, Listener, Revisions, Sandbox, Spool, Status, Tunnel, TunnelState};
 
 use crate::{World, gateway, tenant};
 
@@ -30,6 +30,7 @@ fn status() -> Status {
             connections: None,
         }],
         open_alerts: 0,
+        sandbox: Some(Sandbox { landlock: Enforcement::PartiallyEnforced { abi: 2 }, seccomp: Enforcement::FullyEnforced }),
     }
 }
 
@@ -45,7 +46,16 @@ async fn a_gateways_ledger_is_shown_as_a_sum_that_balances() {
         assert!(list.contains(text), "{text} in {list}");
     }
     let page = browser.get("/gateways/gateway-a").await.body;
-    for text in ["✓ balanced", "could not keep up", "1.0 MiB", "127.0.0.1:10514/udp", "2.5 ms", "1 d 1 h", "built-in rules"] {
+    for text in [
+        "✓ balanced",
+        "could not keep up",
+        "1.0 MiB",
+        "127.0.0.1:10514/udp",
+        "2.5 ms",
+        "1 d 1 h",
+        "built-in rules",
+        "up to ABI 2; system calls fully enforced",
+    ] {
         assert!(page.contains(text), "{text} in {page}");
     }
 }

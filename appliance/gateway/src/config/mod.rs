@@ -51,6 +51,8 @@ pub struct Config {
     pub spool_max_bytes: u64,
     /// Bytes of one segment of the spool.
     pub spool_segment_bytes: u64,
+    /// Whether the daemon runs without its sandbox.
+    pub sandbox: SandboxPolicy,
     /// Fields that no rule may release.
     pub forbidden_fields: Vec<Field>,
 }
@@ -94,6 +96,15 @@ pub enum PlainPush {
     Allowed,
     /// Refused with the reason.
     Refused,
+}
+
+/// Whether the daemon runs without its sandbox.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SandboxPolicy {
+    /// It does, and says so.
+    BestEffort,
+    /// It does not start.
+    Required,
 }
 
 /// A set of networks; empty stands for all.
@@ -206,6 +217,7 @@ impl Config {
                 push_keys,
                 spool_max_bytes,
                 spool_segment_bytes,
+                sandbox: if raw.sandbox.require { SandboxPolicy::Required } else { SandboxPolicy::BestEffort },
                 forbidden_fields,
             }),
             _ => Err(faults.0),

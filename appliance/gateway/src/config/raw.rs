@@ -23,6 +23,9 @@ pub(super) struct RawConfig {
     /// The durable queue.
     #[serde(default)]
     pub(super) spool: RawSpool,
+    /// How the daemon confines itself.
+    #[serde(default)]
+    pub(super) sandbox: RawSandbox,
     /// What no revision can change.
     #[serde(default)]
     pub(super) veto: RawVeto,
@@ -116,6 +119,15 @@ pub(super) struct RawSpool {
     pub(super) max_bytes: Option<u64>,
     /// Bytes of one segment file (default 16777216).
     pub(super) segment_bytes: Option<u64>,
+}
+
+/// `[sandbox]`
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawSandbox {
+    /// Whether the daemon refuses to start when the kernel confines neither its files nor its system calls (default false).
+    #[serde(default)]
+    pub(super) require: bool,
 }
 
 /// `[veto]`

@@ -1,6 +1,7 @@
 //! The sockets: bound here or taken over from systemd, then given to the receivers and the proxy.
 //!
-//! Binding comes before anything slow, so that what arrives while the daemon starts waits in the kernel.
+//! Binding comes before anything slow, so that what arrives while the daemon starts waits in the kernel, and before the sandbox,
+//! inside which nothing can be bound.
 
 pub(crate) mod kernel_drops;
 mod limit;
@@ -18,6 +19,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use postern_protocol::status;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
+use self::kernel_drops::KernelDrops;
 use crate::accounts::Accounts;
 use crate::config::Config;
 
@@ -54,6 +56,7 @@ pub(crate) struct Passed {
 
 /// The bound sockets; what the configuration leaves out is absent.
 pub(crate) struct Sockets {
+    pub(crate) kernel_drops: KernelDrops,
     pub(crate) snmp_trap: Option<Arc<UdpSocket>>,
     pub(crate) syslog_udp: Option<Arc<UdpSocket>>,
     pub(crate) syslog_tcp: Option<TcpListener>,
@@ -90,7 +93,8 @@ pub(crate) fn bind(config: &Config, mut passed: Passed) -> Result<Sockets, BindE
     for name in passed.udp.keys().chain(passed.tcp.keys()) {
         tracing::warn!(socket = name, "the service manager passed a socket that the configuration does not use");
     }
-    Ok(Sockets { snmp_trap: snmp_trap.map(Arc::new), syslog_udp: syslog_udp.map(Arc::new), syslog_tcp, syslog_tls, proxy })
+    let (snmp_trap, syslog_udp) = (snmp_trap.map(Arc::new), syslog_udp.map(Arc::new));
+    Ok(Sockets { kernel_drops: KernelDrops::open(), snmp_trap, syslog_udp, syslog_tcp, syslog_tls, proxy })
 }
 
 /// Binds UDP and TCP on one port, which the kernel chooses when it is 0.

@@ -10,15 +10,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrStorage, recvmmsg, setsockopt, sockopt};
+use nix::sys::socket::{ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrStorage, getsockopt, recvmmsg, setsockopt, sockopt};
 use nix::sys::time::TimeSpec;
 use postern_engine::event::Protocol;
 use postern_engine::ledger::DropReason;
 use postern_protocol::timestamp::Timestamp;
+use socket2::{Domain, Socket, Type};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-use super::kernel_drops;
+use super::kernel_drops::KernelDrops;
 use super::limit::RateLimit;
 use crate::accounts::Tally;
 use crate::config::Networks;
@@ -56,6 +57,8 @@ pub(crate) struct UdpReceiver {
     pub(crate) rate_limit_per_source: u32,
     /// Where events go.
     pub(crate) intake: Intake,
+    /// What the kernel dropped, to look at last.
+    pub(crate) kernel_drops: KernelDrops,
 }
 
 /// One datagram.
@@ -79,11 +82,22 @@ pub(crate) fn prepare(socket: &UdpSocket, receive_buffer_bytes: usize) -> io::Re
     socket.set_read_timeout(Some(STOP_CHECK))?;
     setsockopt(socket, sockopt::RxqOvfl, &1)?;
     setsockopt(socket, sockopt::ReceiveTimestampns, &true)?;
-    // Beyond rmem_max only with CAP_NET_ADMIN; without it the kernel cuts the wish to rmem_max.
-    if setsockopt(socket, sockopt::RcvBufForce, &receive_buffer_bytes).is_err() {
+    enlarge(socket, receive_buffer_bytes)?;
+    Ok(nix::sys::stat::fstat(socket)?.st_ino)
+}
+
+/// Asks for a receive buffer. Beyond `rmem_max` only with `CAP_NET_ADMIN`: without it the kernel cuts the wish to that, and a
+/// socket of the service manager may have more than that already. So the wish is tried on another socket first.
+fn enlarge(socket: &UdpSocket, receive_buffer_bytes: usize) -> io::Result<()> {
+    if setsockopt(socket, sockopt::RcvBufForce, &receive_buffer_bytes).is_ok() {
+        return Ok(());
+    }
+    let trial = UdpSocket::from(Socket::new(Domain::IPV4, Type::DGRAM, None)?);
+    setsockopt(&trial, sockopt::RcvBuf, &receive_buffer_bytes)?;
+    if getsockopt(&trial, sockopt::RcvBuf)? > getsockopt(socket, sockopt::RcvBuf)? {
         setsockopt(socket, sockopt::RcvBuf, &receive_buffer_bytes)?;
     }
-    Ok(nix::sys::stat::fstat(socket)?.st_ino)
+    Ok(())
 }
 
 impl UdpReceiver {
@@ -169,7 +183,7 @@ where
 
     /// Takes in what the kernel dropped up to the end: the last commit is to have it.
     fn last_count(&self) -> io::Result<()> {
-        self.receiver.intake.accounts().kernel_counters(&kernel_drops::read());
+        self.receiver.intake.accounts().kernel_counters(&self.receiver.kernel_drops.read());
         Ok(())
     }
 
@@ -273,6 +287,7 @@ mod tests {
             allow: Networks::default(),
             rate_limit_per_source,
             intake,
+            kernel_drops: KernelDrops::open(),
         };
         (receiver, outlet, address)
     }
@@ -342,7 +357,7 @@ mod tests {
         }
         stop.cancel();
         thread.join().unwrap().unwrap();
-        accounts.kernel_counters(&super::super::kernel_drops::read());
+        accounts.kernel_counters(&KernelDrops::open().read());
         drain(&mut outlet);
         assert!(accounts.snapshot().totals.received <= sent, "nothing is counted twice");
     }

@@ -6,5 +6,6 @@ mod bootstrap;
 mod proxy;
 mod receivers;
 mod restart;
+mod sandbox;
 mod service;
 mod site;

@@ -8,7 +8,7 @@ use postern_engine::ber::{self, Writer};
 use postern_gateway::config::Config;
 use postern_gateway::revision::Mode;
 use postern_gateway::service::PassedSockets;
-use postern_gateway::{RunOptions, run, status};
+use postern_gateway::{Opened, RunOptions, run, sandbox, status};
 use postern_protocol::oid::Oid;
 use postern_protocol::status::Status;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -66,7 +66,8 @@ impl Site {
     pub(crate) async fn run<T>(&self, body: impl AsyncFnOnce(&Running) -> T) -> T {
         let config = Config::load(&self.config_file()).unwrap();
         let stop = CancellationToken::new();
-        let options = RunOptions { mode: Mode::Normal, sockets: PassedSockets::default() };
+        let opened = Opened::new(&config, PassedSockets::default()).unwrap();
+        let options = RunOptions { mode: Mode::Normal, opened, sandbox: sandbox::none() };
         let mut daemon = std::pin::pin!(run(config, options, stop.clone()));
         let running = self.running();
         let test = async {

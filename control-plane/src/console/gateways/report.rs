@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use postern_protocol::status::{Listener, Status, TunnelState};
+use postern_protocol::status::{Enforcement, Listener, Sandbox, Status, TunnelState};
 use postern_protocol::timestamp::Timestamp;
 
 use super::ledger::{self, Line, Reason, Source};
@@ -31,6 +31,13 @@ pub(super) struct ListenerLine {
     pub(super) connections: String,
 }
 
+/// What the daemon gave up for good.
+pub(super) struct SandboxLine {
+    pub(super) files: String,
+    pub(super) calls: String,
+    pub(super) open: bool,
+}
+
 /// A span in which something may be lost.
 pub(super) struct Window {
     pub(super) from: Moment,
@@ -48,6 +55,7 @@ pub(super) struct Report {
     pub(super) listeners: Vec<ListenerLine>,
     pub(super) reasons: Vec<Reason>,
     pub(super) rtt: String,
+    pub(super) sandbox: Option<SandboxLine>,
     pub(super) sources: Vec<Source>,
     pub(super) spool_left: Option<String>,
     pub(super) spool_on_disk: String,
@@ -80,6 +88,7 @@ impl Report {
             listeners: status.listeners.iter().map(listener).collect(),
             reasons: ledger::reasons(&status.ledger),
             rtt: status.tunnel.rtt_ms.map_or_else(|| "not measured yet".to_owned(), figures::millis),
+            sandbox: status.sandbox.as_ref().map(sandbox),
             sources: ledger::sources(&status.ledger.top_sources),
             spool_left: status.spool.seconds_left.map(|seconds| figures::duration(Duration::from_secs(seconds))),
             spool_on_disk: figures::bytes(status.spool.bytes_on_disk),
@@ -101,6 +110,18 @@ fn clock(offset: f64) -> String {
         ms if ms > CLOCK_TOLERANCE_MS => format!("{by} behind ours: check its time service"),
         ms if ms < -CLOCK_TOLERANCE_MS => format!("{by} ahead of ours: check its time service"),
         _ => format!("right within {by}"),
+    }
+}
+
+fn sandbox(sandbox: &Sandbox) -> SandboxLine {
+    let open = |by: &Enforcement| match by {
+        Enforcement::NotEnforced { .. } => true,
+        Enforcement::FullyEnforced | Enforcement::PartiallyEnforced { .. } => false,
+    };
+    SandboxLine {
+        files: sandbox.landlock.to_string(),
+        calls: sandbox.seccomp.to_string(),
+        open: open(&sandbox.landlock) || open(&sandbox.seccomp),
     }
 }
 
