@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .disk import Slot, entry_name
+from .disk import Slot
 from .tools import PackError, existing
 from .uki import Kernel
 
@@ -49,9 +49,9 @@ class Parts:
         image, initrd = ((self.folder / name).read_bytes() for name in ("vmlinuz", "initrd"))
         return Kernel(image, self.kernel_release, initrd, self.command_line, self.roothash)
 
-    def slot(self, slot: str, uki: Path, version: str, tries: int | None) -> Slot:
-        """This root in a slot, started by `uki`."""
-        return Slot(uki, entry_name(slot, version, tries), self.data, self.hash_tree)
+    def slot(self, uki: Path, entry: str) -> Slot:
+        """This root in a slot, started by `uki` under the name `entry`."""
+        return Slot(uki, entry, self.data, self.hash_tree)
 
     def save(self) -> None:
         """Writes `parts.json`."""
