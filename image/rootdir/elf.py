@@ -94,6 +94,8 @@ def find(root: Path, name: str, user: Path, elf: Elf) -> Path | None:
             for part in elf.runpath + elf.rpath
         ]
         candidates = [root / directory.lstrip("/") / name for directory in [*own, *LIBRARY_DIRECTORIES]]
+        # A library beside its user needs no path of its own where the program has loaded it before (systemd's two).
+        candidates.append(user.parent / name)
     return next((candidate for candidate in candidates if inside(root, candidate) is not None), None)
 
 
