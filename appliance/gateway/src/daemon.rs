@@ -29,7 +29,7 @@ use crate::pipeline::{Parts, Pipeline, PipelineFacts};
 use crate::receivers::{self, Sockets, udp};
 use crate::revision::veto::Veto;
 use crate::revision::{Mode, Revisions, Signers};
-use crate::service::{self, PassedSockets};
+use crate::service::{self, Notifier, PassedSockets};
 use crate::status::{Reporter, StatusSocket};
 
 /// Time for draining at the stop.
@@ -110,6 +110,7 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     let (facts, facts_view) = watch::channel(RevisionFacts { effective, newest });
     let (report, report_view) = watch::channel(revisions.report());
     let (tunnel_state, tunnel_view) = watch::channel(tunnel::initial_state(now));
+    let service_view = tunnel_view.clone();
     let (pipeline_facts, pipeline_view) = watch::channel(PipelineFacts::default());
     let (orders, order_queue) = mpsc::channel(CONTROL_QUEUE);
     let (outgoing, outgoing_queue) = mpsc::channel(CONTROL_QUEUE);
@@ -154,6 +155,7 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     };
     tasks.spawn("status", reporter.clone().serve(status_socket, stop.clone()));
     tasks.spawn("report", reporter.send(outgoing, stop.clone()));
+    let name = format!("{} of {}", identity.gateway, identity.tenant);
     let tunnel_options = TunnelOptions {
         server: config.server.clone(),
         identity,
@@ -164,7 +166,8 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     };
     let tunnel_control = tunnel::Control { outgoing: outgoing_queue, incoming, state: tunnel_state, revisions: facts_view };
     tasks.spawn("tunnel", tunnel::run(tunnel_options, spool, tunnel_control, stop.clone()));
-    tasks.spawn("service", service::notify(pipeline_view, stop.clone()));
+    let notifier = Notifier { name, pipeline: pipeline_view, tunnel: service_view, watchdog: service::watchdog(), send: service::send };
+    tasks.spawn("service", notifier.run(stop.clone()));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), server = %config.server, revision = effective, "the gateway is ready");
     tasks.run_until_stopped(DRAIN).await?;
     tracing::info!("the gateway has stopped");

@@ -120,9 +120,15 @@ fn both(
     }
 }
 
+/// `[::]` is for IPv4, too, whatever the system's default.
+fn both_families(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    if address.is_ipv6() && address.ip().is_unspecified() { socket.set_only_v6(false) } else { Ok(()) }
+}
+
 fn udp(name: &'static str, address: SocketAddr) -> Result<UdpSocket, BindError> {
     let bind = || {
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+        both_families(&socket, address)?;
         socket.bind(&address.into())?;
         Ok(socket.into())
     };
@@ -132,6 +138,7 @@ fn udp(name: &'static str, address: SocketAddr) -> Result<UdpSocket, BindError> 
 fn tcp(name: &'static str, address: SocketAddr) -> Result<TcpListener, BindError> {
     let bind = || {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        both_families(&socket, address)?;
         socket.set_reuse_address(true)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
