@@ -7,9 +7,9 @@ use std::io::Read as _;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow};
 use postern_protocol::enrolment::Token;
-use postern_uplink::enrolment::EnrolOptions;
+use postern_uplink::enrolment::{EnrolError, EnrolOptions};
 use postern_uplink::identity::Identity;
 use postern_uplink::url::{ProxyUrl, ServerUrl};
 use zeroize::Zeroizing;
@@ -18,6 +18,59 @@ use crate::config::Config;
 
 /// Most bytes of a token file.
 const MAX_TOKEN_BYTES: u64 = 4096;
+
+/// systemd-timesyncd's directory while it runs, and its file in there once the clock is set.
+const TIME_SERVICE: [&str; 2] = ["/run/systemd/timesync", "/run/systemd/timesync/synchronized"];
+
+/// Why this gateway is not enrolled, by what helps.
+#[derive(Debug, thiserror::Error)]
+pub enum EnrolFailure {
+    /// Something on this machine or in what it was told; whoever runs it must change that.
+    #[error(transparent)]
+    Here(#[from] anyhow::Error),
+    /// The way there, the control plane's state or the clock: the same token may do later.
+    #[error(transparent)]
+    Later(anyhow::Error),
+    /// The token or the control plane's identity: this token never will.
+    #[error(transparent)]
+    Refused(anyhow::Error),
+}
+
+impl EnrolFailure {
+    /// Returns the exit code that says so to a service manager; 75 is `EX_TEMPFAIL` of `sysexits.h`.
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Here(_) => 1,
+            Self::Later(_) => 75,
+            Self::Refused(_) => 76,
+        }
+    }
+}
+
+impl From<EnrolError> for EnrolFailure {
+    fn from(error: EnrolError) -> Self {
+        match &error {
+            EnrolError::Answer { .. }
+            | EnrolError::Broke(_)
+            | EnrolError::Dial(_)
+            // The clock is behind, or the control plane's certificate is being replaced.
+            | EnrolError::Handshake(_)
+            // Too early, too many, or a fault over there.
+            | EnrolError::Refused { status: 408 | 425 | 429 | 500..=599, .. }
+            | EnrolError::Timeout => Self::Later(error.into()),
+            EnrolError::Expired(_) if !clock_is_set() => {
+                Self::Later(anyhow!(error).context("the time service has not set this machine's clock yet"))
+            }
+            EnrolError::Distrust(_) | EnrolError::Expired(_) | EnrolError::Refused { .. } => Self::Refused(error.into()),
+            EnrolError::Identity(_) | EnrolError::Keys(_) | EnrolError::Tls(_) | EnrolError::Url(_) => Self::Here(error.into()),
+        }
+    }
+}
+
+fn clock_is_set() -> bool {
+    let [running, set] = TIME_SERVICE.map(|path| Path::new(path).exists());
+    set || !running
+}
 
 /// What the command line says.
 pub struct EnrolRequest {
@@ -33,16 +86,18 @@ pub struct EnrolRequest {
 ///
 /// # Errors
 /// Whatever is in the way, told for the person at the terminal.
-pub async fn enrol(config: &Config, request: EnrolRequest) -> anyhow::Result<Identity> {
+pub async fn enrol(config: &Config, request: EnrolRequest) -> Result<Identity, EnrolFailure> {
     if request.server != config.server {
-        bail!("--server is {} but the configuration's server.url is {}: make them the same", request.server, config.server);
+        let other = anyhow!("--server is {} but the configuration's server.url is {}: make them the same", request.server, config.server);
+        return Err(other.into());
     }
     let dir = config.identity_dir();
     if Identity::exists(&dir) {
-        bail!("{} holds an identity already: this gateway is enrolled; move that directory away to enrol it anew", dir.display());
+        let reason = "holds an identity already: this gateway is enrolled; move that directory away to enrol it anew";
+        return Err(anyhow!("{} {reason}", dir.display()).into());
     }
     let text = read_token(&request.token_file)?;
-    let token = Token::parse(&text)?;
+    let token = Token::parse(&text).map_err(|error| EnrolFailure::Refused(error.into()))?;
     crate::create_private_dir(&config.data_dir)?;
     let hostname = hostname();
     let options = EnrolOptions {
@@ -122,6 +177,14 @@ fn interface_addresses() -> Vec<IpAddr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_busy_or_broken_control_plane_is_asked_again_and_a_refusal_is_final() {
+        let code = |status| EnrolFailure::from(EnrolError::Refused { status, detail: String::new() }).exit_code();
+        assert_eq!([408, 429, 500, 503].map(code), [75; 4]);
+        assert_eq!([400, 403, 404].map(code), [76; 3]);
+        assert_eq!(EnrolFailure::from(EnrolError::Timeout).exit_code(), 75);
+    }
 
     #[test]
     fn the_listeners_certificate_names_where_they_listen() {

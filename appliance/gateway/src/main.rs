@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use postern_gateway::config::Config;
-use postern_gateway::enrol::{EnrolRequest, enrol};
+use postern_gateway::enrol::{EnrolFailure, EnrolRequest, enrol};
 use postern_gateway::revision::Mode;
 use postern_gateway::service::PassedSockets;
 use postern_gateway::table::Table;
@@ -29,7 +29,8 @@ struct Cli {
 enum Command {
     /// Check the configuration, tell every fault, and exit.
     Check(Common),
-    /// Make this gateway known to its control plane with a one-time token.
+    /// Make this gateway known to its control plane with a one-time token; exits with 75 when trying again may help, with 76 when
+    /// this token never will.
     Enrol(EnrolArgs),
     /// Run the daemon.
     Run(RunArgs),
@@ -78,7 +79,14 @@ struct StatusArgs {
 }
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Nowhere is left to say that it cannot be said.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
     let filter = EnvFilter::try_from_env("POSTERN_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let stderr_is_terminal = std::io::stderr().is_terminal();
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(stderr_is_terminal).init();
@@ -91,7 +99,7 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             eprintln!("postern-gateway: {error:#}");
-            ExitCode::FAILURE
+            error.downcast_ref::<EnrolFailure>().map_or(ExitCode::FAILURE, |failure| failure.exit_code().into())
         }
     }
 }

@@ -1,21 +1,44 @@
 //! One-time tokens, the one port's several faces, and who is let in by which.
 
+use std::io::{Read as _, Write as _};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use crate::harness::rig::{Options, Rig};
 use postern_tests::tools::{printed, run, run_with_input};
 
-/// Enrols a second gateway with this token; returns what was said, `Err` when it was refused.
-fn enrol(rig: &Rig, name: &str, token: &str) -> Result<PathBuf, String> {
+/// `enrol`'s exit codes when there is no identity: whoever runs it, the way there, or the token is at fault.
+const HERE: i32 = 1;
+const LATER: i32 = 75;
+const REFUSED: i32 = 76;
+
+/// Enrols a second gateway with this token; returns where its identity is, or exit code and words of the failure.
+fn enrol(rig: &Rig, name: &str, token: &str) -> Result<PathBuf, (i32, String)> {
+    enrol_at(rig, rig.api.console(), name, token, &[])
+}
+
+fn enrol_at(rig: &Rig, server: &str, name: &str, token: &str, more: &[&str]) -> Result<PathBuf, (i32, String)> {
     let dir = rig.layout().root().join(name);
     std::fs::create_dir_all(&dir).unwrap();
     let config = dir.join("gateway.toml");
-    let server = rig.api.console();
     std::fs::write(&config, format!("data_dir = {:?}\n[server]\nurl = \"{server}\"\n", dir.join("data"))).unwrap();
     let program = rig.prepared.binaries.gateway.to_str().unwrap();
     let args = ["enrol", "--config", config.to_str().unwrap(), "--server", server, "--token-file", "-"];
-    let output = run_with_input(program, &args, token.as_bytes());
-    if output.status.success() { Ok(dir.join("data/identity")) } else { Err(printed(&output)) }
+    let output = run_with_input(program, &[&args, more].concat(), token.as_bytes());
+    if output.status.success() { Ok(dir.join("data/identity")) } else { Err((output.status.code().unwrap(), printed(&output))) }
+}
+
+/// A proxy that gives each of its clients this answer and hangs up.
+fn proxy_that_says(answer: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        while let Ok((mut client, _)) = listener.accept() {
+            drop(client.read(&mut [0; 4096]));
+            drop(client.write_all(answer.as_bytes()));
+        }
+    });
+    url
 }
 
 fn token(rig: &Rig, more: &[&str]) -> String {
@@ -45,8 +68,8 @@ fn a_token_works_once_and_keys_stay_private() {
     let gateways = rig.api.get("/api/v1/gateways").ok().body;
     assert!(gateways.contains("second"), "{gateways}");
 
-    let refusal = enrol(&rig, "third", &token).unwrap_err();
-    assert!(refusal.contains("used"), "{refusal}");
+    let (code, refusal) = enrol(&rig, "third", &token).unwrap_err();
+    assert!(code == REFUSED && refusal.contains("used"), "{code} {refusal}");
     assert!(!rig.layout().root().join("third/data/identity/gateway.json").exists());
 }
 
@@ -71,25 +94,25 @@ fn expired_revoked_altered_and_foreign_tokens_are_refused_with_the_reason() {
     postern_tests::deadline::wait_for("the token to expire", postern_tests::deadline::SOON, || {
         if start.elapsed().as_millis() > 2100 { Ok(()) } else { Err("not yet".into()) }
     });
-    let refusal = enrol(&rig, "expired", &expired).unwrap_err();
-    assert!(refusal.contains("expired"), "{refusal}");
+    let (code, refusal) = enrol(&rig, "expired", &expired).unwrap_err();
+    assert!(code == REFUSED && refusal.contains("expired"), "{code} {refusal}");
 
     let revoked = token(&rig, &[]);
     let list: serde_json::Value = rig.api.get("/api/v1/enrolment-tokens").ok().json();
     let items = list["items"].as_array().unwrap_or_else(|| panic!("{list:#}"));
     let id = items.iter().find(|item| item["state"] == "usable").unwrap()["id"].clone();
     rig.control_command(&["token", "revoke", id.as_str().unwrap()]).unwrap();
-    let refusal = enrol(&rig, "revoked", &revoked).unwrap_err();
-    assert!(refusal.contains("revoked"), "{refusal}");
+    let (code, refusal) = enrol(&rig, "revoked", &revoked).unwrap_err();
+    assert!(code == REFUSED && refusal.contains("revoked"), "{code} {refusal}");
 
     let good = token(&rig, &[]);
     let mut altered = good.trim().to_owned();
     let last = altered.pop().unwrap();
     altered.push(if last == 'A' { 'B' } else { 'A' });
-    let refusal = enrol(&rig, "altered", &altered).unwrap_err();
-    assert!(refusal.contains("altered"), "{refusal}");
-    let refusal = enrol(&rig, "foreign", "hello").unwrap_err();
-    assert!(refusal.contains("not an enrolment token"), "{refusal}");
+    let (code, refusal) = enrol(&rig, "altered", &altered).unwrap_err();
+    assert!(code == REFUSED && refusal.contains("altered"), "{code} {refusal}");
+    let (code, refusal) = enrol(&rig, "foreign", "hello").unwrap_err();
+    assert!(code == REFUSED && refusal.contains("not an enrolment token"), "{code} {refusal}");
     enrol(&rig, "good", &good).unwrap();
 }
 
@@ -97,11 +120,42 @@ fn expired_revoked_altered_and_foreign_tokens_are_refused_with_the_reason() {
 fn a_token_of_another_control_plane_sends_nothing() {
     let (here, elsewhere) = (Rig::enrolled(&Options::default()), Rig::enrolled(&Options::default()));
     let foreign = token(&elsewhere, &[]);
-    let refusal = enrol(&here, "stray", &foreign).unwrap_err();
+    let (code, refusal) = enrol(&here, "stray", &foreign).unwrap_err();
+    assert_eq!(code, REFUSED);
     assert!(!refusal.contains("unknown"), "refused by the gateway itself, before the secret was sent: {refusal}");
     assert!(["pin", "CA", "authority", "certificate"].iter().any(|word| refusal.contains(word)), "{refusal}");
     // The token is still good where it belongs.
     enrol(&elsewhere, "stray", &foreign).unwrap();
+}
+
+#[test]
+fn what_may_pass_is_told_apart_from_what_will_not() {
+    let mut rig = Rig::enrolled(&Options::default());
+    let token = token(&rig, &[]);
+    let server = rig.api.console().to_owned();
+    for (answer, reason) in [
+        ("HTTP/1.1 503 Service Unavailable\r\n\r\n", "503"),
+        ("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", "user name and password"),
+        ("SSH-2.0-OpenSSH\r\n", "HTTP proxy"),
+    ] {
+        let (code, told) = enrol_at(&rig, &server, "second", &token, &["--proxy", &proxy_that_says(answer)]).unwrap_err();
+        assert!(code == LATER && told.contains(reason), "{code} {told}");
+    }
+    let (code, told) = enrol_at(&rig, "https://control.invalid", "second", &token, &[]).unwrap_err();
+    assert_eq!(code, LATER, "{told}");
+    rig.stop_control();
+    let (code, told) = enrol(&rig, "second", &token).unwrap_err();
+    assert_eq!(code, LATER, "{told}");
+
+    let (code, told) = enrol_at(&rig, "no address", "second", &token, &[]).unwrap_err();
+    assert_eq!(code, HERE, "{told}");
+    let (code, told) = enrol_at(&rig, &server, "second", &token, &["--no-such-flag"]).unwrap_err();
+    assert_eq!(code, HERE, "{told}");
+
+    rig.start_control();
+    enrol(&rig, "second", &token).unwrap();
+    let (code, told) = enrol(&rig, "second", &token).unwrap_err();
+    assert!(code == HERE && told.contains("identity already"), "{code} {told}");
 }
 
 fn s_client(rig: &Rig, args: &[&str], input: &str) -> String {
