@@ -1,5 +1,6 @@
 """Makes the files by which firmware learns our Secure Boot keys: for admins (DER, ESL, AUTH) and for tests (a UEFI variable store). Called by `image/pack`."""
 
+import shutil
 from pathlib import Path
 
 from .tools import existing, run
@@ -10,15 +11,17 @@ _OVMF_VARIABLES = Path("/usr/share/OVMF/OVMF_VARS_4M.fd")
 
 
 def enrolment_files(keys: Path, folder: Path) -> None:
-    """Writes NAME.der, NAME.esl and NAME.auth for PK, KEK and db."""
+    """Writes NAME.der, NAME.esl and NAME.auth for PK, KEK and db. Where a key above db is not at hand, its ready-made .auth must be."""
     folder.mkdir(exist_ok=True)
     owner = (keys / "owner.guid").read_text().strip()
-    for name in _SIGNED_BY:
+    for name, signer in _SIGNED_BY.items():
         run("openssl", "x509", "-in", keys / f"{name}.crt", "-outform", "DER", "-out", folder / f"{name}.der")
         run("sbsiglist", "--owner", owner, "--type", "x509", "--output", folder / f"{name}.esl", folder / f"{name}.der")
-    for name, signer in _SIGNED_BY.items():
-        signing = ["--key", keys / f"{signer}.key", "--cert", keys / f"{signer}.crt"]
-        run("sbvarsign", *signing, "--output", folder / f"{name}.auth", name, folder / f"{name}.esl")
+        if (keys / f"{name}.auth").exists():
+            shutil.copyfile(keys / f"{name}.auth", folder / f"{name}.auth")
+            continue
+        key = existing(keys / f"{signer}.key", f"it signs {name}.auth; without it put {name}.auth beside the certificates")
+        run("sbvarsign", "--key", key, "--cert", keys / f"{signer}.crt", "--output", folder / f"{name}.auth", name, folder / f"{name}.esl")
 
 
 def test_variables(keys: Path, output: Path, virt_fw_vars: str) -> None:

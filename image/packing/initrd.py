@@ -45,7 +45,7 @@ def compress(archive: bytes) -> bytes:
 def packages() -> dict[str, str]:
     """The packages whose files the initrd carries, with their versions, for the manifest."""
     files = {_BUSYBOX, *_PROGRAMS.values(), *(library for program in _PROGRAMS.values() for library in _libraries(program))}
-    return dict(sorted(_package(path) for path in files))
+    return dict(sorted(package_of(path) for path in files))
 
 
 def _static(program: Path) -> bytes:
@@ -59,11 +59,12 @@ def _libraries(program: Path) -> list[Path]:
     return [Path(found) for found in re.findall(r"(/\S+) \(0x", run("ldd", program))]
 
 
-def _package(path: Path) -> tuple[str, str]:
-    """The package of a file: dpkg may know it under the path with or without `/usr`."""
-    for name in (path, path.resolve(), Path("/usr") / path.relative_to("/"), Path("/") / path.relative_to("/").relative_to("usr") if path.is_relative_to("/usr") else path):
+def package_of(path: Path) -> tuple[str, str]:
+    """The package that owns a file, and its version. dpkg may know the file under its path with or without `/usr`."""
+    below = path.relative_to("/usr") if path.is_relative_to("/usr") else path.relative_to("/")
+    for name in (Path("/") / below, Path("/usr") / below):
         found = subprocess.run(["dpkg-query", "-S", str(name)], capture_output=True, text=True, check=False)
         if found.returncode == 0:
             package = found.stdout.split(":")[0]
             return package, run("dpkg-query", "-W", "-f", "${Version}", package)
-    raise PackError(f"no package owns {path}: the initrd is only made from packaged programs")
+    raise PackError(f"no package owns {path}: an image is only made from packaged programs")

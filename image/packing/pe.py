@@ -7,6 +7,7 @@ from .tools import PackError
 # Offsets of PE/COFF (Microsoft PE format, "COFF File Header" and "Optional Header PE32+").
 _PE_POINTER = 0x3C
 _SECTION_COUNT = 2 + 4
+_SYMBOLS = 8 + 4
 _OPTIONAL_HEADER_SIZE = 16 + 4
 _OPTIONAL_HEADER = 24
 _INITIALIZED_SIZE = 8
@@ -21,7 +22,10 @@ _PAGE = 4096
 
 
 def add_sections(image: bytes, sections: list[tuple[str, bytes]]) -> bytes:
-    """Appends the sections in this order, each on its own page of the loaded image."""
+    """Appends the sections in this order, each on its own page of the loaded image.
+
+    A symbol table behind the sections is dropped: signers and firmware must not have to agree on how to hash what no section owns.
+    """
     output = bytearray(image)
     pe = _read(output, "<I", _PE_POINTER)
     if output[pe : pe + 4] != b"PE\0\0":
@@ -32,7 +36,10 @@ def add_sections(image: bytes, sections: list[tuple[str, bytes]]) -> bytes:
     alignment = _read(output, "<I", optional + _FILE_ALIGNMENT)
     if table + (count + len(sections)) * _SECTION_HEADER.size > _read(output, "<I", optional + _HEADERS_SIZE):
         raise PackError("the boot stub has no room for more section headers")
-    address = max(_end(output, table + index * _SECTION_HEADER.size) for index in range(count))
+    headers = [_SECTION_HEADER.unpack_from(output, table + index * _SECTION_HEADER.size) for index in range(count)]
+    del output[max(offset + stored for _, _, _, stored, offset, *_ in headers) :]
+    struct.pack_into("<II", output, pe + _SYMBOLS, 0, 0)
+    address = max(start + max(size, stored) for _, size, start, stored, *_ in headers)
     initialized = _read(output, "<I", optional + _INITIALIZED_SIZE)
     for index, (name, content) in enumerate(sections, start=count):
         output += b"\0" * (-len(output) % alignment)
@@ -65,7 +72,3 @@ def _read(image: bytes | bytearray, form: str, offset: int) -> int:
     value: int = struct.unpack_from(form, image, offset)[0]
     return value
 
-
-def _end(image: bytearray, header: int) -> int:
-    _, virtual_size, address, stored, *_ = _SECTION_HEADER.unpack_from(image, header)
-    return int(address) + max(int(virtual_size), int(stored))

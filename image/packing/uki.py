@@ -6,8 +6,7 @@ from pathlib import Path
 from . import pe
 from .tools import existing, run
 
-BOOT_FILES = Path("/usr/lib/systemd/boot/efi")
-_STUB = BOOT_FILES / "linuxx64.efi.stub"
+_BOOT_FILES = Path("/usr/lib/systemd/boot/efi")
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,7 @@ def assemble(kernel: Kernel, slot: str, version: str, extra_initrd: bytes = b"")
 
     `.linux` comes last: the kernel unpacks itself into the memory behind it.
     """
-    stub = existing(_STUB, "install systemd-boot-efi").read_bytes()
+    stub = existing(_BOOT_FILES / "linuxx64.efi.stub", "install systemd-boot-efi").read_bytes()
     command_line = f"{kernel.command_line} postern.slot={slot} postern.roothash={kernel.roothash}"
     initrd = kernel.initrd + b"\0" * (-len(kernel.initrd) % 4) + extra_initrd
     sections = [
@@ -50,8 +49,21 @@ def command_line(source: Path) -> str:
     return " ".join(source.read_text().split())
 
 
-def sign(unsigned: Path, signed: Path, keys: Path) -> None:
-    """Signs an EFI program with the signature database key and checks the result against its certificate."""
+def sign(program: bytes, signed: Path, keys: Path, epoch: int) -> None:
+    """Signs an EFI program with the signature database key and checks the result against its certificate.
+
+    osslsigncode and not sbsign: the signature carries a signing time, and only the former lets us set it. RSA with PKCS#1 padding is
+    deterministic, so the same key gives the same bytes.
+    """
     certificate = keys / "db.crt"
-    run("sbsign", "--key", keys / "db.key", "--cert", certificate, "--output", signed, unsigned)
+    unsigned = signed.with_suffix(".unsigned.efi")
+    unsigned.write_bytes(program)
+    signed.unlink(missing_ok=True)
+    key = ["-certs", certificate, "-key", existing(keys / "db.key", "the folder of keys must hold it")]
+    run("osslsigncode", "sign", "-h", "sha256", *key, "-time", str(epoch), "-in", unsigned, "-out", signed)
     run("sbverify", "--cert", certificate, signed)
+
+
+def loader() -> bytes:
+    """systemd-boot, unsigned."""
+    return pe.add_sections(existing(_BOOT_FILES / "systemd-bootx64.efi", "install systemd-boot-efi").read_bytes(), [])
