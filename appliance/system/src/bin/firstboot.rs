@@ -25,13 +25,20 @@ struct Cli {
     /// The broker's socket.
     #[arg(long, value_name = "PATH", default_value = verb::SOCKET)]
     broker: PathBuf,
+    /// For how long to wait for that socket.
+    #[arg(long, value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u64).range(..=600))]
+    broker_wait: u64,
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let devices = (!cli.device.is_empty()).then_some(cli.device);
-    let options =
-        Options { places: Places { devices, ..Places::default() }, wait: Duration::from_secs(cli.wait), broker: cli.broker };
+    let options = Options {
+        places: Places { devices, ..Places::default() },
+        wait: Duration::from_secs(cli.wait),
+        broker: cli.broker,
+        broker_wait: Duration::from_secs(cli.broker_wait),
+    };
     let (report, told) = run(&options);
     print!("{report}");
     match told {

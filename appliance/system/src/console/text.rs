@@ -26,6 +26,12 @@ pub fn labelled(label: &str, text: &str) -> Vec<String> {
     lines
 }
 
+/// Returns `text` wrapped, its own line ends kept; ends with one.
+pub fn paragraph(text: &str) -> String {
+    let lines: Vec<String> = text.lines().flat_map(|line| wrapped(&printable(line), WIDTH)).collect();
+    lines.join("\n") + "\n"
+}
+
 /// Breaks ASCII text at spaces, and a word that is longer than a line anywhere.
 fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines = Vec::new();
@@ -58,6 +64,11 @@ mod tests {
     fn nothing_that_a_terminal_obeys_is_left() {
         assert_eq!(printable("gw\x1b[2J\x07\u{9b}31m\u{202e}ü\r\nx"), "gw?[2J??31m??  x");
         assert_eq!(printable(&"a".repeat(10_000)).len(), MAX_CHARS);
+    }
+
+    #[test]
+    fn a_paragraph_keeps_its_lines_and_nothing_else() {
+        assert_eq!(paragraph("a\n\x1bb\tc"), "a\n?b c\n");
     }
 
     #[test]

@@ -10,7 +10,7 @@ pub(crate) mod report;
 pub mod transport;
 
 use std::error::Error;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use self::ovf::Property;
@@ -22,8 +22,7 @@ use crate::verb::{FirstbootOutcome, FirstbootReport, Reply, Verb};
 /// What every key of ours begins with; all other properties are somebody else's.
 pub const PREFIX: &str = "postern.";
 const TOKEN_KEY: &str = "postern.token";
-/// Longest wait for the broker's socket.
-const BROKER_WITHIN: Duration = Duration::from_secs(30);
+/// Pause between two tries to reach the broker.
 const BROKER_AGAIN_AFTER: Duration = Duration::from_secs(1);
 
 /// What first boot is told on its command line.
@@ -35,6 +34,8 @@ pub struct Options {
     pub wait: Duration,
     /// The broker's socket.
     pub broker: PathBuf,
+    /// Longest wait for that socket.
+    pub broker_wait: Duration,
 }
 
 /// Finds, applies and reports.
@@ -48,7 +49,7 @@ pub fn run(options: &Options) -> (FirstbootReport, Result<(), ClientError>) {
         Searched::Stuck => (report::unreadable(None, "a drive does not answer".to_owned()), Ok(())),
         Searched::Unusable(origin, error) => (report::unreadable(Some(&origin), chain(&error)), Ok(())),
     };
-    let told = asked.and_then(|()| ask(&options.broker, &Verb::FirstbootReport { report: report.clone() })).and_then(|reply| match reply {
+    let told = asked.and_then(|()| ask(options, &Verb::FirstbootReport { report: report.clone() })).and_then(|reply| match reply {
         Reply::Ok { .. } => Ok(()),
         Reply::Failed { reason } | Reply::Refused { reason } => Err(ClientError::Io(std::io::Error::other(reason))),
     });
@@ -86,7 +87,7 @@ fn take(options: &Options, found: &Found) -> (FirstbootReport, Result<(), Client
     };
     let settings = Box::new(submission.settings.clone());
     let verb = Verb::Apply { settings, token: submission.token.clone(), veto: submission.veto.clone() };
-    match ask(&options.broker, &verb) {
+    match ask(options, &verb) {
         Ok(Reply::Ok { .. }) => {
             let mut report = report::applied(&found.origin, &submission);
             if submission.token.is_some() {
@@ -112,7 +113,8 @@ fn forget_token(options: &Options, found: &Found) -> String {
         Origin::FwCfg => "the token stays in fw_cfg; it is good for one use".to_owned(),
         Origin::Guestinfo => {
             let blanked = ovf::blank(&found.document, TOKEN_KEY).map_err(|error| chain(&error));
-            let replaced = blanked.and_then(|document| transport::replace_guestinfo(&options.places, &document).map_err(|error| chain(&error)));
+            let replaced =
+                blanked.and_then(|document| transport::replace_guestinfo(&options.places, &document).map_err(|error| chain(&error)));
             match replaced {
                 Ok(()) => "the token was blanked in guestinfo".to_owned(),
                 Err(error) => format!("the token could not be blanked in guestinfo: {error}"),
@@ -122,10 +124,10 @@ fn forget_token(options: &Options, found: &Found) -> String {
 }
 
 /// Asks the broker; its socket may appear a little later than this program.
-fn ask(socket: &Path, verb: &Verb) -> Result<Reply, ClientError> {
-    let deadline = Instant::now() + BROKER_WITHIN;
+fn ask(options: &Options, verb: &Verb) -> Result<Reply, ClientError> {
+    let deadline = Instant::now() + options.broker_wait;
     loop {
-        match Broker::connect(socket) {
+        match Broker::connect(&options.broker) {
             Err(ClientError::Connect { .. }) if Instant::now() < deadline => std::thread::sleep(BROKER_AGAIN_AFTER),
             connected => return connected?.call(verb),
         }

@@ -185,7 +185,8 @@ mod tests {
 
     #[test]
     fn a_document_type_is_refused_whatever_it_declares() {
-        let bomb = r#"<!DOCTYPE Environment [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]><Environment>&b;</Environment>"#;
+        let bomb =
+            r#"<!DOCTYPE Environment [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;">]><Environment>&b;</Environment>"#;
         assert!(matches!(refusal(bomb), OvfError::Doctype));
         let external = r#"<!DOCTYPE e SYSTEM "file:///etc/shadow"><e/>"#;
         assert!(matches!(refusal(external), OvfError::Doctype));

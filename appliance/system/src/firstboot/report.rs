@@ -23,7 +23,13 @@ const EMPTY: FirstbootReport = FirstbootReport {
 };
 
 pub(super) fn applied(origin: &Origin, submission: &Submission) -> FirstbootReport {
-    FirstbootReport { outcome: FirstbootOutcome::Applied, source: Some(origin.to_string()), applied: lines(submission), done: true, ..EMPTY }
+    FirstbootReport {
+        outcome: FirstbootOutcome::Applied,
+        source: Some(origin.to_string()),
+        applied: lines(submission),
+        done: true,
+        ..EMPTY
+    }
 }
 
 pub(super) fn nothing_found(waited: Duration, troubles: Vec<String>) -> FirstbootReport {
