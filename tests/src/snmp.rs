@@ -114,6 +114,11 @@ impl Sender {
         self.socket.send(datagram).unwrap();
     }
 
+    /// Sends what will be sent again if need be: an error may be an earlier datagram's, to a host that is away for a moment.
+    fn try_send(&self, datagram: &[u8]) {
+        drop(self.socket.send(datagram));
+    }
+
     /// Sends linkDown informs for these interfaces until all are acknowledged; `between` is called again and again with the number
     /// acknowledged so far.
     pub fn inform(&self, interfaces: impl Iterator<Item = u32>, deadline: Duration, mut between: impl FnMut(usize)) -> Volley {
@@ -127,7 +132,7 @@ impl Sender {
                 let Some((at, if_index)) = interfaces.next() else { break };
                 let request_id = i32::try_from(at).unwrap() + 1;
                 let inform = link(INFORM, request_id, LINK_DOWN, if_index);
-                self.send(&inform);
+                self.try_send(&inform);
                 // RFC 3416 §4.2.7: the same request-id and varbinds, error-status 0: the same bytes but for the tag.
                 waiting.insert(link(RESPONSE, request_id, LINK_DOWN, if_index), (inform, Instant::now()));
             }
@@ -138,7 +143,7 @@ impl Sender {
                 volley.acknowledged += usize::from(waiting.remove(&buffer[..length]).is_some());
             }
             for (inform, sent) in waiting.values_mut().filter(|(_, sent)| sent.elapsed() > self.retry_after) {
-                self.socket.send(inform).unwrap();
+                self.try_send(inform);
                 *sent = Instant::now();
                 volley.retransmitted += 1;
             }

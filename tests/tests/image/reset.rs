@@ -1,0 +1,52 @@
+//! Factory reset: what the site entered and what the gateway kept is gone, and the machine is as after its import.
+
+use std::time::Duration;
+
+use postern_tests::deadline::wait_for;
+
+use crate::harness::artefacts::{Artefacts, tools_disk};
+use crate::harness::inside::Inside;
+use crate::harness::machine::{Chassis, Plugged};
+use crate::harness::settings::{cdrom, environment};
+use crate::harness::site::{CONTROL_PLANE, Site};
+use crate::harness::steps::step;
+use crate::harness::{BOOT, REACTION};
+
+#[test]
+#[ignore = "needs an image: make ci-image"]
+fn a_factory_reset_leaves_nothing_behind() {
+    let image = Artefacts::test_variant();
+    let chassis = Chassis::new(&image.file("-test.raw"), &image.firmware_variables());
+    let site = Site::start();
+    let properties = [("hostname", "reset"), ("control_plane", CONTROL_PLANE), ("token", &site.token("reset"))];
+    let disc = cdrom(chassis.dir(), "settings", environment(&properties).as_bytes());
+    let machine = chassis.boot(&Plugged { cdrom: Some(&disc), tools: Some(&tools_disk()), ..Plugged::default() });
+    let mut inside = Inside::of(&machine);
+    wait_for("the gateway to enrol", BOOT, || if site.gateways() == ["reset"] { Ok(()) } else { Err(machine.console.tail()) });
+    let uuids = step("before", || partition_uuids(&mut inside));
+    machine.monitor().change_cdrom(None);
+    step("the wrong name is refused, the right one resets", || {
+        let wrong = reset(&mut inside, "other");
+        assert!(wrong.contains(r#""reply":"refused""#), "{wrong}");
+        reset(&mut inside, "reset");
+    });
+    step("it starts anew", || {
+        machine.console.wait_for("no settings found", BOOT * 2);
+        let mut inside = Inside::within(&machine, BOOT + Duration::from_secs(60));
+        let left = inside.run("find /var/lib/postern /var/lib/postern-system -type f").output;
+        for kept in ["identity", "settings.json", "token", "firstboot.done"] {
+            assert!(!left.contains(kept), "{kept}: {left}");
+        }
+        let fresh = partition_uuids(&mut inside);
+        assert_ne!(uuids, fresh, "the file systems were made anew");
+    });
+}
+
+fn reset(inside: &mut Inside, name: &str) -> String {
+    let line = format!(r#"{{"verb":"factory_reset","confirm_hostname":"{name}"}}"#);
+    inside.run_within(&format!("echo '{line}' | socat -t 30 - UNIX-CONNECT:/run/postern/broker.sock"), REACTION).output
+}
+
+fn partition_uuids(inside: &mut Inside) -> String {
+    inside.run("blkid /dev/vda* | grep 'TYPE=\"ext4\"'").output
+}
