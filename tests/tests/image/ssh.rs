@@ -1,4 +1,4 @@
-//! SSH: closed until the broker opens it, and then a menu for one key, in one group, at a bounded pace.
+//! SSH: closed until the console opens it, and then a menu for one key, in one group, at a bounded pace.
 
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -38,7 +38,7 @@ fn ssh_is_a_menu_for_one_key_while_it_is_on() {
 
     assert!(!open(address), "port 22 is closed before anybody asks");
     step("switched on", || {
-        ask_broker(&mut inside, r#"{"verb":"ssh","state":{"ssh":"on","minutes":10}}"#);
+        machine.console.choose("SSH on or off", &[("Minutes", "10")], REACTION);
         wait_for("port 22", REACTION, || {
             open(address).then_some(()).ok_or_else(|| inside.run("systemctl status postern-ssh.service").output)
         });
@@ -61,7 +61,7 @@ fn ssh_is_a_menu_for_one_key_while_it_is_on() {
     checks.run("old algorithms are not offered", || algorithms(address));
     checks.run("a source that connects again and again is made to wait", || throttled(address));
     checks.run("switched off, the port is closed and the session over", || {
-        ask_broker(&mut inside, r#"{"verb":"ssh","state":{"ssh":"off"}}"#);
+        machine.console.choose("SSH on or off", &[("Minutes", "off")], REACTION);
         wait_for("port 22 to close", REACTION, || if open(address) { Err("it is open".to_owned()) } else { Ok(()) });
         let left = inside.run("ps ax").output;
         assert!(!left.contains("sshd"), "{left}");
@@ -73,11 +73,6 @@ fn new_key(dir: &Path, name: &str) -> PathBuf {
     let path = dir.join(name);
     succeeded(&run("ssh-keygen", &["-q", "-t", "ed25519", "-N", "", "-C", "test", "-f", path.to_str().unwrap()]));
     path
-}
-
-fn ask_broker(inside: &mut Inside, line: &str) {
-    let answer = inside.run(&format!("echo '{line}' | socat -t 60 - UNIX-CONNECT:/run/postern/broker.sock")).ok();
-    assert!(answer.contains(r#""reply":"ok""#), "{answer}");
 }
 
 fn open(address: IpAddr) -> bool {

@@ -156,7 +156,7 @@ fn what_is_not_signed_does_not_start() {
     });
 }
 
-/// The firmware or the boot loader says why, and the kernel is never reached.
+/// The firmware or the boot loader says so, and the kernel is never reached.
 fn must_be_refused(chassis: &Chassis) {
     let machine = chassis.boot(&Plugged::default());
     wait_for("the refusal", BOOT, || {
