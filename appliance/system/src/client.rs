@@ -52,6 +52,15 @@ impl Broker {
         Ok(Self(stream))
     }
 
+    /// Waits no longer than `patience` for the answer, in place of the two minutes that the slowest verb may take.
+    ///
+    /// # Errors
+    /// [`ClientError::Io`].
+    pub fn answer_within(self, patience: Duration) -> Result<Self, ClientError> {
+        self.0.set_read_timeout(Some(patience)).map_err(ClientError::Io)?;
+        Ok(self)
+    }
+
     /// Asks, and waits for the answer.
     ///
     /// # Errors
@@ -63,10 +72,15 @@ impl Broker {
         if line.len() > MAX_LINE_BYTES {
             return Err(ClientError::Long);
         }
-        self.0.write_all(&line).map_err(ClientError::Io)?;
+        // A broker that is busy answers without reading all.
+        let written = self.0.write_all(&line);
         let mut answer = Vec::new();
         let most = u64::try_from(MAX_LINE_BYTES).unwrap_or(u64::MAX);
-        BufReader::new(self.0.take(most)).read_until(b'\n', &mut answer).map_err(ClientError::Io)?;
+        let read = BufReader::new(self.0.take(most)).read_until(b'\n', &mut answer);
+        if answer.is_empty() {
+            written.map_err(ClientError::Io)?;
+        }
+        read.map_err(ClientError::Io)?;
         serde_json::from_slice(&answer).map_err(ClientError::Answer)
     }
 }

@@ -8,6 +8,7 @@ pub mod audit;
 pub mod broker;
 pub mod client;
 pub mod console;
+mod files;
 pub mod firstboot;
 pub mod secret;
 pub mod settings;

@@ -4,7 +4,10 @@
 
 use std::net::IpAddr;
 
+use data_encoding::HEXLOWER;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
 
 use crate::secret::Secret;
 use crate::settings::{Fault, Settings};
@@ -64,6 +67,45 @@ pub enum Verb {
     },
     /// Tell how the appliance is.
     Status {},
+}
+
+impl Verb {
+    /// Returns the name as on the wire.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Apply { .. } => "apply",
+            Self::EnrolFinished { .. } => "enrol_finished",
+            Self::FactoryReset { .. } => "factory_reset",
+            Self::Firewall {} => "firewall",
+            Self::FirstbootReport { .. } => "firstboot_report",
+            Self::PowerOff {} => "power_off",
+            Self::Reboot {} => "reboot",
+            Self::Slots {} => "slots",
+            Self::Ssh { .. } => "ssh",
+            Self::Status {} => "status",
+        }
+    }
+
+    /// Writes the verb for the audit: without token and password, the veto by its hash.
+    pub(crate) fn for_audit(&self) -> Value {
+        match self {
+            Self::Apply { settings, token, veto } => json!({
+                "verb": self.name(),
+                "settings": settings.without_secrets(),
+                "token": token.as_ref().map(|_| "given"),
+                "veto_sha256": veto.as_ref().map(|text| HEXLOWER.encode(&Sha256::digest(text.as_bytes()))),
+            }),
+            Self::EnrolFinished { .. }
+            | Self::FactoryReset { .. }
+            | Self::Firewall {}
+            | Self::FirstbootReport { .. }
+            | Self::PowerOff {}
+            | Self::Reboot {}
+            | Self::Slots {}
+            | Self::Ssh { .. }
+            | Self::Status {} => serde_json::to_value(self).unwrap_or_default(),
+        }
+    }
 }
 
 /// How enrolment ended.
@@ -305,5 +347,6 @@ mod tests {
         let verb = Verb::Apply { settings: Box::default(), token: Some(Secret::new("postern1.x".into())), veto: None };
         assert!(!format!("{verb:?}").contains("postern1"));
         assert!(serde_json::to_string(&verb).unwrap().contains("postern1.x"));
+        assert!(!verb.for_audit().to_string().contains("postern1"));
     }
 }

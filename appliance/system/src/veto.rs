@@ -11,7 +11,7 @@ const MAX_BYTES: usize = 16 * 1024;
 #[derive(Debug, thiserror::Error)]
 pub enum VetoError {
     /// A field that no event has.
-    #[error("veto.forbidden_fields: {0}")]
+    #[error("{0}")]
     Field(String),
     /// Longer than a veto may be.
     #[error("a veto has at most {MAX_BYTES} bytes")]
@@ -55,6 +55,16 @@ impl Listener {
     /// All of them.
     pub const ALL: [Self; 4] = [Self::Proxy, Self::SnmpTrap, Self::Syslog, Self::SyslogTls];
 
+    /// Returns its port.
+    pub const fn port(self) -> u16 {
+        match self {
+            Self::Proxy => 3128,
+            Self::SnmpTrap => 162,
+            Self::Syslog => 514,
+            Self::SyslogTls => 6514,
+        }
+    }
+
     /// Returns the name as in `veto.toml`.
     pub const fn name(self) -> &'static str {
         match self {
@@ -66,12 +76,44 @@ impl Listener {
     }
 }
 
+/// A field of events that no rule may release, as in a rule's `from`; printable, without `"` and `\`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct ForbiddenField(String);
+
+impl ForbiddenField {
+    /// Returns the text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl TryFrom<String> for ForbiddenField {
+    type Error = VetoError;
+
+    fn try_from(text: String) -> Result<Self, VetoError> {
+        let field: Field = text.parse().map_err(|error| VetoError::Field(format!("{error}")))?;
+        let text = field.to_string();
+        // It is written into the gateway's file between quotes.
+        if !text.bytes().all(|b| matches!(b, b' '..=b'~') && !matches!(b, b'"' | b'\\')) {
+            return Err(VetoError::Field("the name of a field has only printable characters without '\"' and '\\'".to_owned()));
+        }
+        Ok(Self(text))
+    }
+}
+
+impl From<ForbiddenField> for String {
+    fn from(field: ForbiddenField) -> Self {
+        field.0
+    }
+}
+
 /// The site's veto; empty when none is set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Veto {
     /// Fields that no rule may release, as in a rule's `from`.
-    pub forbidden_fields: Vec<String>,
+    pub forbidden_fields: Vec<ForbiddenField>,
     /// What the broker refuses to everyone.
     pub forbid: Vec<Forbidden>,
     /// Listeners that are never opened.
@@ -88,13 +130,7 @@ impl Veto {
             return Err(VetoError::Long);
         }
         let raw: RawVeto = toml::from_str(text).map_err(|error| VetoError::Toml(error.to_string().trim_end().to_owned()))?;
-        let mut forbidden_fields = Vec::new();
-        for text in raw.veto.forbidden_fields {
-            // The text that the field writes itself: nothing of the site's spelling reaches another file.
-            let field: Field = text.parse().map_err(|error| VetoError::Field(format!("{error}")))?;
-            forbidden_fields.push(field.to_string());
-        }
-        Ok(Self { forbidden_fields, forbid: raw.appliance.forbid, listeners_off: raw.appliance.listeners_off })
+        Ok(Self { forbidden_fields: raw.veto.forbidden_fields, forbid: raw.appliance.forbid, listeners_off: raw.appliance.listeners_off })
     }
 }
 
@@ -116,7 +152,7 @@ struct RawVeto {
 struct RawRules {
     /// Fields that no rule may release (default none).
     #[serde(default)]
-    forbidden_fields: Vec<String>,
+    forbidden_fields: Vec<ForbiddenField>,
 }
 
 /// `[appliance]`
@@ -141,7 +177,7 @@ mod tests {
             "[veto]\nforbidden_fields = [\"message\"]\n[appliance]\nforbid = [\"ssh\", \"apply\"]\nlisteners_off = [\"proxy\"]\n",
         );
         let veto = veto.unwrap();
-        assert_eq!(veto.forbidden_fields, ["message"]);
+        assert_eq!(veto.forbidden_fields[0].as_str(), "message");
         assert_eq!(veto.forbid, [Forbidden::Ssh, Forbidden::Apply]);
         assert_eq!(veto.listeners_off, [Listener::Proxy]);
         assert_eq!(Veto::parse("").unwrap(), Veto::default());
@@ -153,7 +189,8 @@ mod tests {
             "x = 1",
             "[appliance]\nforbid = [\"status\"]",
             "[appliance]\nlisteners_off = [\"ssh\"]",
-            "[veto]\nforbidden_fields = [\"a\\\"b\"]",
+            "[veto]\nforbidden_fields = ['capture:a\"b']",
+            "[veto]\nforbidden_fields = [\"shoe size\"]",
         ] {
             assert!(Veto::parse(text).is_err(), "{text}");
         }
