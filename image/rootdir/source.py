@@ -1,4 +1,4 @@
-"""Knows the source that an image is built from: its commit and the time that everything built from it is dated."""
+"""Knows the source that an image is built from: the time that everything built from it is dated, and what differs from the commit."""
 
 from __future__ import annotations
 
@@ -13,11 +13,6 @@ def epoch() -> int:
     """Returns the time of everything in an image: SOURCE_DATE_EPOCH, else when the last commit was made."""
     given = os.environ.get("SOURCE_DATE_EPOCH")
     return int(given or git("log", "-1", "--format=%ct"))
-
-
-def commit() -> str:
-    """Returns the commit that is checked out."""
-    return git("rev-parse", "HEAD")
 
 
 def changed() -> list[str]:
