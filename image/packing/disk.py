@@ -1,4 +1,7 @@
-"""Lays out the disk: a sparse GPT image with ESP and two slots; the rest is left to systemd-repart at first boot. Called by `image/pack`, `image/disk`."""
+"""Lays out the disk: a sparse GPT image with ESP and two slots; the rest is left to systemd-repart at first boot.
+
+Called by `image/pack`, `image/disk` and `image/test-variant`.
+"""
 
 import os
 import tempfile
@@ -36,33 +39,54 @@ def entry_name(slot: str, version: str, tries: int | None) -> str:
     return f"postern-{slot}_{version}{counter}.efi"
 
 
-def build(output: Path, slots: dict[str, Slot], loader: Path, loader_config: Path, epoch: int, identity: str) -> None:
-    """Writes the raw disk. `identity` names the build: all GUIDs follow from it, so the same build gives the same disk."""
-    files = {"EFI/BOOT/BOOTX64.EFI": loader, "EFI/systemd/systemd-bootx64.efi": loader, "loader/loader.conf": loader_config}
-    files |= {f"EFI/Linux/{slot.entry}": slot.uki for slot in slots.values()}
+@dataclass(frozen=True)
+class Content:
+    """Everything that goes onto a disk. `identity` names the build: all GUIDs follow from it, so the same build gives the same disk."""
+
+    slots: dict[str, Slot]
+    loader: Path
+    loader_config: Path
+    epoch: int
+    identity: str
+
+
+def build(output: Path, content: Content) -> None:
+    """Writes the raw disk; a slot that `content` does not name stays empty."""
+    loader = content.loader
+    files = {"EFI/BOOT/BOOTX64.EFI": loader, "EFI/systemd/systemd-bootx64.efi": loader, "loader/loader.conf": content.loader_config}
+    files |= {f"EFI/Linux/{slot.entry}": slot.uki for slot in content.slots.values()}
     output.unlink(missing_ok=True)
     with output.open("wb") as stream:
         stream.truncate(_DISK_GIBIBYTES << 30)
     with tempfile.TemporaryDirectory(dir=output.parent) as scratch:
         esp_image = Path(scratch) / "esp"
-        esp.build(esp_image, files, epoch)
-        partitions = [("esp", _TYPE_ESP, esp.MEBIBYTES, esp_image)]
+        esp.build(esp_image, files, content.epoch)
+        partitions = [_Partition("esp", _TYPE_ESP, esp.MEBIBYTES, esp_image)]
         for name in ("a", "b"):
-            slot = slots.get(name)
-            partitions.append((f"root-{name}", _TYPE_ROOT, _ROOT_MEBIBYTES, slot and slot.data))
-            partitions.append((f"root-{name}-hash", _TYPE_HASH, _HASH_MEBIBYTES, slot and slot.hash_tree))
-        _partition(output, partitions, identity)
+            slot = content.slots.get(name)
+            partitions.append(_Partition(f"root-{name}", _TYPE_ROOT, _ROOT_MEBIBYTES, slot.data if slot else None))
+            partitions.append(_Partition(f"root-{name}-hash", _TYPE_HASH, _HASH_MEBIBYTES, slot.hash_tree if slot else None))
+        _write_partitions(output, partitions, content.identity)
 
 
-def _partition(output: Path, partitions: list[tuple[str, str, int, Path | None]], identity: str) -> None:
+@dataclass(frozen=True)
+class _Partition:
+    label: str
+    kind: str
+    mebibytes: int
+    content: Path | None
+
+
+def _write_partitions(output: Path, partitions: list[_Partition], identity: str) -> None:
     arguments = ["--clear", f"--disk-guid={derived_uuid(f'{identity} disk')}"]
     start = 1
-    for number, (label, kind, size, content) in enumerate(partitions, start=1):
-        guid = derived_uuid(f"{identity} {label}")
-        arguments += [f"--new={number}:{start}M:+{size}M", f"--typecode={number}:{kind}", f"--change-name={number}:{label}", f"--partition-guid={number}:{guid}"]
-        if content is not None:
-            _place(content, output, start * _MEBIBYTE, size * _MEBIBYTE)
-        start += size
+    for number, partition in enumerate(partitions, start=1):
+        guid = derived_uuid(f"{identity} {partition.label}")
+        arguments += [f"--new={number}:{start}M:+{partition.mebibytes}M", f"--change-name={number}:{partition.label}"]
+        arguments += [f"--typecode={number}:{partition.kind}", f"--partition-guid={number}:{guid}"]
+        if partition.content is not None:
+            _place(partition.content, output, start * _MEBIBYTE, partition.mebibytes * _MEBIBYTE)
+        start += partition.mebibytes
     run("sgdisk", *arguments, output)
 
 

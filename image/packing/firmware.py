@@ -1,4 +1,7 @@
-"""Makes the files by which firmware learns our Secure Boot keys: for admins (DER, ESL, AUTH) and for tests (a UEFI variable store). Called by `image/pack`."""
+"""Makes the files by which firmware learns our Secure Boot keys: DER, ESL and AUTH for admins, a UEFI variable store for tests.
+
+Called by `image/pack`.
+"""
 
 import shutil
 from pathlib import Path
@@ -28,5 +31,5 @@ def test_variables(keys: Path, output: Path, virt_fw_vars: str) -> None:
     """Writes an OVMF variable store in which our keys, and no others, are enrolled and Secure Boot is on."""
     template = existing(_OVMF_VARIABLES, "install ovmf")
     owner = (keys / "owner.guid").read_text().strip()
-    enrolled = ["--set-pk", owner, keys / "PK.crt", "--add-kek", owner, keys / "KEK.crt", "--add-db", owner, keys / "db.crt"]
+    enrolled: list[str | Path] = ["--set-pk", owner, keys / "PK.crt", "--add-kek", owner, keys / "KEK.crt", "--add-db", owner, keys / "db.crt"]
     run(virt_fw_vars, "--input", template, "--output", output, *enrolled, "--secure-boot")

@@ -14,7 +14,7 @@ from .tools import PackError, existing, run
 _BUSYBOX = Path("/bin/busybox")
 _PROGRAMS = {"sbin/veritysetup": Path("/usr/sbin/veritysetup"), "sbin/blkid": Path("/usr/sbin/blkid")}
 _APPLETS = (
-    "cat chmod cut echo find grep mkdir mount readlink reboot sed sha256sum sh sleep sort switch_root tail tr umount wc xargs modprobe".split()
+    "cat chmod cut echo find grep mkdir modprobe mount readlink reboot sed sha256sum sh sleep sort switch_root tail tr umount wc xargs"
 )
 _MOUNT_POINTS = ("dev", "proc", "sys", "run", "sysroot", "tmp", "bin", "sbin")
 _ZSTD_LEVEL = "-15"
@@ -27,7 +27,7 @@ def build(root: Path, release: str, sources: Path) -> bytes:
     entries["dev/console"] = cpio.Entry(stat.S_IFCHR | 0o600, device=(5, 1))
     entries["init"] = cpio.regular((sources / "init").read_bytes(), 0o755)
     entries["bin/busybox"] = cpio.regular(_static(_BUSYBOX), 0o755)
-    entries |= {f"bin/{applet}": cpio.symlink("busybox") for applet in _APPLETS}
+    entries |= {f"bin/{applet}": cpio.symlink("busybox") for applet in _APPLETS.split()}
     # The kernel asks for modules under this name.
     entries["sbin/modprobe"] = cpio.symlink("../bin/busybox")
     for name, program in _PROGRAMS.items():

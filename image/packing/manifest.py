@@ -1,14 +1,18 @@
-"""Writes down what was built (manifest.json) and from what (provenance.json), without anything that differs from build to build. Called by `image/pack`."""
+"""Writes down what was built (manifest.json) and from what (provenance.json); nothing in it differs from build to build.
+
+Called by `image/pack`.
+"""
 
 import json
 import re
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from . import initrd, signing
 from .parts import Parts
-from .tools import PackError, sha256
+from .tools import Measured, PackError, measure
 
 _STATEMENT = "https://in-toto.io/Statement/v1"
 _PREDICATE = "https://slsa.dev/provenance/v1"
@@ -17,10 +21,11 @@ _BUILD_TYPE = "urn:postern:image-pack:1"
 
 @dataclass(frozen=True)
 class Source:
-    """The source that the image was built from, and who says so."""
+    """What the image was built from, and who says so; `materials` is what `image/materials` found in the unpruned root."""
 
     commit: str
     builder: str
+    materials: dict[str, Any]
 
 
 def data_encryption(root: Path) -> str:
@@ -32,7 +37,7 @@ def data_encryption(root: Path) -> str:
     return f"luks-{found.pop()}" if found else "none"
 
 
-def write(output: Path, parts: Parts, root: Path, keys: Path, files: list[Path]) -> None:
+def write(output: Path, parts: Parts, root: Path, keys: Path, files: list[Measured]) -> None:
     """Writes the manifest over the files that are handed out."""
     facts = {
         "name": "postern",
@@ -46,23 +51,30 @@ def write(output: Path, parts: Parts, root: Path, keys: Path, files: list[Path])
         "release_certificate": signing.fingerprint(keys / "release.crt"),
         "test_keys": (keys / "TEST-KEYS").exists(),
         "boot_packages": initrd.packages() | packages_of_boot_loader(),
-        "parts": {name: size_and_hash(parts.folder / name) for name in ("root.squashfs", "root.verity", "vmlinuz", "initrd")},
-        "ukis": {slot: size_and_hash(parts.uki(slot)) for slot in ("a", "b")},
-        "files": {path.name: size_and_hash(path) for path in files},
+        "parts": {name: measure(parts.folder / name).facts() for name in ("root.squashfs", "root.verity", "vmlinuz", "initrd")},
+        "ukis": {slot: measure(parts.uki(slot)).facts() for slot in ("a", "b")},
+        "files": {file.path.name: file.facts() for file in files},
     }
     output.write_text(json.dumps(facts, indent=2) + "\n")
 
 
-def write_provenance(output: Path, parts: Parts, source: Source, files: list[Path]) -> None:
+def write_provenance(output: Path, parts: Parts, source: Source, files: list[Measured]) -> None:
     """Writes an in-toto statement with a SLSA 1.0 predicate; SHA256SUMS.sig covers it."""
     parameters = {"version": parts.version, "epoch": parts.epoch}
-    dependencies = [{"uri": "git+repository", "digest": {"gitCommit": source.commit}}]
+    dependencies: list[dict[str, Any]] = [{"uri": "git+repository", "digest": {"gitCommit": source.commit}}]
     dependencies += [{"uri": f"deb:{name}@{version}", "digest": {}} for name, version in (initrd.packages() | packages_of_boot_loader()).items()]
+    internal = source.materials.get("internalParameters", {})
+    dependencies += source.materials.get("resolvedDependencies", [])
     predicate = {
-        "buildDefinition": {"buildType": _BUILD_TYPE, "externalParameters": parameters, "resolvedDependencies": dependencies},
+        "buildDefinition": {
+            "buildType": _BUILD_TYPE,
+            "externalParameters": parameters,
+            "internalParameters": internal,
+            "resolvedDependencies": dependencies,
+        },
         "runDetails": {"builder": {"id": source.builder}},
     }
-    subjects = [{"name": path.name, "digest": {"sha256": sha256(path)}} for path in sorted(files)]
+    subjects = [{"name": file.path.name, "digest": {"sha256": file.sha256}} for file in files]
     statement = {"_type": _STATEMENT, "subject": subjects, "predicateType": _PREDICATE, "predicate": predicate}
     output.write_text(json.dumps(statement, indent=2) + "\n")
 
@@ -72,12 +84,8 @@ def packages_of_boot_loader() -> dict[str, str]:
     return dict([initrd.package_of(Path("/usr/lib/systemd/boot/efi/systemd-bootx64.efi"))])
 
 
-def size_and_hash(path: Path) -> dict[str, int | str]:
-    """Size in bytes and SHA-256 of a file."""
-    return {"bytes": path.stat().st_size, "sha256": sha256(path)}
-
-
 def commit_of(folder: Path) -> str:
     """The commit of the checkout, with `-dirty` when files differ from it; `unknown` outside a checkout."""
-    described = subprocess.run(["git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--dirty"], capture_output=True, text=True, check=False)
+    command = ["git", "-C", str(folder), "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty"]
+    described = subprocess.run(command, capture_output=True, text=True, check=False)
     return described.stdout.strip() or "unknown"

@@ -1,7 +1,7 @@
 """Makes the OVA: descriptor, manifest, certificate and disk in one USTAR archive, in the order that importers stream it. Called by `image/pack`.
 
-The manifest and the certificate file follow DSP0243 (OVF 1.1), section 5: `SHA256(name)= hex` lines, the signature over the manifest,
-then the signer's certificate.
+Manifest and certificate file follow DSP0243, section 5, with SHA256 where OVF 1.1 still said SHA1, as VMware and VirtualBox do:
+`SHA256(name)= hex` lines; the signature over the manifest, then the signer's certificate.
 """
 
 import tarfile
@@ -24,32 +24,41 @@ class Disk:
     populated_bytes: int
 
 
-def build(output: Path, disk: Disk, sources: Path, version: str, keys: Path, epoch: int) -> None:
+@dataclass(frozen=True)
+class Description:
+    """What the descriptor says: the templates in `image/ovf`, the version, the time stamp of every member."""
+
+    sources: Path
+    version: str
+    epoch: int
+
+
+def build(output: Path, disk: Disk, description: Description, keys: Path) -> None:
     """Writes `output` and, beside it, the descriptor, manifest and certificate that it holds."""
     descriptor, manifest, certificate = (output.with_suffix(ending) for ending in (".ovf", ".mf", ".cert"))
-    descriptor.write_text(_descriptor(disk, sources, version))
+    descriptor.write_text(_descriptor(disk, description))
     manifest.write_text("".join(f"SHA256({path.name})= {sha256(path)}\n" for path in (descriptor, disk.vmdk)))
     signed = signature(manifest, keys).hex()
     certificate.write_text(f"SHA256({manifest.name})= {signed}\n" + (keys / "release.crt").read_text())
     with tarfile.open(output, "w", format=tarfile.USTAR_FORMAT) as archive:
         for path in (descriptor, manifest, certificate, disk.vmdk):
             member = tarfile.TarInfo(path.name)
-            member.size, member.mtime, member.mode = path.stat().st_size, epoch, 0o644
+            member.size, member.mtime, member.mode = path.stat().st_size, description.epoch, 0o644
             with path.open("rb") as stream:
                 archive.addfile(member, stream)
 
 
-def _descriptor(disk: Disk, sources: Path, version: str) -> str:
-    listed = tomllib.loads((sources / "properties.toml").read_text())["property"]
+def _descriptor(disk: Disk, description: Description) -> str:
+    listed = tomllib.loads((description.sources / "properties.toml").read_text())["property"]
     facts = {
         "disk": disk.vmdk.name,
         "disk_bytes": disk.vmdk.stat().st_size,
         "capacity_gibibytes": disk.capacity_bytes >> 30,
         "populated_bytes": disk.populated_bytes,
-        "version": escape(version),
+        "version": escape(description.version),
         "properties": "\n".join(_property(**fields) for fields in listed),
     }
-    return Template((sources / "template.xml").read_text()).substitute(facts)
+    return Template((description.sources / "template.xml").read_text()).substitute(facts)
 
 
 def _property(key: str, label: str, description: str, max_length: int, password: bool = False) -> str:

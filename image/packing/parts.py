@@ -1,10 +1,10 @@
-"""The folder of unsigned and signed parts between packing and disks: written by `image/pack`, read by `image/uki`, `image/disk`, `image/test-variant`."""
+"""The folder of parts between packing and disks: written by `image/pack`, read by `image/uki`, `image/disk`, `image/test-variant`."""
 
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from .disk import Slot
+from .disk import Content, Slot
 from .tools import PackError, existing
 from .uki import Kernel
 
@@ -52,6 +52,10 @@ class Parts:
     def slot(self, uki: Path, entry: str) -> Slot:
         """This root in a slot, started by `uki` under the name `entry`."""
         return Slot(uki, entry, self.data, self.hash_tree)
+
+    def content(self, slots: dict[str, Slot], loader_config: Path) -> Content:
+        """A disk with these slots and the packed boot loader."""
+        return Content(slots, self.loader, loader_config, self.epoch, self.identity)
 
     def save(self) -> None:
         """Writes `parts.json`."""

@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from .tools import existing, run, sha256
+from .tools import Measured, existing, run
 
 
 def signature(path: Path, keys: Path) -> bytes:
@@ -12,10 +12,10 @@ def signature(path: Path, keys: Path) -> bytes:
     return subprocess.run(["openssl", "dgst", "-sha256", "-sign", str(key), str(path)], capture_output=True, check=True).stdout
 
 
-def sign_checksums(folder: Path, files: list[Path], keys: Path) -> None:
+def sign_checksums(folder: Path, files: list[Measured], keys: Path) -> None:
     """Writes SHA256SUMS over the files, SHA256SUMS.sig and the release certificate."""
     sums = folder / "SHA256SUMS"
-    sums.write_text("".join(f"{sha256(path)}  {path.relative_to(folder)}\n" for path in sorted(files)))
+    sums.write_text("".join(f"{file.sha256}  {file.path.name}\n" for file in files))
     (folder / "SHA256SUMS.sig").write_bytes(signature(sums, keys))
     (folder / "release.crt").write_bytes((keys / "release.crt").read_bytes())
 

@@ -1,4 +1,7 @@
-"""The initrd's second archive of the test variant: it replaces nothing, and adds what hands the test units over. Called by `image/uki`, `image/test-variant`."""
+"""The second archive of the test variant's initrd: it replaces nothing, and adds what hands the test units over.
+
+Called by `image/uki` and `image/test-variant`.
+"""
 
 from pathlib import Path
 

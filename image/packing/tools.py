@@ -4,6 +4,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 
@@ -38,6 +39,24 @@ def existing(path: Path, hint: str) -> Path:
     if not path.exists():
         raise PackError(f"{path} does not exist; {hint}")
     return path
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A finished file with its size and SHA-256, so that no file is read twice."""
+
+    path: Path
+    size: int
+    sha256: str
+
+    def facts(self) -> dict[str, int | str]:
+        """As the manifest shows it."""
+        return {"bytes": self.size, "sha256": self.sha256}
+
+
+def measure(path: Path) -> Measured:
+    """Reads a finished file once."""
+    return Measured(path, path.stat().st_size, sha256(path))
 
 
 def sha256(path: Path) -> str:

@@ -1,4 +1,7 @@
-"""Assembles unified kernel images (systemd stub, kernel, initrd, command line, version) and signs EFI programs. Called by `image/pack`, `image/uki`."""
+"""Assembles unified kernel images (systemd stub, kernel, initrd, command line, version) and signs EFI programs.
+
+Called by `image/pack`, `image/uki` and `image/test-variant`.
+"""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,7 +43,8 @@ def assemble(kernel: Kernel, slot: str, version: str, extra_initrd: bytes = b"")
 
 def os_release(version: str) -> str:
     """What systemd-boot sorts by: entries of one IMAGE_ID, the highest IMAGE_VERSION first."""
-    fields = {"ID": "postern", "NAME": "Postern", "PRETTY_NAME": f"Postern {version}", "VERSION_ID": version, "IMAGE_ID": "postern", "IMAGE_VERSION": version}
+    name = {"ID": "postern", "NAME": "Postern", "PRETTY_NAME": f"Postern {version}"}
+    fields = {**name, "VERSION_ID": version, "IMAGE_ID": "postern", "IMAGE_VERSION": version}
     return "".join(f'{name}="{value}"\n' for name, value in fields.items())
 
 
@@ -59,7 +63,7 @@ def sign(program: bytes, signed: Path, keys: Path, epoch: int) -> None:
     unsigned = signed.with_suffix(".unsigned.efi")
     unsigned.write_bytes(program)
     signed.unlink(missing_ok=True)
-    key = ["-certs", certificate, "-key", existing(keys / "db.key", "the folder of keys must hold it")]
+    key: list[str | Path] = ["-certs", certificate, "-key", existing(keys / "db.key", "the folder of keys must hold it")]
     run("osslsigncode", "sign", "-h", "sha256", *key, "-time", str(epoch), "-in", unsigned, "-out", signed)
     run("sbverify", "--cert", certificate, signed)
 

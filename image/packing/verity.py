@@ -7,7 +7,8 @@ from pathlib import Path
 from .tools import PackError, run, sha256
 
 # What exists only on the machine (mount points, written at run time) or went into the UKI (the kernel).
-_EXCLUDED = ("boot/*", "dev/*", "proc/*", "run/*", "sys/*", "tmp/*", "var/*", "initrd.img*", "vmlinuz*", "usr/lib/modules/*/vmlinuz")
+_KERNEL = ("boot/vmlinuz*", "boot/initrd*", "boot/System.map*", "initrd.img*", "vmlinuz*", "usr/lib/modules/*/vmlinuz")
+_EXCLUDED = ("dev/*", "proc/*", "run/*", "sys/*", "tmp/*", "var/*", *_KERNEL)
 _NAMESPACE = uuid.UUID("8d0f4b4e-5ac6-4c0e-9d3f-0c7f5a1f2b61")
 
 
