@@ -1,11 +1,12 @@
-# `make run` needs a Rust toolchain and a C compiler; `make test` installs the other programs that it speaks with.
+# `make run` needs a Rust toolchain and a C compiler; `make test` installs the other programs that it speaks with, and the targets
+# of the image install theirs.
 
 CARGO ?= cargo
 FUZZ_SECONDS ?= 60
 # Where `cargo deny fetch` puts the RustSec advisory database.
 ADVISORY_DB ?= $(or $(CARGO_HOME),$(HOME)/.cargo)/advisory-dbs
 
-.PHONY: run build test lint deny fuzz clean tools
+.PHONY: run build test lint deny fuzz clean tools image test-image ci-image lint-image test-ansible image-tools
 
 run:
 	@$(CARGO) build --release -p postern-control -p postern-gateway -p postern-tests --bins
@@ -39,6 +40,33 @@ fuzz:
 
 tools:
 	@tests/install-tools
+
+# The appliance, from nothing, in every format: target/image/release/out. image/README.md tells of keys, versions and options.
+image:
+	@image/install-tools build
+	@image/build release
+
+# The OVA with the programs as the tests have built them, booted and tried in a virtual machine.
+test-image: image-tools
+	@image/build development
+	@tests/image/run smoke
+
+# The tests of the image that take long: tampering, roll-back, scans; and whether two builds give the same root.
+ci-image: test-image
+	@image/test-variant --image target/image/out --out target/image/test-variant
+	@tests/image/run long
+	@image/check-reproducible
+
+# What can be said of the image without building it.
+lint-image: image-tools
+	@image/lint
+
+# The roles alone: lint, and a second run that must change nothing.
+test-ansible: lint-image
+	@CHECK_IDEMPOTENT=yes image/build development
+
+image-tools: tools
+	@image/install-tools test
 
 clean:
 	$(CARGO) clean

@@ -8,7 +8,8 @@ from pathlib import Path
 
 PT_DYNAMIC, PT_INTERP, PT_LOAD, PT_GNU_RELRO, PT_GNU_STACK = 2, 3, 1, 0x6474E552, 0x6474E551
 DT_NEEDED, DT_STRTAB, DT_SONAME, DT_RPATH, DT_BIND_NOW, DT_RUNPATH, DT_FLAGS, DT_FLAGS_1 = 1, 5, 14, 15, 24, 29, 30, 0x6FFFFFFB
-DF_BIND_NOW, DF_1_NOW, DF_1_PIE, ET_DYN, PF_X = 0x8, 0x1, 0x08000000, 3, 1
+DT_VERNEED, DT_VERNEEDNUM = 0x6FFFFFFE, 0x6FFFFFFF
+DF_BIND_NOW, DF_1_NOW, ET_DYN, PF_X = 0x8, 0x1, 3, 1
 
 # Where the loader of a merged-/usr amd64 system looks.
 LIBRARY_DIRECTORIES = ("usr/lib/x86_64-linux-gnu", "usr/lib", "usr/lib64")
@@ -21,6 +22,8 @@ class Elf:
     needed: tuple[str, ...]
     runpath: tuple[str, ...]
     rpath: tuple[str, ...]
+    # Symbol versions like GLIBC_2.34.
+    versions: tuple[str, ...]
     interpreter: str | None
     position_independent: bool
     relro: bool
@@ -63,12 +66,30 @@ def read(path: Path) -> Elf | None:
         needed=texts(DT_NEEDED),
         runpath=paths(DT_RUNPATH),
         rpath=paths(DT_RPATH),
+        versions=versions(data, segments, values, strings),
         interpreter=interpreter,
         position_independent=kind == ET_DYN,
         relro=any(segment[0] == PT_GNU_RELRO for segment in segments),
         bind_now=DT_BIND_NOW in values or bool(flags & DF_BIND_NOW) or bool(flags_1 & DF_1_NOW),
         executable_stack=bool(stack & PF_X),
     )
+
+
+def versions(data: bytes, segments: list[tuple[int, ...]], values: dict[int, int], strings: int) -> tuple[str, ...]:
+    """Returns the symbol versions that the file asks of its libraries."""
+    if DT_VERNEED not in values:
+        return ()
+    found = []
+    at = file_offset(segments, values[DT_VERNEED])
+    for _ in range(values[DT_VERNEEDNUM]):
+        _, count, _, first, following = struct.unpack_from("<HHIII", data, at)
+        entry = at + first
+        for _ in range(count):
+            _, _, _, name, step = struct.unpack_from("<IHHII", data, entry)
+            found.append(text(data, strings + name))
+            entry += step
+        at += following
+    return tuple(found)
 
 
 def text(data: bytes, offset: int) -> str:
