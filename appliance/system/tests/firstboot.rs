@@ -283,15 +283,3 @@ fn vmwares_tool_is_not_run_on_other_machines() {
     fs::write(rig.path("sys_vendor"), "QEMU\n").unwrap();
     assert_eq!(run(&options(&rig, places)).0.outcome, FirstbootOutcome::NothingFound);
 }
-
-#[test]
-fn only_drives_of_kind_cd_are_looked_at() {
-    let rig = Rig::new();
-    let disc = rig.plain_disc(sample("ovftool.xml").as_bytes());
-    for name in ["sda", "vda", "loop0"] {
-        fs::create_dir_all(rig.path("block").join(name)).unwrap();
-    }
-    assert!(disc.exists());
-    let places = Places { sys_block: rig.path("block"), sys_vendor: rig.path("none"), ..Places::default() };
-    assert_eq!(run(&options(&rig, places)).0.outcome, FirstbootOutcome::NothingFound);
-}

@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use zeroize::Zeroize as _;
+
 use super::editor::Echo;
 use super::menu::Entry;
 use super::text::printable;
@@ -162,6 +164,13 @@ impl Form {
                 Progress::Done(Box::new(Verb::Apply { settings: Box::new(submission.settings), token: submission.token, veto: None }))
             }
         }
+    }
+}
+
+/// The token and the proxy's password do not stay in memory.
+impl Drop for Form {
+    fn drop(&mut self) {
+        self.draft.values_mut().for_each(|value| value.zeroize());
     }
 }
 

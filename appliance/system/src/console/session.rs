@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use time::OffsetDateTime;
+use zeroize::Zeroizing;
 
 use super::editor::Echo;
 use super::form::{Form, Progress, Start};
@@ -18,6 +19,8 @@ use crate::verb::{Answer, Reply, Status, Verb};
 
 /// Time between two looks at the broker while nobody types.
 const REFRESH_EVERY: Duration = Duration::from_secs(10);
+/// Longest wait for what the page shows; a deed may take the client's two minutes.
+const STATUS_WITHIN: Duration = Duration::from_secs(10);
 /// Time without a key after which a half-typed line is dropped, a question is given up, and who came by SSH is logged out.
 const IDLE: Duration = Duration::from_secs(600);
 
@@ -130,12 +133,12 @@ fn carry_out(terminal: &mut Terminal, options: &Options, verb: &Verb) -> io::Res
 enum Asked {
     Back,
     Gone,
-    Line(String),
+    Line(Zeroizing<String>),
 }
 
 fn line(terminal: &mut Terminal, echo: Echo) -> io::Result<Asked> {
     Ok(match terminal.read(echo, IDLE)? {
-        Input::Line(line) => Asked::Line(line),
+        Input::Line(line) => Asked::Line(Zeroizing::new(line)),
         Input::End | Input::Idle | Input::Interrupt => Asked::Back,
         Input::HungUp => Asked::Gone,
     })
@@ -153,7 +156,7 @@ fn pause(terminal: &mut Terminal, text: &str) -> io::Result<Next> {
 
 /// Asks the broker and says what it answered.
 fn told(options: &Options, verb: &Verb) -> String {
-    match ask(options, verb) {
+    match Broker::connect(&options.broker).and_then(|broker| broker.call(verb)) {
         Ok(Reply::Ok { answer: Answer::Done {} | Answer::Status { .. } }) => "Done.".to_owned(),
         Ok(Reply::Ok { answer: Answer::Slots { slots } }) => page::slot_list(&slots),
         Ok(Reply::Failed { reason }) => format!("This went wrong: {reason}"),
@@ -163,16 +166,13 @@ fn told(options: &Options, verb: &Verb) -> String {
 }
 
 fn status(options: &Options) -> Result<Box<Status>, String> {
-    match ask(options, &Verb::Status {}) {
+    let asked = Broker::connect(&options.broker).and_then(|broker| broker.answer_within(STATUS_WITHIN)?.call(&Verb::Status {}));
+    match asked {
         Ok(Reply::Ok { answer: Answer::Status { status } }) => Ok(status),
         Ok(Reply::Ok { answer: Answer::Done {} | Answer::Slots { .. } }) => Err("it answers another question".to_owned()),
         Ok(Reply::Failed { reason } | Reply::Refused { reason }) => Err(reason),
         Err(error) => Err(chain(error)),
     }
-}
-
-fn ask(options: &Options, verb: &Verb) -> Result<Reply, ClientError> {
-    Broker::connect(&options.broker)?.call(verb)
 }
 
 fn chain(error: ClientError) -> String {

@@ -3,7 +3,7 @@
 /// Width of every line that the console prints: a serial terminal's.
 pub const WIDTH: usize = 78;
 /// Longest text that is shown of one thing; the rest is cut.
-const MAX_CHARS: usize = 600;
+const MAX_CHARS: usize = 500;
 
 /// Returns `text` in printable ASCII: line ends and tabs become spaces, anything else that a terminal might obey becomes `?`.
 pub fn printable(text: &str) -> String {

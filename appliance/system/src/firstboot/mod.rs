@@ -49,6 +49,7 @@ pub fn run(options: &Options) -> (FirstbootReport, Result<(), ClientError>) {
         Searched::Stuck => (report::unreadable(None, "a drive does not answer".to_owned()), Ok(())),
         Searched::Unusable(origin, error) => (report::unreadable(Some(&origin), chain(&error)), Ok(())),
     };
+    let report = report::plain(report);
     let told = asked.and_then(|()| ask(options, &Verb::FirstbootReport { report: report.clone() })).and_then(|reply| match reply {
         Reply::Ok { .. } => Ok(()),
         Reply::Failed { reason } | Reply::Refused { reason } => Err(ClientError::Io(std::io::Error::other(reason))),

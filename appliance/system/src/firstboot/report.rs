@@ -57,6 +57,19 @@ pub(super) fn unreadable(origin: Option<&Origin>, why: String) -> FirstbootRepor
     FirstbootReport { outcome: FirstbootOutcome::Unreadable, source: origin.map(Origin::to_string), notes: vec![why], ..EMPTY }
 }
 
+/// Returns the report in printable ASCII and bounded lines: the broker takes no other, and a terminal shows it.
+pub(super) fn plain(report: FirstbootReport) -> FirstbootReport {
+    let all = |lines: Vec<String>| lines.iter().map(|line| printable(line)).collect();
+    let faults = report.faults.into_iter().map(|fault| Fault { key: printable(&fault.key), reason: printable(&fault.reason) });
+    FirstbootReport {
+        source: report.source.as_deref().map(printable),
+        applied: all(report.applied),
+        faults: faults.collect(),
+        notes: all(report.notes),
+        ..report
+    }
+}
+
 /// Says what was set, as `key = value`.
 fn lines(submission: &Submission) -> Vec<String> {
     let settings = &submission.settings;
@@ -82,17 +95,17 @@ fn lines(submission: &Submission) -> Vec<String> {
     set.map(|(key, value)| format!("{key} = {value}")).collect()
 }
 
-/// The report as the journal shows it.
+/// The report as the journal shows it; make it [`plain`] first.
 impl std::fmt::Display for FirstbootReport {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let mut text = format!("first boot: {}", headline(self.outcome));
         if let Some(source) = &self.source {
             let _ = write!(text, " (from {source})");
         }
-        writeln!(f, "{}", printable(&text))?;
+        writeln!(f, "{text}")?;
         let faults = self.faults.iter().map(|fault| format!("refused: {}: {}", fault.key, fault.reason));
         for line in self.applied.iter().map(|line| format!("set: {line}")).chain(faults).chain(self.notes.iter().cloned()) {
-            writeln!(f, "  {}", printable(&line))?;
+            writeln!(f, "  {line}")?;
         }
         Ok(())
     }
@@ -136,7 +149,7 @@ mod tests {
     #[test]
     fn faults_are_told_with_key_and_reason_in_plain_characters() {
         let fault = Fault { key: "postern.\x1b[2Jx".to_owned(), reason: "no\nsuch key".to_owned() };
-        let text = refused(&Origin::Cdrom("/dev/sr0".into()), vec![fault]).to_string();
+        let text = plain(refused(&Origin::Cdrom("/dev/sr0".into()), vec![fault])).to_string();
         assert!(text.contains("  refused: postern.?[2Jx: no such key\n"), "{text}");
     }
 }

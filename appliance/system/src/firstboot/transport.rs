@@ -96,11 +96,15 @@ pub enum Searched {
 
 /// Looks at all sources again and again for at most `wait`, and returns what is found first.
 pub fn search(places: &Places, wait: Duration) -> Searched {
+    search_with_grace(places, wait, LOOK_GRACE)
+}
+
+fn search_with_grace(places: &Places, wait: Duration, grace: Duration) -> Searched {
     let (sender, receiver) = mpsc::sync_channel(1);
     let places = places.clone();
     // A thread, because a read from a broken drive may never come back; it then dies with the process.
     std::thread::spawn(move || sender.send(search_until(&places, Instant::now() + wait)));
-    match receiver.recv_timeout(wait + LOOK_GRACE) {
+    match receiver.recv_timeout(wait + grace) {
         Ok(searched) => searched,
         Err(RecvTimeoutError::Disconnected | RecvTimeoutError::Timeout) => Searched::Stuck,
     }
@@ -185,4 +189,36 @@ fn read_fw_cfg(path: &Path) -> Option<Vec<u8>> {
     let file = File::open(path).ok()?;
     file.take(ovf::MAX_BYTES as u64 + 1).read_to_end(&mut document).ok()?;
     (!document.is_empty()).then_some(document)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drive_that_swallows_a_request_is_given_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let device = dir.path().join("sr0");
+        // Opening a pipe that nobody writes to does not come back.
+        nix::unistd::mkfifo(&device, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let places = Places { devices: Some(vec![device]), ..Places::default() };
+        let searched = search_with_grace(&places, Duration::ZERO, Duration::from_millis(200));
+        assert!(matches!(searched, Searched::Stuck));
+    }
+
+    #[test]
+    fn drives_are_listed_in_order_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["sr1", "sda", "vda", "sr0", "loop0", "xsr"] {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
+        assert_eq!(drives(dir.path()), [PathBuf::from("/dev/sr0"), PathBuf::from("/dev/sr1")]);
+        assert!(drives(&dir.path().join("none")).is_empty());
+    }
+
+    #[test]
+    fn a_drive_that_cannot_be_read_is_told_at_the_end() {
+        let places = Places { devices: Some(vec!["/".into()]), sys_vendor: "/none".into(), ..Places::default() };
+        assert!(matches!(search(&places, Duration::ZERO), Searched::Nothing(troubles) if troubles.len() == 1));
+    }
 }

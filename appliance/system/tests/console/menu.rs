@@ -1,27 +1,19 @@
-//! The console as a program: on a real pseudo-terminal and on a pipe, with a test at the broker's socket.
+//! Page, menu and questions: what a person sees, and what the broker is asked for it.
 
-// The exception that clippy.toml makes for tests does not reach the functions that they call.
-#![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
-
-mod peer;
-
-use std::fs::File;
-use std::io::{Read as _, Write as _};
-use std::os::fd::OwnedFd;
+use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, Receiver};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::sync::mpsc::Receiver;
 
-use nix::pty::openpty;
-use peer::{done, listen};
 use postern_appliance::settings::Submission;
 use postern_appliance::verb::{
     Answer, Enrolment, Firewall, FirstbootOutcome, FirstbootReport, Reply, Slot, Slots, SshState, SshStatus, Status, Verb,
 };
 use tempfile::TempDir;
 
-const SOON: Duration = Duration::from_secs(20);
+use crate::peer::{done, listen};
+use crate::screen::Screen;
+
 const INTERRUPT: &[u8] = b"\x03";
 const END: &[u8] = b"\x04";
 
@@ -58,80 +50,22 @@ fn answer(verb: &Verb) -> Reply {
     }
 }
 
-/// A console on a pseudo-terminal.
-struct Screen {
+/// A console and what it asks its broker.
+struct Rig {
     dir: TempDir,
-    program: Child,
-    keyboard: File,
-    output: Receiver<Vec<u8>>,
-    /// What was shown and not yet looked at.
-    shown: String,
+    screen: Screen,
     asked: Option<Receiver<Verb>>,
 }
 
-impl Screen {
-    fn with_broker() -> Self {
-        Self::start(&[], true)
-    }
-
-    fn start(environment: &[(&str, &str)], broker: bool) -> Self {
+impl Rig {
+    fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let asked = broker.then(|| listen(&dir.path().join("broker.sock"), answer));
-        let pty = openpty(None, None).unwrap();
-        // A session of its own with this terminal: so Ctrl-C would be a signal if the console let it.
-        let mut command = Command::new("setsid");
-        command.args(["--ctty", env!("CARGO_BIN_EXE_console"), "--broker"]).arg(dir.path().join("broker.sock"));
-        command.env_remove("SSH_CONNECTION").envs(environment.iter().copied());
-        let end = |fd: &OwnedFd| Stdio::from(fd.try_clone().unwrap());
-        let program = command.stdin(end(&pty.slave)).stdout(end(&pty.slave)).stderr(end(&pty.slave)).spawn().unwrap();
-        let mut screen = File::from(pty.master.try_clone().unwrap());
-        let (sender, output) = mpsc::channel();
-        std::thread::spawn(move || {
-            let mut buffer = [0; 4_096];
-            while let Ok(bytes @ 1..) = screen.read(&mut buffer) {
-                if sender.send(buffer[..bytes].to_vec()).is_err() {
-                    return;
-                }
-            }
-        });
-        Self { dir, program, keyboard: File::from(pty.master), output, shown: String::new(), asked }
+        let asked = Some(listen(&dir.path().join("broker.sock"), answer));
+        Self { screen: Screen::open(&dir.path().join("broker.sock"), &[]), dir, asked }
     }
 
     fn socket(&self) -> PathBuf {
         self.dir.path().join("broker.sock")
-    }
-
-    fn keys(&mut self, keys: &[u8]) {
-        self.keyboard.write_all(keys).unwrap();
-    }
-
-    /// Waits until `text` is shown, and returns everything up to it.
-    fn wait(&mut self, text: &str) -> String {
-        let deadline = Instant::now() + SOON;
-        loop {
-            if let Some(at) = self.shown.find(text) {
-                let rest = self.shown.split_off(at + text.len());
-                return std::mem::replace(&mut self.shown, rest);
-            }
-            match self.output.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(bytes) => self.shown.push_str(&String::from_utf8_lossy(&bytes)),
-                Err(error) => panic!("{error} while waiting for {text:?} in {:?}", self.shown),
-            }
-        }
-    }
-
-    /// Goes from the menu into an entry and waits for its first question.
-    fn enter(&mut self, entry: &str, question: &str) {
-        self.wait("Number, ");
-        self.keys(format!("{entry}\r").as_bytes());
-        self.wait(question);
-    }
-
-    /// Waits for the end of an entry and goes back to the menu.
-    fn finish(&mut self, outcome: &str) {
-        self.wait(outcome);
-        self.wait("Press Enter");
-        self.keys(b"\r");
     }
 
     /// Returns what the broker was asked, without the looks at its status.
@@ -140,16 +74,10 @@ impl Screen {
     }
 }
 
-impl Drop for Screen {
-    fn drop(&mut self) {
-        let _ = self.program.kill();
-        let _ = self.program.wait();
-    }
-}
-
 #[test]
 fn the_page_is_shown_without_a_key_and_obeys_nobody_outside() {
-    let mut screen = Screen::with_broker();
+    let mut rig = Rig::new();
+    let screen = &mut rig.screen;
     let page = screen.wait("Number, or Enter to refresh:");
     for text in [
         "Host name       gw1",
@@ -166,14 +94,15 @@ fn the_page_is_shown_without_a_key_and_obeys_nobody_outside() {
 
 #[test]
 fn a_setting_is_asked_checked_and_applied_with_the_others() {
-    let mut screen = Screen::with_broker();
+    let mut rig = Rig::new();
+    let screen = &mut rig.screen;
     screen.enter("4", "time servers");
     screen.keys(b"-bad-\r");
     screen.wait("Not taken: \"-bad-\" is not a host name");
     screen.keys(b"ntpp\x7f.example.com\r");
     screen.finish("Done.");
     screen.wait("Number, ");
-    let asked = screen.asked();
+    let asked = rig.asked();
     let [Verb::Apply { settings, token: None, veto: None }] = &asked[..] else { panic!("{asked:?}") };
     assert_eq!(
         serde_json::to_value(settings).unwrap(),
@@ -184,47 +113,50 @@ fn a_setting_is_asked_checked_and_applied_with_the_others() {
 #[test]
 fn a_token_is_not_echoed() {
     const TOKEN: &str = "postern1.BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJCQAAAAD0hlcAutQ7ng";
-    let mut screen = Screen::with_broker();
+    let mut rig = Rig::new();
+    let screen = &mut rig.screen;
     screen.enter("6", "URL of the control plane");
     screen.keys(b"https://control.example.com\r");
     screen.wait("Enrolment token");
     screen.keys(format!("{TOKEN}\r").as_bytes());
     let shown = screen.wait("Press Enter");
     assert!(!shown.contains("BwcH") && shown.contains("****") && shown.contains("Done."), "{shown}");
-    let asked = screen.asked();
+    let asked = rig.asked();
     assert!(matches!(&asked[..], [Verb::Apply { token: Some(token), .. }] if token.expose() == TOKEN), "{asked:?}");
 }
 
 #[test]
 fn what_the_broker_refuses_is_shown_with_its_reason() {
-    let mut screen = Screen::with_broker();
+    let mut rig = Rig::new();
+    let screen = &mut rig.screen;
     screen.enter("8", "Minutes");
     screen.keys(b"30\r");
     screen.finish("Refused: the site's veto forbids ssh");
-    assert_eq!(screen.asked(), [Verb::Ssh { state: SshState::On { minutes: 30 } }]);
+    assert_eq!(rig.asked(), [Verb::Ssh { state: SshState::On { minutes: 30 } }]);
 }
 
 #[test]
 fn a_reset_wants_the_host_name_and_a_reboot_yes() {
-    let mut screen = Screen::with_broker();
-    screen.enter("12", "Type the host name gw1:");
-    screen.keys(b"yes\r");
-    screen.wait("not this machine's host name");
-    screen.keys(b"\r");
-    screen.finish("Nothing was changed.");
-    screen.enter("10", "Type yes:");
-    screen.keys(b"no\r");
-    screen.finish("Nothing was changed.");
-    assert_eq!(screen.asked(), []);
-    screen.enter("12", "Type the host name gw1:");
-    screen.keys(b"gw1\r");
-    screen.finish("Done.");
-    assert_eq!(screen.asked(), [Verb::FactoryReset { confirm_hostname: "gw1".to_owned() }]);
+    let mut rig = Rig::new();
+    rig.screen.enter("12", "Type the host name gw1:");
+    rig.screen.keys(b"yes\r");
+    rig.screen.wait("not this machine's host name");
+    rig.screen.keys(b"\r");
+    rig.screen.finish("Nothing was changed.");
+    rig.screen.enter("10", "Type yes:");
+    rig.screen.keys(b"no\r");
+    rig.screen.finish("Nothing was changed.");
+    assert_eq!(rig.asked(), []);
+    rig.screen.enter("12", "Type the host name gw1:");
+    rig.screen.keys(b"gw1\r");
+    rig.screen.finish("Done.");
+    assert_eq!(rig.asked(), [Verb::FactoryReset { confirm_hostname: "gw1".to_owned() }]);
 }
 
 #[test]
 fn interrupts_always_lead_back_to_the_menu() {
-    let mut screen = Screen::with_broker();
+    let mut rig = Rig::new();
+    let screen = &mut rig.screen;
     screen.wait("Number, ");
     for keys in [INTERRUPT, END] {
         screen.keys(keys);
@@ -239,45 +171,48 @@ fn interrupts_always_lead_back_to_the_menu() {
     screen.keys(b"192.0.2");
     screen.keys(INTERRUPT);
     screen.wait("Number, ");
-    assert!(screen.program.try_wait().unwrap().is_none());
-    assert_eq!(screen.asked(), [Verb::Slots {}]);
+    assert!(screen.is_running());
+    assert_eq!(rig.asked(), [Verb::Slots {}]);
 }
 
 #[test]
 fn nothing_that_is_typed_at_the_menu_runs_anything() {
-    let mut screen = Screen::with_broker();
+    let mut rig = Rig::new();
+    let screen = &mut rig.screen;
     screen.wait("Number, ");
     for line in ["sh", "!sh", ";sh", "$(sh)", "../../bin/sh", "0", "99", "q"] {
         screen.keys(format!("{line}\r").as_bytes());
         screen.finish("There is no such entry");
         screen.wait("Number, ");
     }
-    assert_eq!(screen.asked(), []);
+    assert_eq!(rig.asked(), []);
 }
 
 #[test]
 fn without_a_broker_it_says_so_and_tries_again() {
-    let mut screen = Screen::start(&[], false);
-    screen.wait("the broker does not answer; trying again");
-    screen.wait("Number, ");
-    screen.keys(b"10\r");
-    screen.finish("nothing can be changed");
-    screen.wait("Number, ");
-    screen.asked = Some(listen(&screen.socket(), answer));
+    let dir = tempfile::tempdir().unwrap();
+    let socket = dir.path().join("broker.sock");
+    let mut rig = Rig { screen: Screen::open(&socket, &[]), dir, asked: None };
+    rig.screen.wait("the broker does not answer; trying again");
+    rig.screen.enter("10", "nothing can be changed");
+    rig.screen.finish("");
+    rig.screen.wait("Number, ");
+    rig.asked = Some(listen(&rig.socket(), answer));
     // It comes back by itself, without a key.
-    screen.wait("Host name       gw1");
+    rig.screen.wait("Host name       gw1");
 }
 
 #[test]
 fn who_came_by_ssh_can_leave_and_the_terminal_is_as_before() {
     for keys in [&b"q\r"[..], END] {
-        let mut screen = Screen::start(&[("SSH_CONNECTION", "192.0.2.1 1 192.0.2.2 22")], true);
-        let before = nix::sys::termios::tcgetattr(&screen.keyboard).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let socket = dir.path().join("broker.sock");
+        let _asked = listen(&socket, answer);
+        let mut screen = Screen::open(&socket, &[("SSH_CONNECTION", "192.0.2.1 1 192.0.2.2 22")]);
         screen.wait("q to log out:");
+        assert!(!screen.is_in_line_mode());
         screen.keys(keys);
-        assert!(screen.program.wait().unwrap().success());
-        let after = nix::sys::termios::tcgetattr(&screen.keyboard).unwrap();
-        assert!(before.local_flags.contains(after.local_flags) || after.local_flags.contains(nix::sys::termios::LocalFlags::ECHO));
+        assert!(screen.ended().success() && screen.is_in_line_mode());
     }
 }
 
