@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::net::UnixDatagram;
 use std::time::Duration;
 
 use postern_protocol::status::{Tunnel, TunnelState};
@@ -16,6 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::pipeline::PipelineFacts;
 use crate::receivers;
+
+/// How long a service manager may keep a word waiting.
+const SEND_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Sockets that the service manager passed, by the name that its unit gives them.
 #[derive(Default)]
@@ -126,9 +130,15 @@ pub(crate) fn watchdog() -> Option<Duration> {
     sd_notify::watchdog_enabled().filter(|period| !period.is_zero())
 }
 
-/// Sends to the service manager, where there is one.
+/// Sends to the service manager, where there is one. Not by `sd_notify::notify`, which waits for ever for one that hangs.
 pub(crate) fn send(states: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(states) {
+    let Some(path) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let message: String = states.iter().map(|state| format!("{state}\n")).collect();
+    let sent = UnixDatagram::unbound().and_then(|socket| {
+        socket.set_write_timeout(Some(SEND_TIMEOUT))?;
+        socket.send_to(message.as_bytes(), path)
+    });
+    if let Err(error) = sent {
         tracing::warn!(error = %error, "the service manager cannot be notified");
     }
 }

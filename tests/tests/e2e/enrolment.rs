@@ -136,7 +136,7 @@ fn what_may_pass_is_told_apart_from_what_will_not() {
     for (answer, reason) in [
         ("HTTP/1.1 503 Service Unavailable\r\n\r\n", "503"),
         ("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", "user name and password"),
-        ("SSH-2.0-OpenSSH\r\n", "HTTP proxy"),
+        ("SSH-2.0-OpenSSH\r\n\r\n", "HTTP proxy"),
     ] {
         let (code, told) = enrol_at(&rig, &server, "second", &token, &["--proxy", &proxy_that_says(answer)]).unwrap_err();
         assert!(code == LATER && told.contains(reason), "{code} {told}");

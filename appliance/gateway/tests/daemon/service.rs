@@ -198,6 +198,21 @@ fn an_idle_daemon_feeds_its_watchdog_and_tells_of_its_tunnel() {
     service.stop();
 }
 
+#[tokio::test]
+async fn a_service_manager_that_hangs_does_not_hold_the_daemon() {
+    let mut service = Service::new();
+    service.daemon = Some(service.command("", Vec::new()).env_remove("LISTEN_FDS").spawn().unwrap());
+    service.site.running().ready().await;
+    // Until its queue is full; nobody reads.
+    let flood = UnixDatagram::unbound().unwrap();
+    flood.set_nonblocking(true).unwrap();
+    while flood.send_to(b"X=1", service.site.path("notify")).is_ok() {}
+    let mut daemon = service.daemon.take().unwrap();
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(daemon.id()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    assert!(daemon.wait().unwrap().success());
+}
+
 /// The appliance's case: the daemon is another user's, and its directory is closed.
 #[tokio::test]
 async fn root_may_ask_a_daemon_of_another_user() {
