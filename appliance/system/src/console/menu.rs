@@ -56,8 +56,8 @@ impl Entry {
             Self::Dns => "DNS resolvers",
             Self::Ntp => "Time servers",
             Self::Proxy => "HTTP proxy",
-            Self::ControlPlane => "Control plane and token",
-            Self::SshKey => "SSH key of the admin",
+            Self::ControlPlane => "Control plane, token",
+            Self::SshKey => "SSH key",
             Self::Ssh => "SSH on or off",
             Self::Slots => "System slots",
             Self::Reboot => "Reboot",
@@ -103,14 +103,19 @@ impl Choice {
     }
 }
 
-/// Returns the menu and the question below it.
+/// Returns the menu and the question below it, in three columns: with the page it should fit a terminal of 24 lines.
 pub fn menu(session: Session) -> String {
-    let half = Entry::ALL.len().div_ceil(2);
-    let (left, right) = Entry::ALL.split_at_checked(half).unwrap_or_default();
+    const COLUMNS: usize = 3;
+    let rows = Entry::ALL.len().div_ceil(COLUMNS);
     let mut text = String::new();
-    for (place, (left, right)) in left.iter().zip(right).enumerate() {
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "{:>4}  {:<30}{:>4}  {}", place + 1, left.title(), place + 1 + half, right.title());
+    for row in 0..rows {
+        let mut line = String::new();
+        for (place, entry) in Entry::ALL.into_iter().enumerate().skip(row).step_by(rows) {
+            // Writing to a String cannot fail.
+            let _ = write!(line, "{:>3}  {:<21}", place + 1, entry.title());
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
     }
     text.push_str(match session {
         Session::Local => "\nNumber, or Enter to refresh: ",
@@ -122,12 +127,14 @@ pub fn menu(session: Session) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::console::text::WIDTH;
 
     #[test]
     fn every_entry_can_be_chosen_by_the_number_before_it() {
         for (place, entry) in Entry::ALL.into_iter().enumerate() {
             assert_eq!(Choice::parse(&format!(" {} ", place + 1), Session::Local), Choice::Entry(entry));
-            assert!(menu(Session::Local).contains(&format!("{:>4}  {}", place + 1, entry.title())));
+            assert!(menu(Session::Local).lines().all(|line| line.len() <= WIDTH));
+            assert!(menu(Session::Local).contains(&format!("{:>3}  {}", place + 1, entry.title())));
         }
     }
 

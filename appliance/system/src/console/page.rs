@@ -13,9 +13,9 @@ const MAX_LIST: usize = 5;
 
 /// Returns the page that stands above the menu.
 pub fn page(status: &Status, machine: Machine, now: OffsetDateTime) -> String {
-    let mut lines = labelled("Postern gateway", &status.version);
-    lines.push(String::new());
+    let mut lines = Vec::new();
     let mut add = |label: &str, text: &str| lines.extend(labelled(label, text));
+    add("Postern gateway", &status.version);
     add("Host name", &status.hostname);
     add("Addresses", &addresses(status));
     add("Network", &network(status));
@@ -40,7 +40,7 @@ pub fn page(status: &Status, machine: Machine, now: OffsetDateTime) -> String {
 
 /// Returns the page for when the broker does not answer.
 pub fn page_without_status(trouble: &str) -> String {
-    let mut lines = vec!["Postern gateway".to_owned(), String::new()];
+    let mut lines = vec!["Postern gateway".to_owned()];
     lines.extend(labelled("ATTENTION", &format!("the broker does not answer; trying again ({trouble})")));
     lines.push(String::new());
     lines.join("\n") + "\n"
@@ -102,6 +102,7 @@ fn firstboot(report: Option<&FirstbootReport>) -> Vec<String> {
     if report.outcome == FirstbootOutcome::Applied {
         let keys: Vec<&str> = report.applied.iter().filter_map(|line| line.split(" = ").next()).collect();
         lines.push(keys.join(", "));
+        return lines;
     }
     lines.extend(report.faults.iter().take(MAX_LIST).map(|fault| format!("{}: {}", fault.key, fault.reason)));
     lines.extend(report.notes.iter().take(MAX_LIST).cloned());
@@ -125,12 +126,12 @@ fn slots(slots: &Slots) -> String {
 }
 
 fn slot_line(slot: &Slot, slots: &Slots) -> String {
-    let mut text = format!("slot {}: version {}", slot.name, slot.version);
+    let mut text = format!("slot {} version {}", slot.name, slot.version);
     if slots.running.as_ref() == Some(&slot.name) {
         text.push_str(", running");
     }
     if let Some(tries) = slot.tries_left {
-        text.push_str(&format!(", on trial with {tries} starts left"));
+        text.push_str(&format!(", {tries} starts left to prove itself"));
     }
     text
 }
@@ -222,7 +223,7 @@ mod tests {
             "First boot      settings applied (from CD-ROM /dev/sr0)",
             "                hostname, token",
             "SSH             off",
-            "System          slot a: version 0.1.0, running; slot b: version 0.2.0, on",
+            "System          slot a version 0.1.0, running; slot b version 0.2.0, 3 starts",
             "Start           Secure Boot on, verified root",
             "Time            2027-01-15 08:00 UTC, synchronised",
             "Firewall        no port open; dropped_in 7, dropped_out 0",
