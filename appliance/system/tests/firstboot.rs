@@ -277,6 +277,15 @@ fn guestinfo_keeps_its_token_while_the_settings_are_refused() {
 }
 
 #[test]
+fn guestinfo_that_is_too_long_is_unreadable_and_not_absent() {
+    let rig = Rig::new();
+    let places = rpctool(&rig, &sample("vsphere.xml").replace("gateway-1", &"a".repeat(1_024 * 1_024)));
+    let (report, told) = run(&options(&rig, places));
+    told.unwrap();
+    assert_eq!(report.outcome, FirstbootOutcome::Unreadable, "{report:?}");
+}
+
+#[test]
 fn vmwares_tool_is_not_run_on_other_machines() {
     let rig = Rig::new();
     let places = rpctool(&rig, &sample("vsphere.xml"));
