@@ -227,11 +227,17 @@ impl Owner {
     fn act(&mut self, verb: Verb, who: Option<Who>) -> Result<Answer, Undone> {
         match verb {
             Verb::Apply { settings, token, veto } => {
-                let mut new = self.kept.clone();
-                new.settings = *settings;
-                self.apply(new, token.as_ref(), veto.as_deref())?;
-                // Once a person has set the machine up, what a hypervisor offers later is not looked at.
-                if who != Some(Who::Firstboot) {
+                let mut new = Kept { settings: *settings, ..self.kept.clone() };
+                if who == Some(Who::Firstboot) {
+                    // Power was cut between the settings and the report: the token has done its work.
+                    let token = token.filter(|_| !self.store.is_enrolled());
+                    self.apply(new, token.as_ref(), veto.as_deref())?;
+                } else {
+                    // A person changes what `status` shows, and that is without the password.
+                    let (proxy, kept) = (new.settings.proxy.take(), &self.kept.settings.proxy);
+                    new.settings.proxy = proxy.map(|proxy| kept.iter().fold(proxy, |proxy, kept| proxy.or_credentials_of(kept)));
+                    self.apply(new, token.as_ref(), veto.as_deref())?;
+                    // Once a person has set the machine up, what a hypervisor offers later is not looked at.
                     self.store.end_firstboot()?;
                 }
             }

@@ -37,10 +37,10 @@ pub fn serve(paths: &Paths) -> Result<(), ServeError> {
     signals.add(Signal::SIGTERM);
     signals.thread_block().map_err(|errno| ServeError::Socket(errno.into()))?;
     let stop = SignalFd::with_flags(&signals, SfdFlags::SFD_CLOEXEC).map_err(|errno| ServeError::Socket(errno.into()))?;
-    let listener = listener(paths).map_err(ServeError::Socket)?;
     let (names, wanted) = channel();
     let (inbox, mail) = sync_channel(INBOX);
     let owner = Owner::open(paths, names)?;
+    let listener = listener(paths).map_err(ServeError::Socket)?;
     let resolved = inbox.clone();
     // Ends when the owner is gone.
     std::thread::spawn(move || resolver::run(&wanted, |found| resolved.send(Mail::Resolved(found)).is_ok()));

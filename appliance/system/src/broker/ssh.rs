@@ -50,8 +50,14 @@ pub(crate) fn switch_on(paths: &Paths, key: &SshKey, minutes: u32) -> Result<(),
     dir.write(AUTHORIZED, format!("{key}\n").as_bytes(), Access::PUBLIC)?;
     let deadline = Deadline { until_s: uptime_s()?.saturating_add(i64::from(minutes).saturating_mul(60)) };
     let text = serde_json::to_vec(&deadline).unwrap_or_default();
-    Dir::open(&paths.run())?.write(DEADLINE, &text, Access::PUBLIC)?;
-    Ok(systemd::start(paths, Unit::Ssh)?)
+    let run = Dir::open(&paths.run())?;
+    // First, so that SSH is never on without one.
+    run.write(DEADLINE, &text, Access::PUBLIC)?;
+    if let Err(error) = systemd::start(paths, Unit::Ssh) {
+        run.remove(DEADLINE)?;
+        return Err(error.into());
+    }
+    Ok(())
 }
 
 /// Switches SSH off; sessions end with the service.

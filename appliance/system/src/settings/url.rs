@@ -27,6 +27,9 @@ pub enum UrlError {
     /// The port is no number from 1 to 65535.
     #[error("{0:?} is not a port: it is a number from 1 to 65535")]
     Port(String),
+    /// No address of a proxy. The value is not repeated: a part of it may be a password.
+    #[error("a proxy is http://host:port or http://user:password@host:port")]
+    Proxy,
     /// The scheme is another one.
     #[error("the address begins with \"{0}\"")]
     Scheme(&'static str),
@@ -104,6 +107,15 @@ impl Proxy {
         }
     }
 
+    /// Returns the proxy with the password of `kept`, if that is the same machine and this one has none.
+    #[must_use]
+    pub fn or_credentials_of(mut self, kept: &Self) -> Self {
+        if self.credentials.is_none() && self.target == kept.target {
+            self.credentials.clone_from(&kept.credentials);
+        }
+        self
+    }
+
     /// Returns the proxy without its password.
     #[must_use]
     pub fn without_credentials(&self) -> Self {
@@ -117,13 +129,13 @@ impl FromStr for Proxy {
     fn from_str(text: &str) -> Result<Self, UrlError> {
         let rest = text.strip_prefix("http://").ok_or(UrlError::Scheme("http://"))?;
         let Some((credentials, rest)) = rest.rsplit_once('@') else {
-            return Ok(Self { target: target(rest, 3128)?, credentials: None });
+            return Ok(Self { target: proxy_target(rest)?, credentials: None });
         };
         let plain = |b: u8| b.is_ascii_graphic() && !matches!(b, b'"' | b'\\');
         if credentials.len() > MAX_CREDENTIAL_BYTES || !credentials.contains(':') || !credentials.bytes().all(plain) {
             return Err(UrlError::Credentials);
         }
-        Ok(Self { target: target(rest, 3128)?, credentials: Some(Secret::new(credentials.to_owned())) })
+        Ok(Self { target: proxy_target(rest)?, credentials: Some(Secret::new(credentials.to_owned())) })
     }
 }
 
@@ -147,6 +159,11 @@ impl From<Proxy> for String {
     fn from(proxy: Proxy) -> Self {
         proxy.with_credentials()
     }
+}
+
+/// Parses host and port without telling what they are not: `http://user:password` has the password where the port belongs.
+fn proxy_target(authority: &str) -> Result<Target, UrlError> {
+    target(authority, 3128).map_err(|_| UrlError::Proxy)
 }
 
 fn target(authority: &str, default_port: u16) -> Result<Target, UrlError> {
@@ -222,5 +239,13 @@ mod tests {
             let error = bad.parse::<Proxy>().unwrap_err();
             assert_eq!(error, UrlError::Credentials, "{bad:?}");
         }
+        for bad in ["http://site:p4ssword", "http://u:p@", "http://u:p4ss/word@a/b"] {
+            let told = bad.parse::<Proxy>().unwrap_err().to_string();
+            assert!(!told.contains("p4ss"), "{told}");
+        }
+        let bare: Proxy = "http://proxy.lan:8080".parse().unwrap();
+        assert_eq!(bare.clone().or_credentials_of(&proxy), proxy);
+        let other: Proxy = "http://other.lan:8080".parse().unwrap();
+        assert_eq!(other.clone().or_credentials_of(&proxy), other);
     }
 }
