@@ -22,6 +22,7 @@ mod overload;
 mod proxy;
 mod push;
 mod revisions;
+mod sandbox;
 mod tenants;
 mod unreachable;
 mod wall;

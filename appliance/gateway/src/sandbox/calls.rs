@@ -23,7 +23,7 @@ const KILL: &[Call] = &[libc::SYS_execve, libc::SYS_execveat, libc::SYS_process_
 const UNKNOWN: &[Call] = &[libc::SYS_clone3];
 
 /// Memory for the allocator. `mmap` and `mprotect` are below: never writable and executable.
-const MEMORY: &[Call] = &[libc::SYS_brk, libc::SYS_madvise, libc::SYS_mincore, libc::SYS_mremap, libc::SYS_munmap];
+const MEMORY: &[Call] = &[libc::SYS_brk, libc::SYS_madvise, libc::SYS_mremap, libc::SYS_munmap];
 
 /// Threads of this process: waiting, names, signals, scheduling of oneself, the end.
 const THREADS: &[Call] = &[
@@ -68,7 +68,6 @@ const FILES: &[Call] = &[
     libc::SYS_close,
     libc::SYS_close_range,
     libc::SYS_dup,
-    libc::SYS_dup3,
     libc::SYS_faccessat,
     libc::SYS_faccessat2,
     libc::SYS_fallocate,
@@ -78,7 +77,6 @@ const FILES: &[Call] = &[
     libc::SYS_fdatasync,
     libc::SYS_flock,
     libc::SYS_fstat,
-    libc::SYS_fstatfs,
     libc::SYS_fsync,
     libc::SYS_ftruncate,
     libc::SYS_getcwd,
@@ -88,14 +86,11 @@ const FILES: &[Call] = &[
     libc::SYS_newfstatat,
     libc::SYS_openat,
     libc::SYS_pread64,
-    libc::SYS_preadv,
     libc::SYS_pwrite64,
-    libc::SYS_pwritev,
     libc::SYS_read,
     libc::SYS_readlinkat,
     libc::SYS_readv,
     libc::SYS_renameat2,
-    libc::SYS_statfs,
     libc::SYS_statx,
     libc::SYS_unlinkat,
     libc::SYS_write,
@@ -107,7 +102,6 @@ const FILES: &[Call] = &[
 const FILES_OLD: &[Call] = &[
     libc::SYS_access,
     libc::SYS_chmod,
-    libc::SYS_dup2,
     libc::SYS_lstat,
     libc::SYS_mkdir,
     libc::SYS_open,

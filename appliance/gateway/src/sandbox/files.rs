@@ -107,7 +107,9 @@ fn enforcement(status: &RestrictionStatus) -> Enforcement {
         (RulesetStatus::FullyEnforced, _) => Enforcement::FullyEnforced,
         (RulesetStatus::PartiallyEnforced, _) => Enforcement::PartiallyEnforced { abi },
         (RulesetStatus::NotEnforced, LandlockStatus::NotEnabled) => not("Landlock is switched off in this kernel (boot parameter lsm=)"),
-        (RulesetStatus::NotEnforced, LandlockStatus::NotImplemented) => not("this kernel has no Landlock"),
+        (RulesetStatus::NotEnforced, LandlockStatus::NotImplemented) => {
+            not("this kernel has no Landlock, or a system call filter hides it")
+        }
         (RulesetStatus::NotEnforced, LandlockStatus::Available { .. }) => not("the kernel took none of the rules"),
     }
 }

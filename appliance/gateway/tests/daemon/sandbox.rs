@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io;
+use std::io::{self, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs as _, UdpSocket};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
@@ -15,9 +15,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::getppid;
 use postern_gateway::config::Config;
 use postern_gateway::sandbox;
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// What the child does and where, as `thread attempt directory`.
+/// What the child does and where, as `thread attempt directory`; the attempt's words are joined by `-`.
 const ORDER: &str = "POSTERN_SANDBOX_CHILD";
 
 /// Marks the child's lines among the test harness's.
@@ -51,7 +52,7 @@ impl Place {
     fn child(&self, thread: &str, attempt: &str) -> Output {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "sandbox::in_the_sandbox", "--ignored", "--nocapture"]);
-        command.env(ORDER, format!("{thread} {attempt} {}", self.dir.path().display()));
+        command.env(ORDER, format!("{thread} {} {}", attempt.replace(' ', "-"), self.dir.path().display()));
         command.output().unwrap()
     }
 
@@ -125,22 +126,43 @@ fn exec_and_ptrace_kill_from_every_thread() {
     }
 }
 
+#[test]
+fn what_the_kernel_does_not_enforce_is_told_and_refused_where_it_is_required() {
+    for (attempt, by) in [("without landlock", "landlock"), ("without seccomp", "seccomp")] {
+        let place = Place::new();
+        let said = String::from_utf8(place.child("entering", attempt).stdout).unwrap();
+        assert!(said.contains(&format!("{MARK}{by} = not enforced: ")), "{said}");
+        let mut config = OpenOptions::new().append(true).open(place.dir.path().join("gateway.toml")).unwrap();
+        config.write_all(b"[sandbox]\nrequire = true\n").unwrap();
+        let said = String::from_utf8(place.child("entering", attempt).stdout).unwrap();
+        assert!(said.contains(&format!("{MARK}refused: sandbox.require is set, but ")), "{said}");
+    }
+}
+
 /// The child.
 #[test]
 #[ignore = "started by the other tests of this module"]
 fn in_the_sandbox() {
     let Ok(order) = std::env::var(ORDER) else { return };
     let mut words = order.splitn(3, ' ');
-    let [thread, attempt, dir] = [(); 3].map(|()| words.next().unwrap().to_owned());
-    let dir = PathBuf::from(dir);
+    let [thread, attempt, dir] = [(); 3].map(|()| words.next().unwrap());
+    let (attempt, dir) = (attempt.replace('-', " "), PathBuf::from(dir));
     let config = Config::load(&dir.join("gateway.toml")).unwrap();
     let other = std::fs::read_to_string(dir.join("other")).unwrap().parse().unwrap();
     let outside = Outside { dir, other, control: (config.server.host().to_owned(), config.server.port()) };
-    let closed = sandbox::enter(&config).unwrap();
+    match attempt.as_str() {
+        "without landlock" => take_away(libc::SYS_landlock_create_ruleset),
+        "without seccomp" => take_away(libc::SYS_seccomp),
+        _ => {}
+    }
+    let closed = match sandbox::enter(&config) {
+        Ok(closed) => closed,
+        Err(error) => return println!("{MARK}refused: {error}"),
+    };
     println!("{MARK}landlock = {}", closed.landlock);
     println!("{MARK}seccomp = {}", closed.seccomp);
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
-    match thread.as_str() {
+    match thread {
         "entering" => outside.attempt(&attempt),
         "worker" => runtime.block_on(runtime.spawn(async move { outside.attempt(&attempt) })).unwrap(),
         "blocking" => runtime.block_on(runtime.spawn_blocking(move || outside.attempt(&attempt))).unwrap(),
@@ -160,7 +182,8 @@ impl Outside {
         match which {
             "exec" => panic!("{}", Command::new("/bin/true").exec()),
             "ptrace" => panic!("{:?}", nix::sys::ptrace::attach(getppid())),
-            _ => self.everything(),
+            "everything" => self.everything(),
+            _ => {}
         }
     }
 
@@ -187,6 +210,13 @@ impl Outside {
         tell("look a name up", ("localhost", 443).to_socket_addrs());
         tell("start a thread", std::thread::Builder::new().name("another".to_owned()).spawn(|| ()));
     }
+}
+
+/// Makes the kernel one that does not know a system call.
+fn take_away(call: libc::c_long) {
+    let (otherwise, listed) = (SeccompAction::Allow, SeccompAction::Errno(libc::ENOSYS.unsigned_abs()));
+    let filter = SeccompFilter::new([(call, Vec::new())].into(), otherwise, listed, std::env::consts::ARCH.try_into().unwrap()).unwrap();
+    seccompiler::apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
 }
 
 fn replace(dir: &Path) -> io::Result<()> {
