@@ -8,6 +8,7 @@ mod apply;
 mod boot;
 mod command;
 mod connection;
+mod deeds;
 mod firewall;
 mod health;
 mod owner;

@@ -41,20 +41,32 @@ pub fn serve(paths: &Paths) -> Result<(), ServeError> {
     let (inbox, mail) = sync_channel(INBOX);
     let owner = Owner::open(paths, names)?;
     let listener = listener(paths).map_err(ServeError::Socket)?;
-    let resolved = inbox.clone();
     // Ends when the owner is gone.
-    std::thread::spawn(move || resolver::run(&wanted, |found| resolved.send(Mail::Resolved(found)).is_ok()));
-    // Ends with a signal, or when the socket fails; either way the owner hears of it.
+    let (resolved, end) = (inbox.clone(), Ending(inbox.clone()));
+    std::thread::spawn(move || {
+        let _end = end;
+        resolver::run(&wanted, |found| resolved.send(Mail::Resolved(found)).is_ok());
+    });
+    // Ends with a signal, or when the socket fails.
+    let end = Ending(inbox.clone());
     let acceptor = std::thread::spawn(move || {
-        let ended = accept(&listener, &stop, &inbox);
-        // The owner may have ended before.
-        let _ = inbox.send(Mail::Stop);
-        ended
+        let _end = end;
+        accept(&listener, &stop, &inbox)
     });
     tracing::info!("serving");
     owner.run(&mail)?;
     drop(mail);
     acceptor.join().map_err(|_| ServeError::Gone)?.map_err(ServeError::Socket)
+}
+
+/// Tells the owner to end when the thread that holds it has ended, also by a panic: a broker without all its parts must not linger.
+struct Ending(SyncSender<Mail>);
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        // The owner may have ended before.
+        let _ = self.0.send(Mail::Stop);
+    }
 }
 
 fn listener(paths: &Paths) -> io::Result<UnixListener> {
@@ -90,15 +102,21 @@ fn accept(listener: &UnixListener, stop: &SignalFd, inbox: &SyncSender<Mail>) ->
         };
         connections.retain(|(_, thread)| !thread.is_finished());
         let Ok(peer) = peer(&stream) else { continue };
-        match room(&connections, peer.uid) {
-            Ok(()) => {
-                let inbox = inbox.clone();
-                connections.push((peer.uid, std::thread::spawn(move || connection::serve(stream, peer, &inbox))));
-            }
+        let started = room(&connections, peer.uid).and_then(|()| {
+            let (inbox, ours) = (inbox.clone(), stream.try_clone());
+            let ours = ours.map_err(|_| "no descriptor is left; try again")?;
+            let thread = std::thread::Builder::new().spawn(move || connection::serve(ours, peer, &inbox));
+            thread.map_err(|_| "no thread is left; try again")
+        });
+        match started {
+            Ok(thread) => connections.push((peer.uid, thread)),
             Err(reason) => {
-                tracing::debug!(uid = peer.uid, reason, "a connection was refused");
-                stream.set_nonblocking(true)?;
-                connection::refuse(stream, reason);
+                // Never waits: one who does not read is no reason to keep others waiting.
+                if stream.set_nonblocking(true).is_ok() {
+                    connection::refuse(stream, reason);
+                }
+                // A full inbox has other worries than this count.
+                let _ = inbox.try_send(Mail::TurnedAway);
             }
         }
     }

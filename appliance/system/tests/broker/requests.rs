@@ -93,7 +93,7 @@ fn slow_clients_keep_nobody_out() {
     }
     assert_eq!(answers, 8);
     assert!(start.elapsed() < Duration::from_secs(12), "{:?}", start.elapsed());
-    assert_eq!(site.status().refused_requests, 8);
+    assert!(site.status().refused_requests >= 9, "those that were turned away are counted too");
 }
 
 #[test]
