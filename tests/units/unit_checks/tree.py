@@ -8,6 +8,13 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[3]
 ROLES = tuple(REPOSITORY / "ansible/roles" / role for role in ("gateway", "firstboot"))
 UNIT_DIR = Path("usr/lib/systemd/system")
+# Where the roles put their folders of files.
+INSTALLED = {
+    "apparmor": "etc/apparmor.d",
+    "systemd": UNIT_DIR,
+    "sysusers": "usr/lib/sysusers.d",
+    "tmpfiles": "usr/lib/tmpfiles.d",
+}
 KINDS = (".service", ".socket", ".path")
 
 
@@ -55,10 +62,11 @@ def from_roles(into: Path) -> Tree:
 def from_root(root: Path) -> Tree:
     """Takes a built root, in which every file of the roles must be as it is here."""
     for role in ROLES:
-        for wanted in (path for path in (role / "files/systemd").rglob("*") if path.is_file()):
-            installed = root / UNIT_DIR / wanted.relative_to(role / "files/systemd")
-            if not installed.is_file() or installed.read_bytes() != wanted.read_bytes():
-                raise SystemExit(f"{installed} is not what {wanted.relative_to(REPOSITORY)} says: build the root again")
+        for folder, target in INSTALLED.items():
+            for wanted in (path for path in (role / "files" / folder).rglob("*") if path.is_file()):
+                installed = root / target / wanted.relative_to(role / "files" / folder)
+                if not installed.is_file() or installed.read_bytes() != wanted.read_bytes():
+                    raise SystemExit(f"{installed} is not what {wanted.relative_to(REPOSITORY)} says: build the root again")
     return Tree(root, ours())
 
 
