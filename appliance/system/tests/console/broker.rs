@@ -129,6 +129,7 @@ fn what_is_typed_at_the_console_is_kept_and_shown() {
     assert!(page.contains("DNS 192.0.2.53") && !page.contains("secret"), "{page}");
     let kept = appliance.settings();
     assert_eq!(kept["dns"], "192.0.2.53");
+    assert_eq!(kept["proxy"], "http://site:secret@proxy.example.com:8080", "a password that was not typed again is kept");
     screen.keys(b"8\r");
     screen.wait("Minutes");
     screen.keys(b"30\r");
