@@ -144,10 +144,11 @@ impl Dir {
         let fd = openat(&self.fd, new.as_str(), flags, Mode::from_bits_truncate(0o600)).map_err(cannot)?;
         let mut file = File::from(fd);
         file.write_all(bytes).map_err(|cause| FileError::Io { path: path.clone(), cause })?;
+        // In this order root needs no capability to change the mode of another user's file.
+        fchmod(file.as_fd(), Mode::from_bits_truncate(access.mode)).map_err(cannot)?;
         if let Some((uid, gid)) = access.owner {
             fchown(file.as_fd(), Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid))).map_err(cannot)?;
         }
-        fchmod(file.as_fd(), Mode::from_bits_truncate(access.mode)).map_err(cannot)?;
         fsync(file.as_fd()).map_err(cannot)?;
         renameat(&self.fd, new.as_str(), &self.fd, name).map_err(cannot)?;
         self.sync()

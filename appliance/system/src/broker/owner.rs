@@ -7,6 +7,8 @@ use std::collections::BTreeSet;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender};
 use std::time::{Duration, Instant};
 
+use sd_notify::NotifyState;
+
 use super::apply;
 use super::deeds::Undone;
 use super::firewall::resolver::Found;
@@ -96,12 +98,15 @@ impl Owner {
     /// # Errors
     /// [`ServeError::Gone`] when nobody can ask any more.
     pub(crate) fn run(mut self, inbox: &Receiver<Mail>) -> Result<(), ServeError> {
-        let mut next_look = Instant::now();
+        self.look_after();
+        notify(NotifyState::Ready);
+        let mut next_look = Instant::now() + LOOK;
         loop {
             let now = Instant::now();
             if now >= next_look {
                 self.look_after();
                 next_look = now + LOOK;
+                notify(NotifyState::Watchdog);
             }
             match inbox.recv_timeout(next_look.saturating_duration_since(Instant::now())) {
                 Ok(Mail::Request { peer, verb, reply }) => {
@@ -214,6 +219,13 @@ impl Owner {
             Ok(_) => reply,
             Err(error) => failed(&error),
         }
+    }
+}
+
+/// Tells the service manager, if there is one.
+fn notify(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::debug!(%error, "the service manager does not listen");
     }
 }
 

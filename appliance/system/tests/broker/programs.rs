@@ -23,6 +23,24 @@ fn boot_shuts_the_firewall_and_writes_every_file() {
 }
 
 #[test]
+fn the_service_manager_is_told_when_the_firewall_is_up_and_that_the_broker_lives() {
+    let Some(site) = Site::new() else { return };
+    let socket = std::os::unix::net::UnixDatagram::bind(site.at("notify")).unwrap();
+    socket.set_read_timeout(Some(crate::site::SOON)).unwrap();
+    let mut broker = site.command(&["serve"]).env("NOTIFY_SOCKET", site.at("notify")).spawn().unwrap();
+    let mut buffer = [0; 64];
+    let mut next = || {
+        let read = socket.recv(&mut buffer).unwrap();
+        String::from_utf8_lossy(&buffer[..read]).trim().to_owned()
+    };
+    assert_eq!(next(), "READY=1");
+    assert!(site.has("loaded.nft"));
+    assert_eq!(next(), "WATCHDOG=1");
+    broker.kill().unwrap();
+    broker.wait().unwrap();
+}
+
+#[test]
 fn boot_tries_everything_and_fails_when_the_firewall_does() {
     let Some(site) = Site::new() else { return };
     site.write("nft-broken", "");
