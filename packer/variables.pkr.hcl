@@ -40,7 +40,7 @@ variable "programs_directory" {
 
 variable "image_directory" {
   type        = string
-  description = "Where image/pack puts the finished image."
+  description = "Folder for the root, the build machine and, in out/, the finished image."
 }
 
 variable "image_version" {
