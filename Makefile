@@ -49,6 +49,7 @@ image:
 # The OVA with the programs as the tests have built them, booted and tried in a virtual machine.
 test-image: image-tools
 	@image/build development
+	@image/check-sbom target/image/sbom.cdx.json
 	@tests/image/run smoke
 
 # The tests of the image that take long: tampering, roll-back, scans; and whether two builds give the same root.
