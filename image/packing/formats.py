@@ -9,7 +9,7 @@ from pathlib import Path
 from . import vhdx
 from .tools import PackError, run
 
-_SEGMENT = 256 << 20
+_SEGMENT = 64 << 20
 _DESCRIPTOR = slice(512, 512 + 20 * 512)
 
 

@@ -42,10 +42,10 @@ def compress(archive: bytes) -> bytes:
     return subprocess.run(["zstd", "-q", "-T1", "--no-check", _ZSTD_LEVEL], input=archive, capture_output=True, check=True).stdout
 
 
-def packages() -> dict[str, str]:
-    """The packages whose files the initrd carries, with their versions, for the manifest."""
-    files = {_BUSYBOX, *_PROGRAMS.values(), *(library for program in _PROGRAMS.values() for library in _libraries(program))}
-    return dict(sorted(package_of(path) for path in files))
+def files() -> list[Path]:
+    """The files of the build host that the initrd carries."""
+    libraries = {library for program in _PROGRAMS.values() for library in _libraries(program)}
+    return sorted({_BUSYBOX, *_PROGRAMS.values(), *libraries})
 
 
 def _static(program: Path) -> bytes:
@@ -57,14 +57,3 @@ def _static(program: Path) -> bytes:
 
 def _libraries(program: Path) -> list[Path]:
     return [Path(found) for found in re.findall(r"(/\S+) \(0x", run("ldd", program))]
-
-
-def package_of(path: Path) -> tuple[str, str]:
-    """The package that owns a file, and its version. dpkg may know the file under its path with or without `/usr`."""
-    below = path.relative_to("/usr") if path.is_relative_to("/usr") else path.relative_to("/")
-    for name in (Path("/") / below, Path("/usr") / below):
-        found = subprocess.run(["dpkg-query", "-S", str(name)], capture_output=True, text=True, check=False)
-        if found.returncode == 0:
-            package = found.stdout.split(":")[0]
-            return package, run("dpkg-query", "-W", "-f", "${Version}", package)
-    raise PackError(f"no package owns {path}: an image is only made from packaged programs")

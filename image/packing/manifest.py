@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import initrd, signing
+from . import signing
 from .parts import Parts
 from .tools import Measured, PackError, measure
 
@@ -21,10 +21,15 @@ _BUILD_TYPE = "urn:postern:image-pack:1"
 
 @dataclass(frozen=True)
 class Source:
-    """What the image was built from, and who says so; `materials` is what `image/materials` found in the unpruned root."""
+    """What the image was built from, and who says so.
 
+    `boot_packages` are the build host's share, `materials` is what `image/materials` found in the unpruned root.
+    """
+
+    root: Path
     commit: str
     builder: str
+    boot_packages: dict[str, str]
     materials: dict[str, Any]
 
 
@@ -37,7 +42,7 @@ def data_encryption(root: Path) -> str:
     return f"luks-{found.pop()}" if found else "none"
 
 
-def write(output: Path, parts: Parts, root: Path, keys: Path, files: list[Measured]) -> None:
+def write(output: Path, parts: Parts, source: Source, keys: Path, files: list[Measured]) -> None:
     """Writes the manifest over the files that are handed out."""
     facts = {
         "name": "postern",
@@ -46,11 +51,11 @@ def write(output: Path, parts: Parts, root: Path, keys: Path, files: list[Measur
         "root_hash": parts.roothash,
         "kernel": parts.kernel_release,
         "command_line": parts.command_line,
-        "data_encryption": data_encryption(root),
+        "data_encryption": data_encryption(source.root),
         "secure_boot_certificate": signing.fingerprint(keys / "db.crt"),
         "release_certificate": signing.fingerprint(keys / "release.crt"),
         "test_keys": (keys / "TEST-KEYS").exists(),
-        "boot_packages": initrd.packages() | packages_of_boot_loader(),
+        "boot_packages": source.boot_packages,
         "parts": {name: measure(parts.folder / name).facts() for name in ("root.squashfs", "root.verity", "vmlinuz", "initrd")},
         "ukis": {slot: measure(parts.uki(slot)).facts() for slot in ("a", "b")},
         "files": {file.path.name: file.facts() for file in files},
@@ -62,7 +67,7 @@ def write_provenance(output: Path, parts: Parts, source: Source, files: list[Mea
     """Writes an in-toto statement with a SLSA 1.0 predicate; SHA256SUMS.sig covers it."""
     parameters = {"version": parts.version, "epoch": parts.epoch}
     dependencies: list[dict[str, Any]] = [{"uri": "git+repository", "digest": {"gitCommit": source.commit}}]
-    dependencies += [{"uri": f"deb:{name}@{version}", "digest": {}} for name, version in (initrd.packages() | packages_of_boot_loader()).items()]
+    dependencies += [{"uri": f"deb:{name}@{version}", "digest": {}} for name, version in source.boot_packages.items()]
     internal = source.materials.get("internalParameters", {})
     dependencies += source.materials.get("resolvedDependencies", [])
     predicate = {
@@ -77,11 +82,6 @@ def write_provenance(output: Path, parts: Parts, source: Source, files: list[Mea
     subjects = [{"name": file.path.name, "digest": {"sha256": file.sha256}} for file in files]
     statement = {"_type": _STATEMENT, "subject": subjects, "predicateType": _PREDICATE, "predicate": predicate}
     output.write_text(json.dumps(statement, indent=2) + "\n")
-
-
-def packages_of_boot_loader() -> dict[str, str]:
-    """The package that the stub and the boot loader come from."""
-    return dict([initrd.package_of(Path("/usr/lib/systemd/boot/efi/systemd-bootx64.efi"))])
 
 
 def commit_of(folder: Path) -> str:

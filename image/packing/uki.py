@@ -10,6 +10,8 @@ from . import pe
 from .tools import existing, run
 
 _BOOT_FILES = Path("/usr/lib/systemd/boot/efi")
+STUB = _BOOT_FILES / "linuxx64.efi.stub"
+LOADER = _BOOT_FILES / "systemd-bootx64.efi"
 
 
 @dataclass(frozen=True)
@@ -28,7 +30,7 @@ def assemble(kernel: Kernel, slot: str, version: str, extra_initrd: bytes = b"")
 
     `.linux` comes last: the kernel unpacks itself into the memory behind it.
     """
-    stub = existing(_BOOT_FILES / "linuxx64.efi.stub", "install systemd-boot-efi").read_bytes()
+    stub = existing(STUB, "install systemd-boot-efi").read_bytes()
     command_line = f"{kernel.command_line} postern.slot={slot} postern.roothash={kernel.roothash}"
     initrd = kernel.initrd + b"\0" * (-len(kernel.initrd) % 4) + extra_initrd
     sections = [
@@ -70,4 +72,4 @@ def sign(program: bytes, signed: Path, keys: Path, epoch: int) -> None:
 
 def loader() -> bytes:
     """systemd-boot, unsigned."""
-    return pe.add_sections(existing(_BOOT_FILES / "systemd-bootx64.efi", "install systemd-boot-efi").read_bytes(), [])
+    return pe.add_sections(existing(LOADER, "install systemd-boot-efi").read_bytes(), [])

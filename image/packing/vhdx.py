@@ -13,6 +13,7 @@ from .verity import derived_uuid
 _HEADERS = (64 << 10, 128 << 10)
 _HEADER_SIZE = 4096
 _CHECKSUM = 4
+_SEQUENCE = 8
 _FILE_WRITE_GUID = 16
 _DATA_WRITE_GUID = 32
 _LOG_GUID = 48
@@ -25,21 +26,22 @@ _POLYNOMIAL = 0x82F63B78
 
 
 def fix_identity(path: Path, identity: str) -> None:
-    """Sets file, data and disk identifiers, and clears the log that qemu-img has left behind it, done with."""
+    """Sets sequence numbers and file, data and disk identifiers, and clears the log that qemu-img has left behind it, done with."""
     with path.open("r+b") as stream:
         content = bytearray(stream.read(_METADATA + (1 << 20)))
-        for offset in _HEADERS:
-            _fix_header(content, offset, identity)
+        for sequence, offset in enumerate(_HEADERS, start=1):
+            _fix_header(content, offset, sequence, identity)
         disk_id = _metadata_item(content, _PAGE_83)
         content[disk_id : disk_id + 16] = derived_uuid(f"{identity} vhdx disk").bytes_le
         stream.seek(0)
         stream.write(content)
 
 
-def _fix_header(content: bytearray, offset: int, identity: str) -> None:
+def _fix_header(content: bytearray, offset: int, sequence: int, identity: str) -> None:
     header = content[offset : offset + _HEADER_SIZE]
     if header[:4] != b"head" or any(header[_LOG_GUID : _LOG_GUID + 16]):
         raise PackError("qemu-img wrote a VHDX header that is none, or left its log to be replayed")
+    struct.pack_into("<Q", header, _SEQUENCE, sequence)
     header[_FILE_WRITE_GUID : _FILE_WRITE_GUID + 16] = derived_uuid(f"{identity} vhdx file").bytes_le
     header[_DATA_WRITE_GUID : _DATA_WRITE_GUID + 16] = derived_uuid(f"{identity} vhdx data").bytes_le
     header[_CHECKSUM : _CHECKSUM + 4] = bytes(4)
