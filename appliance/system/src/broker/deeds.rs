@@ -49,8 +49,9 @@ impl Owner {
                     self.apply(new, token.as_ref(), veto.as_deref())?;
                 } else {
                     // A person changes what `status` shows, and that is without the password.
-                    let (proxy, kept) = (new.settings.proxy.take(), &self.kept.settings.proxy);
-                    new.settings.proxy = proxy.map(|proxy| kept.iter().fold(proxy, |proxy, kept| proxy.or_credentials_of(kept)));
+                    if let (Some(proxy), Some(kept)) = (&mut new.settings.proxy, &self.kept.settings.proxy) {
+                        *proxy = proxy.clone().or_credentials_of(kept);
+                    }
                     self.apply(new, token.as_ref(), veto.as_deref())?;
                     // Once a person has set the machine up, what a hypervisor offers later is not looked at.
                     self.store.end_firstboot()?;

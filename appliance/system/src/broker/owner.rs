@@ -26,6 +26,8 @@ use crate::verb::{Reply, Verb};
 
 /// Between two looks at the firewall and the clock.
 const LOOK: Duration = Duration::from_secs(5);
+/// Between two glances at the resolvers in use: right after DHCP everything waits for them.
+const GLANCE: Duration = Duration::from_secs(1);
 /// Longest reason for a request that is none: it may repeat what was sent.
 const MAX_REASON_CHARS: usize = 300;
 
@@ -100,15 +102,18 @@ impl Owner {
     pub(crate) fn run(mut self, inbox: &Receiver<Mail>) -> Result<(), ServeError> {
         self.look_after();
         notify(NotifyState::Ready);
-        let mut next_look = Instant::now() + LOOK;
+        let (mut next_look, mut next_glance) = (Instant::now() + LOOK, Instant::now() + GLANCE);
         loop {
             let now = Instant::now();
-            if now >= next_look {
-                self.look_after();
-                next_look = now + LOOK;
-                notify(NotifyState::Watchdog);
+            if now >= next_glance {
+                next_glance = now + GLANCE;
+                if now >= next_look || self.firewall.is_overtaken(&self.kept.settings) {
+                    next_look = now + LOOK;
+                    self.look_after();
+                    notify(NotifyState::Watchdog);
+                }
             }
-            match inbox.recv_timeout(next_look.saturating_duration_since(Instant::now())) {
+            match inbox.recv_timeout(next_glance.saturating_duration_since(Instant::now())) {
                 Ok(Mail::Request { peer, verb, reply }) => {
                     // The one who asked may have gone.
                     let _ = reply.send(self.answer(peer, verb));
@@ -150,14 +155,17 @@ impl Owner {
     }
 
     pub(crate) fn look_at_firewall(&mut self) -> Result<(), Undone> {
+        let resolvers = self.firewall.resolvers();
+        let veto = self.kept.veto.in_force();
+        let basis = Basis { settings: &self.kept.settings, veto: veto.as_ref() };
+        let look = self.firewall.look(basis)?;
         let wanted = self.firewall.wanted_names(&self.kept.settings);
-        if wanted != self.wanted {
+        // Other resolvers may know what the ones before did not, and now they can be asked.
+        if wanted != self.wanted || resolvers != self.firewall.resolvers() {
             self.wanted.clone_from(&wanted);
             self.names.send(wanted)?;
         }
-        let veto = self.kept.veto.in_force();
-        let basis = Basis { settings: &self.kept.settings, veto: veto.as_ref() };
-        match self.firewall.look(basis)? {
+        match look {
             Look::Loaded => tracing::debug!("the firewall has other addresses"),
             Look::Ports { open, ssh } => {
                 tracing::info!(?open, ?ssh, "the firewall has other ports");

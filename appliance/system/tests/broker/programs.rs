@@ -90,6 +90,9 @@ fn the_firewall_follows_sockets_leases_and_what_someone_took_away() {
     }
     let firewall = site.status().firewall;
     assert_eq!((firewall.open, firewall.dropped_in, firewall.dropped_out), (vec![Listener::SnmpTrap], 3, 4));
+    // Without being asked, right after a lease.
+    site.write("run/systemd/resolve/resolv.conf", "nameserver 192.0.2.54\n");
+    site.wait_for("the other resolver", || site.read("loaded.nft").contains("resolvers4 { 192.0.2.54 }"));
     let loads = site.read("loads").len();
     assert_eq!(site.ask(r#"{"verb":"firewall"}"#), done());
     assert_eq!(site.read("loads").len(), loads, "nothing changed, nothing is loaded");

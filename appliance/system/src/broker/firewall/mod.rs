@@ -8,6 +8,7 @@ pub(crate) mod ruleset;
 pub(crate) mod sources;
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use serde_json::Value;
 
@@ -92,6 +93,18 @@ impl Firewall {
         looked
     }
 
+    /// Tells whether the resolvers or time servers in use are others than the firewall knows; cheap enough to ask often.
+    pub(crate) fn is_overtaken(&self, settings: &Settings) -> bool {
+        let resolvers = sources::resolvers(&self.paths);
+        let changed = self.loaded.as_ref().is_none_or(|loaded| loaded.resolvers != resolvers);
+        changed || self.loaded.as_ref().is_some_and(|loaded| loaded.time_servers != self.time_servers(settings))
+    }
+
+    /// Returns the resolvers that the firewall lets through.
+    pub(crate) fn resolvers(&self) -> BTreeSet<IpAddr> {
+        self.loaded.as_ref().map(|loaded| loaded.resolvers.clone()).unwrap_or_default()
+    }
+
     /// Returns the names that need an address.
     pub(crate) fn wanted_names(&self, settings: &Settings) -> BTreeSet<String> {
         let mut hosts = sources::time_servers(&self.paths, settings);
@@ -132,18 +145,21 @@ impl Firewall {
     }
 
     fn ruleset(&self, basis: Basis<'_>, active: &BTreeSet<String>) -> Ruleset {
-        let time_servers = sources::time_servers(&self.paths, basis.settings);
         let target = sources::target(basis.settings);
         let targets = target.iter().flat_map(|target| self.addresses.of(&target.host).into_iter().map(|address| (address, target.port)));
         Ruleset {
             open: sources::open_listeners(active, basis.veto),
             ssh: if active.contains(Unit::Ssh.name()) { Ssh::Open } else { Ssh::Shut },
             resolvers: sources::resolvers(&self.paths),
-            time_servers: time_servers.iter().flat_map(|host| self.addresses.of(host)).collect(),
+            time_servers: self.time_servers(basis.settings),
             targets: targets.collect(),
             gateway: self.people.gateway,
             timesync: self.people.timesync,
         }
+    }
+
+    fn time_servers(&self, settings: &Settings) -> BTreeSet<IpAddr> {
+        sources::time_servers(&self.paths, settings).iter().flat_map(|host| self.addresses.of(host)).collect()
     }
 
     fn load(&mut self, ruleset: Ruleset) -> Result<(), FirewallError> {
