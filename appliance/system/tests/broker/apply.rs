@@ -32,6 +32,7 @@ fn settings_are_kept_rendered_and_put_in_force() {
     assert!(site.read("run/systemd/resolved.conf.d/postern.conf").contains("DNS=192.0.2.53\n"));
     assert!(site.read("run/systemd/timesyncd.conf.d/postern.conf").contains("NTP=192.0.2.123\n"));
     assert!(site.read("run/postern/gateway.toml").contains("http://site:secret-word@192.0.2.8:8080"));
+    assert!(site.read("run/postern/enrol.env").ends_with("\nPOSTERN_SERVER=https://control.example.com:443\n"));
     assert_eq!(access(&site.at("run/postern/gateway.toml")), (0o640, 0, GATEWAY));
     assert_eq!(access(&site.at("var/lib/postern-system/settings.json")), (0o600, 0, 0));
     assert_eq!(

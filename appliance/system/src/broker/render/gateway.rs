@@ -1,4 +1,4 @@
-//! The gateway's bootstrap file.
+//! The gateway's bootstrap file, and what its enrolment needs beside it.
 
 use super::MADE;
 use crate::settings::Settings;
@@ -25,6 +25,12 @@ pub(super) fn bootstrap_file(settings: &Settings, veto: &Veto) -> Option<String>
     let fields: Vec<String> = veto.forbidden_fields.iter().map(|field| format!("\"{}\"", field.as_str())).collect();
     text.push_str(&format!("\n[veto]\nforbidden_fields = [{}]\n\n[sandbox]\nrequire = true\n", fields.join(", ")));
     Some(text)
+}
+
+/// Renders the environment of the enrolment's unit, which names the control plane on its command line.
+pub(super) fn enrolment_environment(settings: &Settings) -> Option<String> {
+    let control_plane = settings.control_plane.as_ref()?;
+    Some(format!("{MADE}POSTERN_SERVER={control_plane}\n"))
 }
 
 #[cfg(test)]
@@ -57,6 +63,7 @@ mod tests {
         let text = bootstrap_file(&settings, &veto.unwrap()).unwrap();
         assert!(text.contains("forbidden_fields = [\"message\", \"capture:user name\"]\n"));
         assert!(!text.contains("[proxy]") && !text.contains("[receivers.syslog]\n") && text.contains("[receivers.syslog_tls]"));
+        assert_eq!(enrolment_environment(&settings).unwrap(), format!("{MADE}POSTERN_SERVER=https://[2001:db8::1]:8443\n"));
         let parsed: toml::Table = toml::from_str(&text).unwrap();
         assert_eq!(parsed["server"]["url"].as_str(), Some("https://[2001:db8::1]:8443"));
     }
@@ -64,5 +71,6 @@ mod tests {
     #[test]
     fn without_a_control_plane_there_is_no_file() {
         assert_eq!(bootstrap_file(&Settings::default(), &Veto::default()), None);
+        assert_eq!(enrolment_environment(&Settings::default()), None);
     }
 }

@@ -31,10 +31,12 @@ pub(crate) fn files(settings: &Settings, veto: Option<&Veto>, gateway_group: u32
     let public = |dir, name, text| Rendered { dir, name, text: Some(text), access: Access::PUBLIC };
     let for_gateway = Access { mode: 0o640, owner: Some((0, gateway_group)) };
     let gateway = veto.and_then(|veto| gateway::bootstrap_file(settings, veto));
+    let enrolment = gateway::enrolment_environment(settings);
     let mut files = vec![
         public("/run/systemd/network", "10-postern.network", network::network_file(settings)),
         public("/run/systemd/resolved.conf.d", "postern.conf", network::resolved_file(settings)),
         public("/run/systemd/timesyncd.conf.d", "postern.conf", network::timesyncd_file(settings)),
+        Rendered { dir: "/run/postern", name: "enrol.env", text: enrolment, access: Access::PUBLIC },
         Rendered { dir: "/run/postern", name: "gateway.toml", text: gateway, access: for_gateway },
     ];
     for listener in Listener::ALL {
