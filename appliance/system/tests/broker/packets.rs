@@ -226,10 +226,16 @@ fn ssh_is_open_while_it_is_on_and_slow_for_one_source() {
 }
 
 #[test]
-fn every_direction_is_shut_by_default() {
+fn every_direction_is_shut_by_default_also_over_the_images_own_ruleset() {
     let Some(mut wire) = Wire::new() else { return };
+    // As /etc/nftables.conf has it.
+    let chain = |hook: &str| format!("chain {hook} {{ type filter hook {hook} priority filter; policy drop; }}\n");
+    wire.site.write("static.nft", &format!("table inet postern {{\n{}}}\n", ["input", "forward", "output"].map(chain).concat()));
+    wire.appliance.run(&["nft", "-f", wire.site.at("static.nft").to_str().unwrap()]);
+    let booted = wire.site.run(&["boot"]);
+    assert!(booted.status.success(), "{booted:?}");
     wire.site.start();
-    wire.wait_for_ruleset();
+    assert_eq!(wire.site.status().firewall.failure, None);
     let rules = wire.appliance.run(&["nft", "list", "table", "inet", "postern"]);
     for chain in
         ["hook input priority filter; policy drop", "hook forward priority filter; policy drop", "hook output priority filter; policy drop"]
