@@ -17,8 +17,9 @@ def exceptions(text: str) -> tuple[verdict.Excuse, ...]:
 
 
 class Judging(unittest.TestCase):
-    def judge(self, text: str, floor: float = 0.0) -> verdict.Verdict:
-        return verdict.judge(verdict.parse_results(RESULTS), exceptions(text), {"vm": {"p": floor}}, "vm", "p")
+    def judge(self, text: str, floor: str = "percent = 0, judged = 0") -> verdict.Verdict:
+        floors = verdict.parse_floors(f"[vm]\np = {{ {floor} }}\nlynis = 85")
+        return verdict.judge(verdict.parse_results(RESULTS), exceptions(text), floors, "vm", "p")
 
     def test_a_failing_rule_without_an_exception_is_bad(self) -> None:
         found = self.judge("")
@@ -44,10 +45,19 @@ class Judging(unittest.TestCase):
         self.assertEqual(found.unnecessary, ("a",))
         self.assertFalse(found.good)
 
+    def test_an_exception_that_may_go_either_way_is_never_unnecessary(self) -> None:
+        found = self.judge('[[exception]]\nrules=["a","b","c"]\neither=true\nreason="r"\ncontrol="c"')
+        self.assertTrue(found.good)
+
     def test_a_score_below_its_floor_is_bad(self) -> None:
-        found = self.judge('[[exception]]\nrules=["b","c"]\nreason="r"\ncontrol="c"', floor=50.1)
+        found = self.judge('[[exception]]\nrules=["b","c"]\nreason="r"\ncontrol="c"', floor="percent = 50.1, judged = 0")
         self.assertTrue(found.below_floor)
         self.assertFalse(found.good)
+
+
+    def test_fewer_judged_rules_than_the_floor_are_bad(self) -> None:
+        found = self.judge('[[exception]]\nrules=["b","c"]\nreason="r"\ncontrol="c"', floor="percent = 0, judged = 3")
+        self.assertTrue(found.below_floor)
 
 
 class Reading(unittest.TestCase):

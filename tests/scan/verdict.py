@@ -25,13 +25,14 @@ class ScanError(Exception):
 
 @dataclass(frozen=True)
 class Excuse:
-    """Why some rules may fail, and what protects instead."""
+    """Why some rules may fail, and what protects instead. `either`: they may pass as well, it depends on who scans."""
 
     rules: frozenset[str]
     where: frozenset[str]
     profiles: frozenset[str]
     reason: str
     control: str
+    either: bool
 
     def covers(self, rule: str, where: str, profile: str) -> bool:
         """Whether this exception is about the rule in this scan; no profile named means every profile."""
@@ -47,15 +48,29 @@ class Score:
     undecided: int
 
     @property
+    def judged(self) -> int:
+        return self.passed + self.failed
+
+    @property
     def percent(self) -> float:
-        judged = self.passed + self.failed
-        return 100.0 * self.passed / judged if judged else 0.0
+        return 100.0 * self.passed / self.judged if self.judged else 0.0
 
     @property
     def strict_percent(self) -> float:
         """As `percent`, with rules whose check broke off counted as fails too."""
-        judged = self.passed + self.failed + self.undecided
-        return 100.0 * self.passed / judged if judged else 0.0
+        total = self.judged + self.undecided
+        return 100.0 * self.passed / total if total else 0.0
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What a scan may not fall below: the score, and how many rules were judged at all.
+
+    The second is there because a rule that suddenly does "not apply" (a package that left the database) must not go unnoticed.
+    """
+
+    percent: float
+    judged: int
 
 
 @dataclass(frozen=True)
@@ -63,14 +78,14 @@ class Verdict:
     """What one scan showed."""
 
     score: Score
-    floor: float | None
+    floor: Floor | None
     newly_failing: tuple[str, ...]
     unnecessary: tuple[str, ...]
     excepted: tuple[str, ...]
 
     @property
     def below_floor(self) -> bool:
-        return self.floor is not None and self.score.percent < self.floor
+        return self.floor is not None and (self.score.percent < self.floor.percent or self.score.judged < self.floor.judged)
 
     @property
     def good(self) -> bool:
@@ -97,7 +112,7 @@ def parse_exceptions(text: str) -> tuple[Excuse, ...]:
     """Reads exceptions.toml. Every block needs rules, reason and control."""
     parsed: list[Excuse] = []
     for number, block in enumerate(tomllib.loads(text).get("exception", []), start=1):
-        unknown = set(block) - {"rules", "where", "profiles", "reason", "control"}
+        unknown = set(block) - {"rules", "where", "profiles", "reason", "control", "either"}
         if unknown:
             raise ScanError(f"exception {number} has unknown keys: {', '.join(sorted(unknown))}")
         for key in ("rules", "reason", "control"):
@@ -107,7 +122,14 @@ def parse_exceptions(text: str) -> tuple[Excuse, ...]:
         if not where <= set(WHERES):
             raise ScanError(f"exception {number}: where may hold {' and '.join(WHERES)}")
         parsed.append(
-            Excuse(frozenset(block["rules"]), where, frozenset(block.get("profiles", ())), block["reason"], block["control"])
+            Excuse(
+                rules=frozenset(block["rules"]),
+                where=where,
+                profiles=frozenset(block.get("profiles", ())),
+                reason=block["reason"],
+                control=block["control"],
+                either=bool(block.get("either", False)),
+            )
         )
     check_overlaps(parsed)
     return tuple(parsed)
@@ -125,18 +147,37 @@ def check_overlaps(exceptions: Iterable[Excuse]) -> None:
                     seen.add((rule, where, profile))
 
 
-def parse_floors(text: str) -> dict[str, dict[str, float]]:
-    """Reads floors.toml: one table for each kind of scan, one number for each profile."""
-    return {where: {name: float(value) for name, value in table.items()} for where, table in tomllib.loads(text).items()}
+@dataclass(frozen=True)
+class Floors:
+    """floors.toml: a floor for each kind of scan and profile, and Lynis's index."""
+
+    profiles: dict[tuple[str, str], Floor]
+    lynis: dict[str, int]
+
+
+def parse_floors(text: str) -> Floors:
+    """Reads floors.toml."""
+    profiles: dict[tuple[str, str], Floor] = {}
+    lynis: dict[str, int] = {}
+    for where, table in tomllib.loads(text).items():
+        if where not in WHERES:
+            raise ScanError(f"floors.toml has a table {where}; it may have {' and '.join(WHERES)}")
+        for name, value in table.items():
+            if name == "lynis":
+                lynis[where] = int(value)
+            else:
+                profiles[where, name] = Floor(float(value["percent"]), int(value["judged"]))
+    return Floors(profiles, lynis)
 
 
 def judge(
-    results: dict[str, str], exceptions: Iterable[Excuse], floors: dict[str, dict[str, float]], where: str, profile: str
+    results: dict[str, str], exceptions: Iterable[Excuse], floors: Floors, where: str, profile: str
 ) -> Verdict:
     """Compares one scan's results with what was signed off for it."""
     listed = tuple(exceptions)
     bad = {rule for rule, result in results.items() if result not in ACCEPTABLE}
     excused = {rule for rule in results if any(block.covers(rule, where, profile) for block in listed)}
+    demanded = {rule for rule in excused if any(block.covers(rule, where, profile) and not block.either for block in listed)}
     values = list(results.values())
     score = Score(
         passed=values.count("pass") + values.count("fixed"),
@@ -145,9 +186,9 @@ def judge(
     )
     return Verdict(
         score=score,
-        floor=floors.get(where, {}).get(profile),
+        floor=floors.profiles.get((where, profile)),
         newly_failing=tuple(sorted(bad - excused)),
-        unnecessary=tuple(sorted(excused - bad)),
+        unnecessary=tuple(sorted(demanded - bad)),
         excepted=tuple(sorted(bad & excused)),
     )
 
