@@ -1,6 +1,5 @@
 """Makes the EFI system partition as a file, without mounting anything. Called by `disk`."""
 
-import hashlib
 from pathlib import Path
 
 from .tools import run
@@ -11,12 +10,11 @@ _EARLIEST = 315532800
 
 
 def build(output: Path, files: dict[str, Path], epoch: int) -> None:
-    """Writes a FAT32 file system with these files; volume id and every time stamp follow from the contents and `epoch`."""
+    """Writes a FAT32 file system with these files; the volume id is constant and every time stamp is `epoch`."""
     output.unlink(missing_ok=True)
     with output.open("wb") as stream:
         stream.truncate(MEBIBYTES << 20)
-    volume_id = hashlib.sha256("\n".join(files).encode()).hexdigest()[:8]
-    run("mkfs.vfat", "-F", "32", "-n", "ESP", "-i", volume_id, "--invariant", output)
+    run("mkfs.vfat", "-F", "32", "-n", "ESP", "--invariant", output)
     fixed_time = {"SOURCE_DATE_EPOCH": str(max(epoch, _EARLIEST))}
     for folder in sorted({str(parent) for name in files for parent in Path(name).parents} - {"."}):
         run("mmd", "-i", output, f"::{folder}", env=fixed_time)
