@@ -237,7 +237,7 @@ pub struct Status {
     pub hostname: String,
     /// The settings that are kept, without the proxy's password.
     pub settings: Settings,
-    /// Why the settings or the veto on the disk cannot be used; then the defaults are in force and changes are refused.
+    /// What of the stored settings or the veto cannot be used, and why. A veto that cannot be read forbids every change.
     pub damage: Option<String>,
     /// The site's veto, when there is one.
     pub veto: Option<Veto>,

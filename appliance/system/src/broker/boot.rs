@@ -21,7 +21,7 @@ pub enum BootError {
 /// Loads the shut firewall and writes all files. Everything is tried, also after a failure.
 ///
 /// # Errors
-/// [`BootError`] with all that failed. Damaged settings are no failure: the defaults are in force, and the status says why.
+/// [`BootError`] with all that failed. Damaged settings are no failure: what can be used is in force, and the status says the rest.
 pub fn boot(paths: &Paths) -> Result<(), BootError> {
     let people = People::load(paths)?;
     let store = Store::open(paths).map_err(|error| BootError::Problems(vec![super::chain(&error)]));
@@ -53,7 +53,7 @@ pub fn boot(paths: &Paths) -> Result<(), BootError> {
         tracing::error!(error = super::chain(&error), "this start is not in the audit");
     }
     if let Some(damage) = kept.damage {
-        tracing::error!(damage, "what the site set cannot be used; the defaults are in force");
+        tracing::error!(damage, "not all that the site set can be used");
     }
     if problems.is_empty() { Ok(()) } else { Err(BootError::Problems(problems)) }
 }

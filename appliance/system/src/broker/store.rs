@@ -6,7 +6,7 @@ use super::paths::Paths;
 use super::people::People;
 use crate::files::{Access, Dir, FileError, read_foreign};
 use crate::secret::Secret;
-use crate::settings::Settings;
+use crate::settings::{KEYS, Settings};
 use crate::verb::{Enrolment, FirstbootReport, MAX_LINE_BYTES};
 use crate::veto::Veto;
 
@@ -77,8 +77,11 @@ impl Store {
         let mut damage = Vec::new();
         match self.state.read_text(SETTINGS, MAX_BYTES) {
             Ok(None) => {}
-            Ok(Some(text)) => match serde_json::from_str(&text) {
-                Ok(settings) => kept.settings = settings,
+            Ok(Some(text)) => match settings(&text) {
+                Ok((settings, foreign)) => {
+                    kept.settings = settings;
+                    damage.extend(foreign.iter().map(|key| format!("{SETTINGS}: {key} is of another version and was left out")));
+                }
                 Err(error) => damage.push(format!("{SETTINGS}: {error}")),
             },
             Err(error) => damage.push(error.to_string()),
@@ -199,6 +202,15 @@ impl Store {
     }
 }
 
+/// Reads settings, and which keys no setting of this version has. A newer version in the other slot may have written them: a machine
+/// that falls back must keep its address.
+fn settings(text: &str) -> Result<(Settings, Vec<String>), serde_json::Error> {
+    let mut keys: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text)?;
+    let foreign: Vec<String> = keys.keys().filter(|key| !KEYS.contains(&key.as_str())).cloned().collect();
+    keys.retain(|key, _| KEYS.contains(&key.as_str()));
+    Ok((serde_json::from_value(keys.into())?, foreign))
+}
+
 /// Types of this crate whose keys are strings: writing them cannot fail.
 fn json<T: Serialize>(value: &T) -> Vec<u8> {
     let mut bytes = serde_json::to_vec(value).unwrap_or_default();
@@ -230,6 +242,16 @@ mod tests {
         assert_eq!((kept.settings, kept.veto.in_force()), (Settings::default(), None));
         let damage = kept.damage.unwrap();
         assert!(damage.contains("settings.json") && damage.contains("veto.toml"), "{damage}");
+    }
+
+    #[test]
+    fn settings_that_a_newer_version_wrote_keep_what_this_one_knows() {
+        let (_dir, store) = store();
+        let text = br#"{"hostname": "gw1", "address": "192.0.2.10/24", "vlan": "7"}"#;
+        store.state.write(SETTINGS, text, Access::PRIVATE).unwrap();
+        let kept = store.load();
+        assert_eq!(kept.settings, serde_json::from_str(r#"{"hostname": "gw1", "address": "192.0.2.10/24"}"#).unwrap());
+        assert_eq!(kept.damage.unwrap(), "settings.json: vlan is of another version and was left out");
     }
 
     #[test]

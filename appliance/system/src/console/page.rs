@@ -159,7 +159,7 @@ fn firewall(status: &Status) -> String {
 
 fn troubles(status: &Status) -> Vec<String> {
     let mut found = Vec::new();
-    found.extend(status.damage.as_ref().map(|damage| format!("stored settings cannot be used: {damage}")));
+    found.extend(status.damage.as_ref().map(|damage| format!("not all stored settings can be used: {damage}")));
     found.extend(status.firewall.failure.as_ref().map(|failure| format!("the firewall could not be renewed: {failure}")));
     if !status.firewall.unresolved.is_empty() {
         found.push(format!("DNS does not know {}", status.firewall.unresolved.join(", ")));
