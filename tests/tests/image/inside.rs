@@ -15,9 +15,6 @@ use crate::harness::settings::{cdrom, environment};
 use crate::harness::site::{CONTROL_PLANE, HOST, NEIGHBOUR, Site, Wire};
 use crate::harness::{BOOT, REACTION};
 
-/// File types that a mount may have although it is writable and executable: none of them holds files that can be executed.
-const NO_PROGRAMS: [&str; 2] = ["autofs", "devtmpfs"];
-
 #[test]
 #[ignore = "needs an image: make ci-image"]
 fn the_running_system_is_closed_from_inside() {
@@ -93,7 +90,7 @@ fn outbound(inside: &mut Inside, wire: &Wire) {
     let mut wrong = Vec::new();
     for (user, host, port, expected) in cases {
         let tried = inside.run(&format!(
-            "id=$(busybox id -u {user}) && setpriv --reuid $id --regid $id --clear-groups busybox nc -w 5 {host} {port} </dev/null"
+            "id=$(busybox id -u {user}) && /run/tools/bin/setpriv --reuid $id --regid $id --clear-groups /run/tools/bin/busybox nc -w 5 {host} {port} </dev/null"
         ));
         if (tried.status == 0) != expected {
             wrong.push(format!("{user} to {host}:{port}: {tried:?}"));
@@ -101,7 +98,7 @@ fn outbound(inside: &mut Inside, wire: &Wire) {
     }
     for (user, host, port) in [("root", NEIGHBOUR, 53), ("root", NEIGHBOUR, 123), ("postern", NEIGHBOUR, 514), ("postern", HOST, 5353)] {
         let sent = format!(
-            "id=$(busybox id -u {user}) && echo x | setpriv --reuid $id --regid $id --clear-groups busybox nc -u -w 1 {host} {port}"
+            "id=$(busybox id -u {user}) && echo x | /run/tools/bin/setpriv --reuid $id --regid $id --clear-groups /run/tools/bin/busybox nc -u -w 1 {host} {port}"
         );
         inside.run(&sent);
     }
@@ -126,7 +123,8 @@ fn mounts(inside: &mut Inside) {
         let words: Vec<&str> = line.split_whitespace().collect();
         let (place, kind, options) = (words[1], words[2], words[3].split(',').collect::<Vec<_>>());
         let has = |option: &str| options.contains(&option);
-        if has("rw") && !has("noexec") && !NO_PROGRAMS.contains(&kind) {
+        // What triggers a mount holds no files.
+        if has("rw") && !has("noexec") && kind != "autofs" {
             wrong.push(format!("{line}: writable and executable"));
         }
         let data = ["/var", "/var/log", "/var/log/audit", "/tmp", "/var/tmp", "/home", "/dev/shm"].contains(&place);
@@ -182,7 +180,8 @@ fn modules(inside: &mut Inside) {
     let script = "module=$(find /usr/lib/modules -name '*.ko*' | head -n 1) && size=$(stat -c %s $module) && \
                   head -c $((size - 100)) $module > /run/inside/unsigned.ko && insmod /run/inside/unsigned.ko";
     let tried = inside.run(script);
-    assert_ne!(tried.status, 0, "{tried:?}");
+    let refusals = ["Key was rejected", "Required key", "Operation not permitted"];
+    assert!(tried.status != 0 && refusals.iter().any(|words| tried.output.contains(words)), "{tried:?}");
     let tried = inside.run("cat /proc/modules | wc -l; modprobe usb_storage; modprobe sctp");
     assert_ne!(tried.status, 0, "a module that is not in the image: {tried:?}");
 }
