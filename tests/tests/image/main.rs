@@ -10,9 +10,11 @@ mod harness;
 
 mod hostile;
 mod inside;
+mod proxied;
 mod reproducible;
 mod reset;
 mod scans;
 mod smoke;
 mod ssh;
 mod tamper;
+mod tls;

@@ -1,5 +1,5 @@
 //! What `make test-image` shows: the OVA as a file, and one life of the appliance that was made from it.
 
-mod life;
+pub(crate) mod life;
 mod listeners;
 mod ova;

@@ -1,11 +1,13 @@
 //! What the image's tests stand on: a network of their own, a control plane in it, and virtual machines with a console.
 //!
 //! `artefacts` finds what `image/pack` made, `settings` makes the CD-ROM with OVF properties, `machine` is one virtual machine with
-//! its disk and firmware variables, `console` its serial console, `monitor` its QEMU, `inside` the agent of a test variant, `site`
-//! the control plane and what is seen on the wire; `steps` and `checks` tell how far a test has come and what it found.
+//! its disk and firmware variables, `console` its serial console, `monitor` its QEMU, `inside` the agent of a test variant. `site` is
+//! the control plane and what is seen on the wire, `clock` the site's time server. `steps` and `checks` tell how far a test has come
+//! and what it found.
 
 pub(crate) mod artefacts;
 pub(crate) mod checks;
+pub(crate) mod clock;
 pub(crate) mod console;
 pub(crate) mod inside;
 pub(crate) mod machine;

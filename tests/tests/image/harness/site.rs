@@ -1,5 +1,5 @@
-//! The site around the appliance: the control plane on 10.99.0.1 (DHCP and DNS are started by tests/image/namespace), and a watch on
-//! what goes over the wire.
+//! The site around the appliance: the control plane on 10.99.0.1 with a time server, and a watch on what goes over the wire. DHCP and
+//! DNS are started by tests/image/namespace.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -11,6 +11,8 @@ use postern_tests::launcher::control_plane;
 use postern_tests::launcher::layout::Layout;
 use postern_tests::launcher::program::Binaries;
 use postern_tests::tools::{run, succeeded};
+
+use super::clock::Clock;
 
 /// This side of the bridge.
 pub(crate) const HOST: Ipv4Addr = Ipv4Addr::new(10, 99, 0, 1);
@@ -29,6 +31,7 @@ pub(crate) struct Site {
     binaries: Binaries,
     layout: Layout,
     control: Child,
+    _clock: Clock,
     _dir: tempfile::TempDir,
 }
 
@@ -43,7 +46,8 @@ impl Site {
         let first = control_plane::init(&binaries, &layout, HTTPS, &names).unwrap();
         let api = Api::at("https://10.99.0.1", &layout.ca(), &first.client_id, &first.client_secret);
         let control = control_plane::serve(&binaries, &layout).unwrap().spawn().unwrap();
-        let mut site = Self { api, binaries, layout, control, _dir: dir };
+        let clock = Clock::start(SocketAddr::new(HOST.into(), 123));
+        let mut site = Self { api, binaries, layout, control, _clock: clock, _dir: dir };
         wait_for("the control plane", SOON, || {
             assert!(site.control.try_wait().unwrap().is_none(), "{}", site.log());
             control_plane::answers(HTTPS).then_some(()).ok_or_else(|| site.log())

@@ -45,6 +45,7 @@ fn the_ova_boots_verified_enrols_itself_and_loses_nothing() {
     step("the console says what happened, and the token is spent", || {
         machine.console.wait_for_field("Enrolment", "enrolled", REACTION);
         machine.console.wait_for("Secure Boot on, verified root", REACTION);
+        machine.console.wait_for("UTC, synchronised", REACTION);
         machine.console.wait_for(NAME, REACTION);
         assert_eq!(site.token_states(), ["used"]);
     });
