@@ -14,3 +14,15 @@ pub mod secret;
 pub mod settings;
 pub mod verb;
 pub mod veto;
+
+/// Writes an error with all its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}

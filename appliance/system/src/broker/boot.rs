@@ -24,13 +24,13 @@ pub enum BootError {
 /// [`BootError`] with all that failed. Damaged settings are no failure: what can be used is in force, and the status says the rest.
 pub fn boot(paths: &Paths) -> Result<(), BootError> {
     let people = People::load(paths)?;
-    let store = Store::open(paths).map_err(|error| BootError::Problems(vec![super::chain(&error)]));
+    let store = Store::open(paths).map_err(|error| BootError::Problems(vec![crate::chain(&error)]));
     let kept = store.as_ref().map(Store::load).unwrap_or_default();
     let veto = kept.veto.in_force();
     let mut problems = Vec::new();
     let basis = Basis { settings: &kept.settings, veto: veto.as_ref() };
     if let Err(error) = Firewall::new(paths.clone(), people).load_closed(basis) {
-        problems.push(super::chain(&error));
+        problems.push(crate::chain(&error));
     }
     let store = match store {
         Ok(store) => Some(store),
@@ -40,17 +40,17 @@ pub fn boot(paths: &Paths) -> Result<(), BootError> {
         }
     };
     if let Err(error) = apply::write(paths, &kept.settings, veto.as_ref(), people.gateway_group) {
-        problems.push(super::chain(&error));
+        problems.push(crate::chain(&error));
     }
     // Power was cut between the end of enrolment and the message of it.
     if let Some(store) = store.filter(Store::is_enrolled)
         && let Err(error) = store.erase_token()
     {
-        problems.push(super::chain(&error));
+        problems.push(crate::chain(&error));
     }
     let told = problems.iter().cloned().chain(kept.damage.clone()).collect();
     if let Err(error) = Audit::open(&paths.log()).and_then(|mut audit| audit.append(&Event::Boot { problems: told })) {
-        tracing::error!(error = super::chain(&error), "this start is not in the audit");
+        tracing::error!(error = crate::chain(&error), "this start is not in the audit");
     }
     if let Some(damage) = kept.damage {
         tracing::error!(damage, "not all that the site set can be used");

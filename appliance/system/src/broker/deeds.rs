@@ -21,7 +21,7 @@ pub(crate) enum Undone {
 
 impl<E: std::error::Error + 'static> From<E> for Undone {
     fn from(error: E) -> Self {
-        Self::Failed(super::chain(&error))
+        Self::Failed(crate::chain(&error))
     }
 }
 

@@ -40,7 +40,7 @@ fn look(paths: &Paths) -> Vec<Check> {
     let check = |name, fault: Result<(), String>| Check { name, fault: fault.err() };
     vec![
         check("broker", status.as_ref().map(drop).map_err(Clone::clone)),
-        check("firewall", firewall::counters(paths).map(drop).map_err(|error| super::chain(&error))),
+        check("firewall", firewall::counters(paths).map(drop).map_err(|error| crate::chain(&error))),
         check("gateway", status.and_then(|status| gateway(paths, &status))),
         check("root", verified_root(paths, &mounts)),
         check("var", writable_var(&mounts)),
@@ -52,7 +52,7 @@ fn status(paths: &Paths) -> Result<Box<Status>, String> {
         Ok(Reply::Ok { answer: Answer::Status { status } }) => Ok(status),
         Ok(Reply::Failed { reason } | Reply::Refused { reason }) => Err(reason),
         Ok(Reply::Ok { answer: Answer::Done {} | Answer::Slots { .. } }) => Err("the broker answers another question".to_owned()),
-        Err(error) => Err(super::chain(&error)),
+        Err(error) => Err(crate::chain(&error)),
     }
 }
 
@@ -61,7 +61,7 @@ fn gateway(paths: &Paths, status: &Status) -> Result<(), String> {
         Enrolment::NoToken {} | Enrolment::Pending {} | Enrolment::Refused { .. } => Ok(()),
         Enrolment::Enrolled {} => {
             let unit = Unit::Gateway.name();
-            let active = systemd::active(paths, &[unit]).map_err(|error| super::chain(&error))?;
+            let active = systemd::active(paths, &[unit]).map_err(|error| crate::chain(&error))?;
             if active.contains(unit) { Ok(()) } else { Err("the gateway is enrolled and does not run".to_owned()) }
         }
     }

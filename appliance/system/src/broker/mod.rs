@@ -63,15 +63,3 @@ pub enum ServeError {
     #[error(transparent)]
     Ssh(#[from] ssh::SshError),
 }
-
-/// Writes an error with all its causes.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}

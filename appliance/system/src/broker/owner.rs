@@ -238,7 +238,7 @@ fn notify(state: NotifyState<'_>) {
 }
 
 fn failed(error: &dyn std::error::Error) -> Reply {
-    let reason = super::chain(error);
+    let reason = crate::chain(error);
     tracing::error!(reason, "a request could not be audited");
     Reply::Failed { reason }
 }

@@ -14,7 +14,7 @@ use super::menu::{Choice, Entry, Session, menu};
 use super::page;
 use super::terminal::{Input, Terminal};
 use super::text::paragraph;
-use crate::client::{Broker, ClientError};
+use crate::client::Broker;
 use crate::verb::{Answer, Reply, Status, Verb};
 
 /// Time between two looks at the broker while nobody types.
@@ -161,7 +161,7 @@ fn told(options: &Options, verb: &Verb) -> String {
         Ok(Reply::Ok { answer: Answer::Slots { slots } }) => page::slot_list(&slots),
         Ok(Reply::Failed { reason }) => format!("This went wrong: {reason}"),
         Ok(Reply::Refused { reason }) => format!("Refused: {reason}"),
-        Err(error) => format!("The broker does not answer: {}", chain(error)),
+        Err(error) => format!("The broker does not answer: {}", crate::chain(&error)),
     }
 }
 
@@ -171,10 +171,6 @@ fn status(options: &Options) -> Result<Box<Status>, String> {
         Ok(Reply::Ok { answer: Answer::Status { status } }) => Ok(status),
         Ok(Reply::Ok { answer: Answer::Done {} | Answer::Slots { .. } }) => Err("it answers another question".to_owned()),
         Ok(Reply::Failed { reason } | Reply::Refused { reason }) => Err(reason),
-        Err(error) => Err(chain(error)),
+        Err(error) => Err(crate::chain(&error)),
     }
-}
-
-fn chain(error: ClientError) -> String {
-    format!("{:#}", anyhow::Error::from(error))
 }

@@ -9,7 +9,6 @@ pub mod ovf;
 pub(crate) mod report;
 pub mod transport;
 
-use std::error::Error;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -47,7 +46,7 @@ pub fn run(options: &Options) -> (FirstbootReport, Result<(), ClientError>) {
         Searched::Found(found) => take(options, &found),
         Searched::Nothing(troubles) => (report::nothing_found(options.wait, troubles), Ok(())),
         Searched::Stuck => (report::unreadable(None, "a drive does not answer".to_owned()), Ok(())),
-        Searched::Unusable(origin, error) => (report::unreadable(Some(&origin), chain(&error)), Ok(())),
+        Searched::Unusable(origin, error) => (report::unreadable(Some(&origin), crate::chain(&error)), Ok(())),
     };
     let report = report::plain(report);
     let told = asked.and_then(|()| ask(options, &Verb::FirstbootReport { report: report.clone() })).and_then(|reply| match reply {
@@ -79,7 +78,7 @@ pub fn submission(properties: &[Property]) -> Result<Submission, Vec<Fault>> {
 fn take(options: &Options, found: &Found) -> (FirstbootReport, Result<(), ClientError>) {
     let properties = match ovf::parse(&found.document) {
         Ok(properties) => properties,
-        Err(error) => return (report::unreadable(Some(&found.origin), chain(&error)), Ok(())),
+        Err(error) => return (report::unreadable(Some(&found.origin), crate::chain(&error)), Ok(())),
     };
     let submission = match submission(&properties) {
         Ok(submission) if submission == Submission::default() => return (report::nothing_set(&found.origin), Ok(())),
@@ -100,7 +99,7 @@ fn take(options: &Options, found: &Found) -> (FirstbootReport, Result<(), Client
             (report::refused(&found.origin, vec![Fault { key: "settings".to_owned(), reason }]), Ok(()))
         }
         Err(error) => {
-            let fault = Fault { key: "settings".to_owned(), reason: chain(&error) };
+            let fault = Fault { key: "settings".to_owned(), reason: crate::chain(&error) };
             (report::refused(&found.origin, vec![fault]), Err(error))
         }
     }
@@ -113,9 +112,9 @@ fn forget_token(options: &Options, found: &Found) -> String {
         #[cfg(feature = "fw-cfg")]
         Origin::FwCfg => "the token stays in fw_cfg; it is good for one use".to_owned(),
         Origin::Guestinfo => {
-            let blanked = ovf::blank(&found.document, TOKEN_KEY).map_err(|error| chain(&error));
+            let blanked = ovf::blank(&found.document, TOKEN_KEY).map_err(|error| crate::chain(&error));
             let replaced =
-                blanked.and_then(|document| transport::replace_guestinfo(&options.places, &document).map_err(|error| chain(&error)));
+                blanked.and_then(|document| transport::replace_guestinfo(&options.places, &document).map_err(|error| crate::chain(&error)));
             match replaced {
                 Ok(()) => "the token was blanked in guestinfo".to_owned(),
                 Err(error) => format!("the token could not be blanked in guestinfo: {error}"),
@@ -133,18 +132,6 @@ fn ask(options: &Options, verb: &Verb) -> Result<Reply, ClientError> {
             connected => return connected?.call(verb),
         }
     }
-}
-
-/// The error and everything that caused it.
-fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
 }
 
 /// Returns the program's exit status for an outcome: see `FIRSTBOOT.md`.
