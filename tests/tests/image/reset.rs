@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use postern_tests::deadline::wait_for;
 
+use crate::harness::BOOT;
 use crate::harness::artefacts::{Artefacts, tools_disk};
 use crate::harness::inside::Inside;
 use crate::harness::machine::{Chassis, Plugged};
 use crate::harness::settings::{cdrom, environment};
 use crate::harness::site::{CONTROL_PLANE, Site};
 use crate::harness::steps::step;
-use crate::harness::BOOT;
 
 #[test]
 #[ignore = "needs an image: make ci-image"]
