@@ -71,6 +71,8 @@ fn oscap_finds_what_the_exceptions_explain_and_no_more() {
         let script =
             "cp /run/tools/units/dbus.* /run/systemd/system/ && systemctl daemon-reload && systemctl start dbus.socket dbus.service";
         inside.run(script).ok();
+        let mut joined = || inside.run("busctl --system call org.freedesktop.systemd1 / org.freedesktop.DBus.Peer Ping").status == 0;
+        wait_for("systemd to join the bus", REACTION, || if joined() { Ok(()) } else { Err("no answer".to_owned()) });
     });
     let mut checks = Checks::default();
     for profile in PROFILES {
