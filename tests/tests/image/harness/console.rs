@@ -41,10 +41,13 @@ impl Console {
 
     /// Chooses an entry of the menu and answers its questions: each a word of the question, and the answer.
     pub(crate) fn choose(&self, title: &str, answers: &[(&str, &str)], deadline: Duration) {
+        let shown = self.text().len();
         self.press("\u{3}");
         let number = wait_for(title, deadline, || {
             let text = self.text();
-            let before = text.rsplit_once(&format!("  {title}")).map(|(before, _)| before.to_owned());
+            // Keys typed before the menu is back are dropped.
+            let new = text.get(shown..).filter(|new| new.contains("Number, or Enter")).ok_or_else(|| self.tail())?;
+            let before = new.rsplit_once(&format!("  {title}")).map(|(before, _)| before.to_owned());
             before.and_then(|before| before.split_whitespace().next_back()?.parse::<u8>().ok()).ok_or_else(|| self.tail())
         });
         let mut seen = self.text().len();
