@@ -11,11 +11,16 @@ use data_encoding::BASE64;
 use super::machine::Machine;
 use super::{BOOT, REACTION};
 
+/// What the agent says while nothing is asked.
+const READY: &str = "0 0 ready";
+
 /// The agent, ready.
 pub(crate) struct Inside {
     stream: UnixStream,
     read: Vec<u8>,
     number: u32,
+    /// It was heard since the machine last failed to answer.
+    listens: bool,
 }
 
 /// What a script did.
@@ -43,9 +48,8 @@ impl Inside {
     pub(crate) fn within(machine: &Machine, deadline: Duration) -> Self {
         let stream = UnixStream::connect(machine.agent()).unwrap();
         stream.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-        let mut inside = Self { stream, read: Vec::new(), number: 0 };
+        let mut inside = Self { stream, read: Vec::new(), number: 0, listens: false };
         let start = Instant::now();
-        // What is sent before the agent listens is lost, and so may be its own first line.
         while inside.attempt("true", Duration::from_secs(5)).is_none() {
             assert!(start.elapsed() < deadline, "no agent answers after {deadline:?}; the console says:\n{}", machine.console.tail());
         }
@@ -77,8 +81,15 @@ impl Inside {
         let line = format!("{} {}\n", self.number, BASE64.encode(script.as_bytes()));
         // The terminal inside buffers so much without flow control; what is longer belongs on the tools disk.
         assert!(line.len() < 4000, "the script is too long");
-        self.stream.write_all(line.as_bytes()).unwrap();
         let start = Instant::now();
+        // Keys that come while the machine starts would choose an entry of the boot loader.
+        while !self.listens {
+            if start.elapsed() > deadline {
+                return None;
+            }
+            self.listens = self.line().is_some_and(|line| line.trim_end() == READY);
+        }
+        self.stream.write_all(line.as_bytes()).unwrap();
         while start.elapsed() < deadline {
             let Some(line) = self.line() else { continue };
             let mut words = line.split_whitespace();
@@ -89,6 +100,7 @@ impl Inside {
             let output = BASE64.decode(words.next().unwrap_or_default().as_bytes()).ok()?;
             return Some(Ran { status, output: String::from_utf8_lossy(&output).into_owned() });
         }
+        self.listens = false;
         None
     }
 
