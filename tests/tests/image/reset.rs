@@ -50,6 +50,9 @@ fn reset(name: &str) -> String {
     format!(r#"echo '{{"verb":"factory_reset","confirm_hostname":"{name}"}}' | socat -t 30 - UNIX-CONNECT:/run/postern/broker.sock"#)
 }
 
+/// What blkid says of the data partitions.
 fn partition_uuids(inside: &mut Inside) -> String {
-    inside.run("blkid /dev/vda* | grep 'TYPE=\"ext4\"'").output
+    let seen = inside.run("cd /dev/disk/by-postern && busybox blkid var log audit").ok();
+    assert_eq!(seen.matches("TYPE=\"ext4\"").count(), 3, "{seen}");
+    seen
 }

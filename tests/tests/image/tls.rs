@@ -48,7 +48,7 @@ fn testssl_finds_nothing_weak() {
 
 fn scan(dir: &Path, target: &str) {
     let report = dir.join(format!("{target}.json"));
-    let options = ["--quiet", "--warnings", "batch", "--color", "0", "--nodns", "none", "--ip", "one", "--assume-http", "--jsonfile"];
+    let options = ["--quiet", "--warnings", "batch", "--color", "0", "--nodns", "none", "--jsonfile"];
     let output = run("timeout", &[&["900", "testssl"], &options[..], &[report.to_str().unwrap(), target]].concat());
     let text = std::fs::read(&report).unwrap_or_else(|error| panic!("{error}: {}", printed(&output)));
     let findings: Vec<Value> = serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{error}: {}", printed(&output)));
