@@ -121,10 +121,12 @@ pub fn listener_server(identity: &Identity, client_auth: ClientAuth) -> Result<S
         ClientAuth::Optional => verifier.allow_unauthenticated().build()?,
         ClientAuth::Required => verifier.build()?,
     };
-    let config = ServerConfig::builder_with_provider(provider)
+    let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(VERSIONS)?
         .with_client_cert_verifier(verifier)
         .with_single_cert(identity.listener_chain.clone(), identity.listener_key.clone_key())?;
+    // The strongest suite that both know, whatever an old device puts first.
+    config.ignore_client_order = true;
     Ok(config)
 }
 
