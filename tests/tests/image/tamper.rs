@@ -133,8 +133,7 @@ fn what_is_not_signed_does_not_start() {
     let image = Artefacts::shipped();
     let path = |name: &str| dir.path().join(name);
     let signed = image.path("parts").join(name_of_uki(&image));
-    let bare = path("bare.unsigned.efi");
-    image_tool("uki", &["--slot", "a", "--out", path("bare.efi").to_str().unwrap()]);
+    let bare = uki(dir.path(), "a", "0.1.0").with_extension("unsigned.efi");
     // The command line says `lockdown=integrity`; a machine that starts with another word there would show that nobody checks.
     let altered = path("altered.efi");
     let mut bytes = std::fs::read(&signed).unwrap();
