@@ -10,5 +10,6 @@ pub mod id;
 pub mod message;
 pub mod oid;
 pub mod revision;
+pub mod secret;
 pub mod status;
 pub mod timestamp;

@@ -16,7 +16,7 @@ pub const MAX_BATCH_BYTES: usize = 1024 * 1024;
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Up {
     /// What it says.
-    #[prost(oneof = "up::Kind", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "up::Kind", tags = "1, 2, 3, 4, 5")]
     pub kind: Option<up::Kind>,
 }
 
@@ -37,6 +37,9 @@ pub mod up {
         /// A `status::Status` as JSON: the very document that `status --json` prints.
         #[prost(bytes, tag = "4")]
         Status(Vec<u8>),
+        /// The ledger of whole minutes; a repetition replaces.
+        #[prost(message, tag = "5")]
+        Minutes(super::LedgerMinutes),
     }
 }
 
@@ -44,7 +47,7 @@ pub mod up {
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Down {
     /// What it says.
-    #[prost(oneof = "down::Kind", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "down::Kind", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub kind: Option<down::Kind>,
 }
 
@@ -68,6 +71,12 @@ pub mod down {
         /// The session ends, for the reason given.
         #[prost(message, tag = "5")]
         Goodbye(super::Goodbye),
+        /// Every sealed secret of the gateway: what is not in it is to be forgotten.
+        #[prost(message, tag = "6")]
+        Secrets(super::SealedSecrets),
+        /// A piece of the OID dictionary.
+        #[prost(message, tag = "7")]
+        DictionaryPart(super::DictionaryPart),
     }
 }
 
@@ -92,6 +101,15 @@ pub struct Hello {
     /// The newest revision number that was ever taken in, so that numbers are never rewound.
     #[prost(uint64, tag = "6")]
     pub newest_revision: u64,
+    /// SHA-256 of the pushed dictionary that it has; empty for none.
+    #[prost(bytes = "vec", tag = "7")]
+    pub dictionary: Vec<u8>,
+    /// The RSA public key (SubjectPublicKeyInfo, DER) to which secrets for it are sealed.
+    #[prost(bytes = "vec", tag = "8")]
+    pub sealing_key: Vec<u8>,
+    /// Serial of the newest [`SealedSecrets`] that it took in.
+    #[prost(uint64, tag = "9")]
+    pub secrets_serial: u64,
 }
 
 /// A place in a lane.
@@ -221,6 +239,109 @@ pub struct CloseAlert {
     /// The count that the person saw: reports beyond it start a new occurrence.
     #[prost(uint64, tag = "5")]
     pub count_seen: u64,
+}
+
+/// The secrets of one gateway, each sealed to its key (see `secret`).
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SealedSecrets {
+    /// Grows with every change; an older set is refused.
+    #[prost(uint64, tag = "1")]
+    pub serial: u64,
+    /// All of them, by ascending name.
+    #[prost(message, repeated, tag = "2")]
+    pub secrets: Vec<SealedSecret>,
+    /// Ed25519 over `secret::signing_input`.
+    #[prost(bytes = "vec", tag = "3")]
+    pub signature: Vec<u8>,
+}
+
+/// One sealed secret.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SealedSecret {
+    /// The name that revisions use.
+    #[prost(string, tag = "1")]
+    pub name: String,
+    /// Counted up with every new content; part of what the seal covers.
+    #[prost(uint32, tag = "2")]
+    pub version: u32,
+    /// The sealed content.
+    #[prost(bytes = "vec", tag = "3")]
+    pub sealed: Vec<u8>,
+}
+
+/// Most bytes of one [`DictionaryPart`]: small, so that heartbeats pass between two.
+pub const MAX_DICTIONARY_PART_BYTES: usize = 64 * 1024;
+
+/// A piece of the OID dictionary; pieces come in order, the last one with the signature.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct DictionaryPart {
+    /// SHA-256 of the whole.
+    #[prost(bytes = "vec", tag = "1")]
+    pub digest: Vec<u8>,
+    /// Bytes of the whole.
+    #[prost(uint64, tag = "2")]
+    pub total_bytes: u64,
+    /// Where this piece begins.
+    #[prost(uint64, tag = "3")]
+    pub offset: u64,
+    /// The piece.
+    #[prost(bytes = "vec", tag = "4")]
+    pub bytes: Vec<u8>,
+    /// Ed25519 over `dictionary::signing_input`; empty but in the last piece.
+    #[prost(bytes = "vec", tag = "5")]
+    pub signature: Vec<u8>,
+}
+
+/// The ledger of some whole minutes.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct LedgerMinutes {
+    /// One for each minute and protocol in which something happened.
+    #[prost(message, repeated, tag = "1")]
+    pub minutes: Vec<LedgerMinute>,
+}
+
+/// What became of what one protocol received in one minute. What is in flight at a minute's end is settled in a later one, so
+/// `received` = `accepted` + Σ `dropped` + the change of what is in flight.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct LedgerMinute {
+    /// Minutes since the Unix epoch.
+    #[prost(uint64, tag = "1")]
+    pub minute: u64,
+    /// `snmp_trap`, `syslog` or `push`.
+    #[prost(string, tag = "2")]
+    pub protocol: String,
+    /// Everything that reached the socket, kernel drops included.
+    #[prost(uint64, tag = "3")]
+    pub received: u64,
+    /// Handled by the engine.
+    #[prost(uint64, tag = "4")]
+    pub accepted: u64,
+    /// What was in flight at the end of the minute.
+    #[prost(uint64, tag = "5")]
+    pub in_flight: u64,
+    /// Given up, by reason.
+    #[prost(btree_map = "string, uint64", tag = "6")]
+    pub dropped: std::collections::BTreeMap<String, u64>,
+    /// The busiest sources of the minute; the rest is the difference to the sums.
+    #[prost(message, repeated, tag = "7")]
+    pub sources: Vec<SourceMinute>,
+}
+
+/// One source's part of a [`LedgerMinute`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct SourceMinute {
+    /// Address of the peer.
+    #[prost(string, tag = "1")]
+    pub source: String,
+    /// As in [`LedgerMinute`].
+    #[prost(uint64, tag = "2")]
+    pub received: u64,
+    /// As in [`LedgerMinute`].
+    #[prost(uint64, tag = "3")]
+    pub accepted: u64,
+    /// As in [`LedgerMinute`].
+    #[prost(btree_map = "string, uint64", tag = "4")]
+    pub dropped: std::collections::BTreeMap<String, u64>,
 }
 
 /// The last message of a session.

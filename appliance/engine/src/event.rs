@@ -69,6 +69,8 @@ pub struct Event {
     pub transport: Transport,
     /// How far the sender proved who it is.
     pub authenticity: Authenticity,
+    /// The load balancer or relay in front of `peer`, when a trusted one named it by the PROXY protocol.
+    pub relay: Option<IpAddr>,
     /// Subject of the TLS client certificate, or the id of the push key.
     pub tls_name: Option<String>,
     /// What it says.
@@ -106,6 +108,8 @@ pub struct Notification {
     pub uptime: u32,
     /// `snmpTrapAddress.0` (RFC 3584 §3.1) or a v1 trap's agent-addr, when given and not 0.0.0.0.
     pub trap_address: Option<IpAddr>,
+    /// The authoritative engine that authenticated it (RFC 3411 §5); `None` for v1 and v2c.
+    pub engine_id: Option<Vec<u8>>,
     /// The other varbinds, in order.
     pub varbinds: Vec<Varbind>,
 }
@@ -165,6 +169,8 @@ pub struct SyslogMessage {
     pub msgid: Option<String>,
     /// STRUCTURED-DATA: element id to parameters, in order.
     pub structured_data: Vec<(String, Vec<(String, String)>)>,
+    /// Key=value pairs that the vendor's format has, CEF's and LEEF's header and extension, in order.
+    pub fields: Vec<(String, String)>,
     /// MSG, readable: what is not UTF-8 is replaced, a BOM removed.
     pub message: String,
 }

@@ -32,23 +32,33 @@ pub const OTHERS: &str = "others";
 /// Why something that reached a socket was given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DropReason {
+    /// A community that its source may not use.
+    BadCommunity,
     /// An HMAC or bearer token that does not fit.
     BadSignature,
     /// The connection ended in the middle of a message.
     ConnectionLost,
+    /// An SNMPv3 message that cannot be decrypted (usmStatsDecryptionErrors).
+    DecryptionFailed,
+    /// An SNMPv3 discovery or synchronisation, answered with a Report.
+    Discovery,
     /// An inform or push that was already taken in.
     Duplicate,
     /// The kernel's receive buffer was full.
     KernelBuffer,
+    /// An SNMPv3 security level below what its user must have (usmStatsUnsupportedSecLevels).
+    LevelTooLow,
     /// The bytes are not a message of the protocol.
     Malformed,
     /// A sender that had to prove who it is and did not.
     NotAuthentic,
+    /// An SNMPv3 message outside its engine's time window (usmStatsNotInTimeWindows).
+    NotInTimeWindow,
     /// The queue to the engine was full.
     QueueFull,
     /// More than the source may send.
     RateLimited,
-    /// A signed push that was already seen.
+    /// A signed push or an SNMPv3 message that was already seen.
     Replayed,
     /// The daemon was stopping.
     Shutdown,
@@ -60,21 +70,32 @@ pub enum DropReason {
     TooLong,
     /// More varbinds or events than the bound.
     TooMany,
+    /// An SNMPv3 engine that no user is bound to (usmStatsUnknownEngineIDs).
+    UnknownEngine,
+    /// An SNMPv3 user that nobody configured (usmStatsUnknownUserNames).
+    UnknownUser,
     /// An SNMP version that is not spoken.
     UnsupportedVersion,
+    /// An SNMPv3 message whose HMAC does not fit (usmStatsWrongDigests).
+    WrongDigest,
     /// An SNMP message that is not a notification.
     WrongPdu,
 }
 
 impl DropReason {
     /// Every reason.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 24] = [
+        Self::BadCommunity,
         Self::BadSignature,
         Self::ConnectionLost,
+        Self::DecryptionFailed,
+        Self::Discovery,
         Self::Duplicate,
         Self::KernelBuffer,
+        Self::LevelTooLow,
         Self::Malformed,
         Self::NotAuthentic,
+        Self::NotInTimeWindow,
         Self::QueueFull,
         Self::RateLimited,
         Self::Replayed,
@@ -83,19 +104,27 @@ impl DropReason {
         Self::SpoolFailed,
         Self::TooLong,
         Self::TooMany,
+        Self::UnknownEngine,
+        Self::UnknownUser,
         Self::UnsupportedVersion,
+        Self::WrongDigest,
         Self::WrongPdu,
     ];
 
     /// Returns the name in reports and metrics; it is also the name on disk, so it stays.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::BadCommunity => "bad_community",
             Self::BadSignature => "bad_signature",
             Self::ConnectionLost => "connection_lost",
+            Self::DecryptionFailed => "decryption_failed",
+            Self::Discovery => "discovery",
             Self::Duplicate => "duplicate",
             Self::KernelBuffer => "kernel_buffer",
+            Self::LevelTooLow => "level_too_low",
             Self::Malformed => "malformed",
             Self::NotAuthentic => "not_authentic",
+            Self::NotInTimeWindow => "not_in_time_window",
             Self::QueueFull => "queue_full",
             Self::RateLimited => "rate_limited",
             Self::Replayed => "replayed",
@@ -104,7 +133,10 @@ impl DropReason {
             Self::SpoolFailed => "spool_failed",
             Self::TooLong => "too_long",
             Self::TooMany => "too_many",
+            Self::UnknownEngine => "unknown_engine",
+            Self::UnknownUser => "unknown_user",
             Self::UnsupportedVersion => "unsupported_version",
+            Self::WrongDigest => "wrong_digest",
             Self::WrongPdu => "wrong_pdu",
         }
     }

@@ -26,6 +26,7 @@ fn event(resource: &str, state: PushState, at: i64) -> Event {
         peer: [192, 0, 2, 1].into(),
         transport: Transport::Tls,
         authenticity: Authenticity::Tls,
+        relay: None,
         tls_name: Some("demo".to_owned()),
         body: Body::Push(PushEvent {
             state,

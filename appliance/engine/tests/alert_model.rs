@@ -206,6 +206,7 @@ fn push(key: usize, state: PushState, severity: Severity, now: Timestamp) -> Eve
         peer: [192, 0, 2, 1].into(),
         transport: Transport::Tls,
         authenticity: Authenticity::Tls,
+        relay: None,
         tls_name: Some("demo".to_owned()),
         body: Body::Push(PushEvent { state, resource: resource(key), kind, qualifier, severity, summary, fields }),
     }

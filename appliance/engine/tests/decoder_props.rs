@@ -134,6 +134,7 @@ fn syslog_message() -> impl Strategy<Value = SyslogMessage> {
             pid,
             msgid,
             structured_data,
+            fields: vec![],
             message,
         },
     )

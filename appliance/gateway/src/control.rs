@@ -11,7 +11,7 @@ use postern_protocol::message::{RevisionProblem, RevisionState, RevisionStatus, 
 use postern_protocol::revision::Problem;
 use postern_protocol::status::{self, TunnelState};
 use postern_uplink::spool::Spool;
-use postern_uplink::tunnel::{Incoming, Outgoing, RevisionFacts};
+use postern_uplink::tunnel::{GreetingFacts, Incoming, Outgoing};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -42,7 +42,7 @@ pub(crate) struct Control {
     pub(crate) incoming: mpsc::Receiver<Incoming>,
     pub(crate) outgoing: mpsc::Sender<Outgoing>,
     pub(crate) orders: mpsc::Sender<Order>,
-    pub(crate) facts: watch::Sender<RevisionFacts>,
+    pub(crate) facts: watch::Sender<GreetingFacts>,
     pub(crate) report: watch::Sender<status::Revisions>,
     pub(crate) tunnel: watch::Receiver<status::Tunnel>,
     pub(crate) spool: Spool,
@@ -86,6 +86,8 @@ impl Control {
                     let key = AlertKey { resource: close.resource, kind: close.kind, qualifier: close.qualifier };
                     self.order(Order::Close { key, occurrence: close.occurrence, count_seen: close.count_seen }).await?;
                 }
+                // Nothing uses them yet.
+                Some(Incoming::DictionaryPart(_) | Incoming::Secrets(_)) => {}
                 Some(Incoming::ResendOpenAlerts) => self.order(Order::Resend).await?,
                 Some(Incoming::Revision(signed)) => self.revision(signed).await?,
                 None => {
@@ -128,7 +130,7 @@ impl Control {
             }
         }
         let (effective, newest) = self.revisions.numbers();
-        self.facts.send_replace(RevisionFacts { effective, newest });
+        self.facts.send_modify(|facts| (facts.effective, facts.newest) = (effective, newest));
         self.report.send_replace(self.revisions.report());
         Ok(())
     }

@@ -14,7 +14,7 @@ use postern_protocol::timestamp::Timestamp;
 use postern_uplink::identity::Identity;
 use postern_uplink::spool::{Spool, SpoolOptions, fresh_epoch};
 use postern_uplink::tasks::Tasks;
-use postern_uplink::tunnel::{self, BackOff, RevisionFacts, TunnelOptions};
+use postern_uplink::tunnel::{self, BackOff, GreetingFacts, TunnelOptions};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -107,7 +107,7 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
 
     let (intake, outlet) = intake::queue(accounts.clone(), Digests::new(&digest_key));
     let (effective, newest) = revisions.numbers();
-    let (facts, facts_view) = watch::channel(RevisionFacts { effective, newest });
+    let (facts, facts_view) = watch::channel(GreetingFacts { effective, newest, ..GreetingFacts::default() });
     let (report, report_view) = watch::channel(revisions.report());
     let (tunnel_state, tunnel_view) = watch::channel(tunnel::initial_state(now));
     let service_view = tunnel_view.clone();
@@ -164,7 +164,7 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
         heartbeat: tunnel::HEARTBEAT,
         back_off: BackOff::default(),
     };
-    let tunnel_control = tunnel::Control { outgoing: outgoing_queue, incoming, state: tunnel_state, revisions: facts_view };
+    let tunnel_control = tunnel::Control { outgoing: outgoing_queue, incoming, state: tunnel_state, facts: facts_view };
     tasks.spawn("tunnel", tunnel::run(tunnel_options, spool, tunnel_control, stop.clone()));
     let notifier = Notifier { name, pipeline: pipeline_view, tunnel: service_view, watchdog: service::watchdog(), send: service::send };
     tasks.spawn("service", notifier.run(stop.clone()));

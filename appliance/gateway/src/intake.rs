@@ -244,6 +244,7 @@ mod tests {
                     peer: PEER,
                     transport: Transport::Udp,
                     authenticity: Authenticity::None,
+                    relay: None,
                     tls_name: None,
                     body: Body::Syslog(SyslogMessage::default()),
                 };

@@ -46,6 +46,7 @@ impl Reporter {
     pub(crate) fn report(&self) -> Status {
         self.accounts.kernel_counters(&self.kernel_drops.read());
         Status {
+            intake: postern_protocol::status::intake::Intake::default(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_s: self.started.elapsed().as_secs(),
             tunnel: self.tunnel.borrow().clone(),

@@ -167,7 +167,7 @@ impl Session {
                 Err(End::Disorder("a revision number that nobody gave it"))
             }
             Some(up::Kind::Hello(hello)) => Ok(hello),
-            Some(up::Kind::Heartbeat(_) | up::Kind::RevisionStatus(_) | up::Kind::Status(_)) | None => {
+            Some(up::Kind::Heartbeat(_) | up::Kind::Minutes(_) | up::Kind::RevisionStatus(_) | up::Kind::Status(_)) | None => {
                 Err(End::Disorder("something before its greeting"))
             }
         }
@@ -192,6 +192,8 @@ impl Session {
                 let reply = HeartbeatReply { nonce: heartbeat.nonce, time: self.app.now().as_nanos() };
                 Ok(self.writer.send(&Down { kind: Some(down::Kind::HeartbeatReply(reply)) }).await?)
             }
+            // Not kept yet.
+            up::Kind::Minutes(_) => Ok(()),
             up::Kind::RevisionStatus(status) => Ok(reports.revision(status).await?),
             up::Kind::Status(text) => Ok(reports.status(&text).await?),
         }

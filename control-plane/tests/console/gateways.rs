@@ -15,6 +15,7 @@ const EDITOR: &str = "/gateways/gateway-a/configuration";
 fn status() -> Status {
     let account = Account { received: 1_000, accepted: 980, in_flight: 5, dropped: [("queue_full".to_owned(), 15)].into() };
     Status {
+        intake: postern_protocol::status::intake::Intake::default(),
         version: "0.1.0".into(),
         uptime_s: 90_000,
         tunnel: Tunnel { state: TunnelState::Up, since: 0, rtt_ms: Some(2.5), clock_offset_ms: None, last_error: None },
@@ -26,6 +27,7 @@ fn status() -> Status {
             proto: "udp".into(),
             addr: "127.0.0.1:10514".into(),
             rcvbuf_effective: Some(1 << 20),
+            rcvbuf_asked: None,
             kernel_drops: Some(7),
             connections: None,
         }],

@@ -1,5 +1,6 @@
 //! The meaning of a document: everything that its shape alone does not say. One pass finds every fault, each with its place.
 
+mod intake;
 mod rule;
 
 use std::collections::BTreeMap;
@@ -10,6 +11,7 @@ use serde::de::IgnoredAny;
 use serde_path_to_error::Segment;
 
 use super::document::{Document, Rule};
+use super::intake::{Snmp, SourceFacts};
 use super::locate::{Fault, Node, Place, line_and_column};
 use super::{MAX_DOCUMENT_BYTES, Problem};
 
@@ -111,6 +113,10 @@ struct Head {
     format: u32,
     #[serde(rename = "rules")]
     _rules: IgnoredAny,
+    #[serde(default, rename = "snmp")]
+    _snmp: Option<IgnoredAny>,
+    #[serde(default, rename = "sources")]
+    _sources: Option<IgnoredAny>,
 }
 
 /// Reads and checks the whole tree; `None` when a part has the wrong shape.
@@ -151,7 +157,24 @@ fn check(problems: &mut Problems<'_>) -> Option<Document> {
         }
         rule::check(rule, &place, problems);
     }
-    Some(Document { format: head?.format, rules: rules.into_iter().collect::<Option<_>>()? })
+    let snmp = member::<Snmp>(problems, "snmp");
+    let sources = member::<Vec<SourceFacts>>(problems, "sources");
+    if let Some(Some(snmp)) = &snmp {
+        intake::snmp(snmp, &Place::Root.key("snmp"), problems);
+    }
+    if let Some(Some(sources)) = &sources {
+        intake::sources(sources, &Place::Root.key("sources"), problems);
+    }
+    let rules = rules.into_iter().collect::<Option<_>>()?;
+    Some(Document { format: head?.format, rules, snmp: snmp?, sources: sources?.unwrap_or_default() })
+}
+
+/// Reads an optional member of the document: `Some(None)` when it is not there, `None` when its shape is wrong.
+fn member<T: for<'de> Deserialize<'de>>(problems: &mut Problems<'_>, key: &str) -> Option<Option<T>> {
+    match problems.tree.member(key) {
+        None => Some(None),
+        Some(node) => shape(problems, &Place::Root.key(key), node).map(Some),
+    }
 }
 
 /// Reads one rule; the parts that are alternatives are looked at first, because serde's words for them help nobody.

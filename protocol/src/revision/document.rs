@@ -7,6 +7,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::intake::{Snmp, SourceFacts};
 use crate::alert::Severity;
 use crate::id::RuleId;
 
@@ -19,6 +20,12 @@ pub struct Document {
     pub format: u32,
     /// Rules in order: the first that matches decides, unless it says `continue`.
     pub rules: Vec<Rule>,
+    /// How SNMP notifications are taken in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snmp: Option<Snmp>,
+    /// Facts about senders.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sources: Vec<SourceFacts>,
 }
 
 /// One rule: what it is for, and what becomes of it.

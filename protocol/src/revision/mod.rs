@@ -1,12 +1,13 @@
 //! A revision: the one document that configures a gateway from afar. JSON, signed, numbered, parsed whole or refused whole.
 //!
-//! `document` is the shape, `check` the meaning, `locate` finds the line of a fault. `field`, `keyword`, `pattern` and `template` are
+//! `document` and `intake` are the shape, `check` the meaning, `locate` finds the line of a fault. `field`, `keyword`, `pattern` and `template` are
 //! the words that a document is made of.
 //! Control plane and gateway run the same code, so what the console takes, the gateway takes.
 
 mod check;
 pub mod document;
 pub mod field;
+pub mod intake;
 pub mod keyword;
 mod locate;
 pub mod pattern;

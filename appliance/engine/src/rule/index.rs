@@ -194,7 +194,8 @@ mod tests {
     }
 
     fn bodies() -> impl Strategy<Value = Body> {
-        let trap = |oid: &str| Notification { trap_oid: oid.parse().unwrap(), uptime: 0, trap_address: None, varbinds: vec![] };
+        let trap =
+            |oid: &str| Notification { trap_oid: oid.parse().unwrap(), uptime: 0, trap_address: None, engine_id: None, varbinds: vec![] };
         let push = |kind: String, clear: bool| PushEvent {
             state: if clear { PushState::Clear } else { PushState::Raise },
             resource: "r".to_owned(),
@@ -228,6 +229,7 @@ mod tests {
                 peer: [10, 0, 0, 1].into(),
                 transport: Transport::Udp,
                 authenticity: Authenticity::None,
+                relay: None,
                 tls_name: None,
                 body,
             };

@@ -50,7 +50,7 @@ pub(super) fn trap_v1(mut pdu: Reader<'_>) -> Result<Notification, DecodeError> 
         varbinds.push(Varbind { name, value: Value::Oid(enterprise) });
     }
     let agent = (!agent.is_unspecified()).then_some(IpAddr::V4(agent));
-    Ok(Notification { trap_oid, uptime, trap_address: named_address.or(agent), varbinds })
+    Ok(Notification { trap_oid, uptime, trap_address: named_address.or(agent), engine_id: None, varbinds })
 }
 
 /// RFC 3584 §3.1 (2): generic traps have OIDs under `snmpTraps`; specific ones are the enterprise, 0 and the specific number.
@@ -83,7 +83,7 @@ pub(super) fn notification_v2(mut pdu: Reader<'_>) -> Result<(i32, Notification,
         Some(Value::Oid(oid)) => oid,
         Some(_) | None => return Err(DecodeError::NoTrapOid),
     };
-    Ok((request_id, Notification { trap_oid, uptime, trap_address, varbinds }, list.content))
+    Ok((request_id, Notification { trap_oid, uptime, trap_address, engine_id: None, varbinds }, list.content))
 }
 
 fn take(varbinds: &mut Vec<Varbind>, name: &[u32]) -> Option<Value> {

@@ -41,6 +41,7 @@ fn the_examples_of_rfc_5424_are_decoded() {
                 ("exampleSDID@32473".into(), vec![param("iut", "3"), param("eventSource", "Application"), param("eventID", "1011")]),
                 ("examplePriority@32473".into(), vec![param("class", "high")]),
             ],
+            fields: vec![],
             message: "An application event log entry...".into(),
         }
     );

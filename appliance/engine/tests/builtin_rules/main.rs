@@ -28,6 +28,7 @@ impl Rig {
             peer: [10, 0, 0, 7].into(),
             transport: Transport::Udp,
             authenticity: Authenticity::None,
+            relay: None,
             tls_name: None,
             body,
         };
@@ -60,7 +61,7 @@ impl Rig {
 
 fn trap(oid: &str, varbinds: &[(&str, Value)]) -> Body {
     let varbinds = varbinds.iter().map(|(name, value)| Varbind { name: name.parse().unwrap(), value: value.clone() }).collect();
-    Body::Notification(Notification { trap_oid: oid.parse().unwrap(), uptime: 1, trap_address: None, varbinds })
+    Body::Notification(Notification { trap_oid: oid.parse().unwrap(), uptime: 1, trap_address: None, engine_id: None, varbinds })
 }
 
 fn syslog(program: &str, severity: u8, message: &str) -> Body {

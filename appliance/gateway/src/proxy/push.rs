@@ -86,7 +86,15 @@ impl Pushes {
             .into_iter()
             .map(|event| {
                 tally.received(source);
-                Event { received: now, peer: source, transport, authenticity, tls_name: Some(proof.key.clone()), body: Body::Push(event) }
+                Event {
+                    received: now,
+                    peer: source,
+                    transport,
+                    authenticity,
+                    relay: None,
+                    tls_name: Some(proof.key.clone()),
+                    body: Body::Push(event),
+                }
             })
             .collect();
         self.intake.accounts().tally(Protocol::Push, &tally);

@@ -182,6 +182,7 @@ impl ListenerFacts {
             proto: self.proto.to_owned(),
             addr: self.address.map_or_else(String::new, |address| address.to_string()),
             rcvbuf_effective: None,
+            rcvbuf_asked: None,
             kernel_drops: None,
             connections: None,
         };

@@ -29,6 +29,7 @@ pub(crate) fn decoder(
             peer: datagram.source,
             transport: Transport::Udp,
             authenticity: Authenticity::Community,
+            relay: None,
             tls_name: None,
             body: Body::Notification(message.notification),
         };

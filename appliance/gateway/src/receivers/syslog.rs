@@ -93,6 +93,7 @@ impl Sender {
             peer: self.source,
             transport: self.transport,
             authenticity: self.authenticity,
+            relay: None,
             tls_name: self.tls_name.clone(),
             body: Body::Syslog(message),
         };

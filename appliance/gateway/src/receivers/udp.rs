@@ -302,6 +302,7 @@ mod tests {
             peer: datagram.source,
             transport: Transport::Udp,
             authenticity: Authenticity::None,
+            relay: None,
             tls_name: None,
             body: Body::Syslog(message),
         };

@@ -123,14 +123,17 @@ impl Running<'_> {
 
     async fn greet(&mut self, control: &Control, mail: &mut Mail) -> Result<(FrameSender, FrameReader, Session), Loss> {
         let spool = self.around.spool;
-        let revisions = *control.revisions.borrow();
+        let facts = control.facts.borrow().clone();
         let hello = Hello {
             protocol: PROTOCOL_VERSION,
             program_version: self.around.options.program_version.clone(),
             epoch: spool.epoch().0,
             heads: spool.heads(),
-            effective_revision: revisions.effective,
-            newest_revision: revisions.newest,
+            effective_revision: facts.effective,
+            newest_revision: facts.newest,
+            dictionary: facts.dictionary,
+            sealing_key: facts.sealing_key,
+            secrets_serial: facts.secrets_serial,
         };
         let session = Session::new(self.around.options.heartbeat, hello, spool.acknowledged());
         let (mut sender, reader) = self.connection.opener().open("/tunnel/v1/control", QUEUE_FRAMES).await?;

@@ -59,13 +59,15 @@ pub struct Control {
     pub incoming: mpsc::Sender<Incoming>,
     /// How the link stands.
     pub state: watch::Sender<status::Tunnel>,
-    /// What is said about revisions in the greeting.
-    pub revisions: watch::Receiver<RevisionFacts>,
+    /// What is said in the greeting.
+    pub facts: watch::Receiver<GreetingFacts>,
 }
 
 /// Something to tell the control plane, beside the spool's records: the newest of each kind is kept until a session can take it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outgoing {
+    /// The ledger of whole minutes.
+    Minutes(message::LedgerMinutes),
     /// How far a pushed revision got.
     RevisionStatus(message::RevisionStatus),
     /// A `status::Status` as JSON.
@@ -77,19 +79,29 @@ pub enum Outgoing {
 pub enum Incoming {
     /// A person closed an alert.
     CloseAlert(message::CloseAlert),
+    /// A piece of the OID dictionary.
+    DictionaryPart(message::DictionaryPart),
     /// Commit the whole state of every open alert again.
     ResendOpenAlerts,
     /// A revision to verify and apply.
     Revision(message::SignedRevision),
+    /// Every sealed secret.
+    Secrets(message::SealedSecrets),
 }
 
-/// The revisions of this gateway.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RevisionFacts {
+/// What this gateway has already, as its greeting says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct GreetingFacts {
     /// The one in force; 0 for the built-in one.
     pub effective: u64,
     /// The newest that was ever taken in.
     pub newest: u64,
+    /// SHA-256 of the pushed dictionary; empty for none.
+    pub dictionary: Vec<u8>,
+    /// The RSA public key (SubjectPublicKeyInfo, DER) to which secrets are sealed.
+    pub sealing_key: Vec<u8>,
+    /// Serial of the newest set of secrets that was taken in.
+    pub secrets_serial: u64,
 }
 
 /// Why the tunnel cannot go on at all; a lost link is none of these.

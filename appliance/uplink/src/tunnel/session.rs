@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use postern_protocol::id::{Epoch, Lane, Sequence};
 use postern_protocol::message::{
-    Ack, Down, Goodbye, Heartbeat, Hello, LanePosition, PROTOCOL_VERSION, RevisionStatus, Up, Welcome, down, up,
+    Ack, Down, Goodbye, Heartbeat, Hello, LanePosition, LedgerMinute, LedgerMinutes, PROTOCOL_VERSION, RevisionStatus, Up, Welcome, down,
+    up,
 };
 use postern_protocol::timestamp::Timestamp;
 
@@ -172,6 +173,8 @@ impl Session {
             down::Kind::Welcome(_) => Err(Fault::Greeting),
             _ if !self.is_established => Err(Fault::Greeting),
             down::Kind::CloseAlert(close) => Ok(vec![Action::Deliver(Incoming::CloseAlert(close))]),
+            down::Kind::DictionaryPart(part) => Ok(vec![Action::Deliver(Incoming::DictionaryPart(part))]),
+            down::Kind::Secrets(secrets) => Ok(vec![Action::Deliver(Incoming::Secrets(secrets))]),
             down::Kind::HeartbeatReply(reply) => Ok(self.measure(reply.nonce, reply.time, now).into_iter().collect()),
             down::Kind::Revision(revision) => Ok(vec![Action::Deliver(Incoming::Revision(revision))]),
         }
@@ -294,8 +297,15 @@ impl LaneFlow {
 pub(crate) struct Outbox {
     revisions: VecDeque<RevisionStatus>,
     said: usize,
+    minutes: VecDeque<LedgerMinute>,
     status: Option<Vec<u8>>,
 }
+
+/// Minutes of the ledger that may wait; the daemon says the last day's again when a session begins.
+const MAX_MINUTES: usize = 8_192;
+
+/// Minutes of the ledger in one message.
+const MINUTES_AT_ONCE: usize = 256;
 
 impl Outbox {
     /// Says that a session begins, in which nothing was said yet.
@@ -306,6 +316,11 @@ impl Outbox {
     /// Takes a message in, in place of the one that it outdates.
     pub(crate) fn put(&mut self, message: Outgoing) {
         match message {
+            Outgoing::Minutes(LedgerMinutes { minutes }) => {
+                self.minutes.extend(minutes);
+                let too_many = self.minutes.len().saturating_sub(MAX_MINUTES);
+                self.minutes.drain(..too_many);
+            }
             Outgoing::RevisionStatus(status) => {
                 let outdated = self.revisions.iter().position(|earlier| earlier.number == status.number);
                 let outdated = outdated.or((self.revisions.len() >= MAX_REVISIONS).then_some(0));
@@ -325,6 +340,10 @@ impl Outbox {
             Some(status) => {
                 self.said += 1;
                 up::Kind::RevisionStatus(status.clone())
+            }
+            None if !self.minutes.is_empty() => {
+                let minutes = self.minutes.drain(..self.minutes.len().min(MINUTES_AT_ONCE)).collect();
+                up::Kind::Minutes(LedgerMinutes { minutes })
             }
             None => up::Kind::Status(self.status.take()?),
         };

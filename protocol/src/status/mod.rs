@@ -2,6 +2,8 @@
 //!
 //! It carries numbers, addresses of peers and reasons; never a byte of an event's text.
 
+pub mod intake;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -31,6 +33,9 @@ pub struct Status {
     /// What the daemon gave up for good at its start; `None` from a version that does not tell.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sandbox: Option<Sandbox>,
+    /// Who was refused and why, unknown OIDs, the path canary, agents.
+    #[serde(default)]
+    pub intake: intake::Intake,
 }
 
 /// The link to the control plane.
@@ -160,6 +165,9 @@ pub struct Listener {
     pub addr: String,
     /// Effective receive buffer in bytes, as the kernel reports it; UDP only.
     pub rcvbuf_effective: Option<u64>,
+    /// The receive buffer that the configuration asks for; the kernel reports twice what it grants.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rcvbuf_asked: Option<u64>,
     /// Datagrams that the kernel dropped because the buffer was full; UDP only.
     pub kernel_drops: Option<u64>,
     /// Open connections; TCP and TLS only.
