@@ -149,6 +149,9 @@ impl SystemStore {
     }
 }
 
+/// How a tenant's database came to its present shape, version by version.
+const MIGRATIONS: [&str; 2] = [include_str!("tenant.sql"), include_str!("tenant_2.sql")];
+
 /// One tenant's own database: alerts, revisions, gateway states. Cheap to clone.
 #[derive(Clone)]
 pub struct TenantStore {
@@ -161,7 +164,7 @@ impl TenantStore {
     /// # Errors
     /// [`StoreError`] when the file cannot be opened or migrated.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
-        Ok(Self { database: Database::open(path, &[include_str!("tenant.sql")])? })
+        Ok(Self { database: Database::open(path, &MIGRATIONS)? })
     }
 
     /// Runs `change` in one transaction of the only writer and commits it durably; an error rolls it back.
@@ -195,4 +198,34 @@ pub fn next_change(tx: &Transaction<'_>) -> Result<i64, StoreError> {
     Ok(tx
         .prepare_cached("UPDATE change_number SET number = number + 1 WHERE only_row = 1 RETURNING number")?
         .query_row([], |row| row.get(0))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_database_of_version_1_keeps_its_rows_and_gets_the_new_tables() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("t.db");
+        let old = Database::open(&path, &MIGRATIONS[..1]).unwrap();
+        let alert = "INSERT INTO alert VALUES ('a', 'gw', 'r', 'k', '', 1, 1, 1, 'open', 3, 's', 1, 1, 1, NULL, NULL, NULL, NULL, '{}',
+                     'rule', 1, '{}', NULL, NULL)";
+        old.write(move |tx| Ok(tx.execute_batch(alert)?)).await.unwrap();
+        drop(old);
+        let store = TenantStore::open(&path).unwrap();
+        let count = |sql: &'static str| {
+            let store = store.clone();
+            async move { store.read(move |db| Ok(db.query_row(sql, [], |row| row.get::<_, i64>(0))?)).await.unwrap() }
+        };
+        assert_eq!(count("SELECT count(*) FROM alert WHERE summary = 's'").await, 1);
+        assert_eq!(count("SELECT number FROM change_number").await, 0);
+        for table in ["ledger_minute", "ledger_source", "unknown_oid", "mib_upload", "dictionary"] {
+            let sql = Box::leak(format!("SELECT count(*) FROM {table}").into_boxed_str());
+            assert_eq!(count(sql).await, 0, "{table}");
+        }
+        assert_eq!(count("PRAGMA user_version").await, 2);
+        drop(store);
+        assert!(matches!(Database::open(&path, &MIGRATIONS[..1]), Err(StoreError::Newer { found: 2, known: 1 })));
+    }
 }
