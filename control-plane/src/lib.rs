@@ -21,6 +21,7 @@ pub mod headers;
 pub mod key_file;
 pub mod listener;
 pub mod metrics;
+pub mod mib;
 pub mod random;
 pub mod revocation;
 pub mod rfc3339;
