@@ -152,7 +152,7 @@ impl Authenticity {
 /// Who reported an alert last, and how that was decided. Empty texts stand for what was not there or not released.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Evidence {
-    /// Address of the sender as the socket saw it.
+    /// Address of the sender as the socket saw it, or as the trusted balancer in `relay` named it (PROXY protocol).
     pub peer: String,
     /// `snmpTrapAddress.0` or the agent-addr of a v1 trap (RFC 3584 §3.1).
     pub trap_address: String,
@@ -166,7 +166,10 @@ pub struct Evidence {
     pub transport: String,
     /// How far the sender proved who it is.
     pub authenticity: Authenticity,
-    /// Which of these named the source: `peer`, `hostname`, `trap_address`, `push`.
+    /// Address of a relay that the site trusts to name the sender: a balancer before `peer`, or `peer` itself when it forwards traps.
+    #[serde(default)]
+    pub relay: String,
+    /// Which of these named the source: `hostname`, `peer`, `push` (the key's id, in `tls_name`), `tls_name`, `trap_address`.
     pub chosen_by: String,
     /// Whether two of them disagree.
     pub conflict: bool,
@@ -253,6 +256,7 @@ impl Alert {
                 authenticity: e.authenticity as u32,
                 chosen_by: e.chosen_by.clone(),
                 conflict: e.conflict,
+                relay: e.relay.clone(),
             }),
         }
         .encode_to_vec()
@@ -312,6 +316,7 @@ impl Alert {
                     .ok_or(AlertError::Field("authenticity"))?,
                 chosen_by: e.chosen_by,
                 conflict: e.conflict,
+                relay: e.relay,
             },
         })
     }
@@ -373,4 +378,6 @@ struct WireEvidence {
     chosen_by: String,
     #[prost(bool, tag = "9")]
     conflict: bool,
+    #[prost(string, tag = "10")]
+    relay: String,
 }

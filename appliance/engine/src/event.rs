@@ -63,13 +63,14 @@ impl Transport {
 pub struct Event {
     /// When the gateway received it.
     pub received: Timestamp,
-    /// The sender as the socket saw it; v4-mapped addresses are normalised.
+    /// The sender as the socket saw it, or as the trusted balancer in `relay` named it; v4-mapped addresses are normalised.
     pub peer: IpAddr,
     /// How it travelled.
     pub transport: Transport,
     /// How far the sender proved who it is.
     pub authenticity: Authenticity,
-    /// The load balancer or relay in front of `peer`, when a trusted one named it by the PROXY protocol.
+    /// Who is trusted to name the sender: the balancer before `peer` that named it by the PROXY protocol; or `peer` itself, when it
+    /// is one of the relays whose `snmpTrapAddress.0` the site believes.
     pub relay: Option<IpAddr>,
     /// Subject of the TLS client certificate, or the id of the push key.
     pub tls_name: Option<String>,
