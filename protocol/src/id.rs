@@ -80,6 +80,13 @@ text_id!(
     RuleId
 );
 
+impl RuleId {
+    /// Returns what stands where an alert names its rule, when it is about the gateway itself and no rule made it.
+    pub fn own() -> Self {
+        Self("postern".to_owned())
+    }
+}
+
 /// An alert of one gateway, stable for its key: 32 hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AlertId(String);

@@ -4,6 +4,7 @@
 //! `restore(checkpoint)` plus [`AlertEngine::apply`] for every record that was committed later.
 
 mod checkpoint;
+mod own;
 mod table;
 
 use postern_protocol::alert::{Alert, AlertKey};
@@ -14,6 +15,7 @@ use crate::event::Event;
 use crate::rule::{Outcome, RuleIndex};
 
 pub use self::checkpoint::CheckpointError;
+pub use self::own::{OWN_RESOURCE, OwnReport};
 
 /// Most alerts that are open at once. Further ones are counted in one critical alert of [`TABLE_FULL_RESOURCE`].
 pub const MAX_OPEN_ALERTS: usize = 100_000;
@@ -87,6 +89,16 @@ impl AlertEngine {
             };
         });
         verdict
+    }
+
+    /// Opens an alert about the gateway itself, or counts it again. There is always room for it.
+    pub fn own(&mut self, report: OwnReport, now: Timestamp) -> Verdict {
+        self.table.count(report.report(), now, now)
+    }
+
+    /// Ends an alert about the gateway itself, if it is open.
+    pub fn own_clear(&mut self, kind: &str, qualifier: &str, now: Timestamp) -> Verdict {
+        self.table.clear(&own::key(kind, qualifier), own::evidence(), now, now)
     }
 
     /// Closes the alert of `key` because a person did so who saw `count_seen` reports of `occurrence`.

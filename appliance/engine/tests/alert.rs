@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use postern_engine::alert::{AlertEngine, CheckpointError, TABLE_FULL_KIND, Verdict};
+use postern_engine::alert::{AlertEngine, CheckpointError, OWN_RESOURCE, OwnReport, TABLE_FULL_KIND, Verdict};
 use postern_engine::event::{Body, Event, PushEvent, Transport};
 use postern_engine::rule::RuleIndex;
 use postern_protocol::alert::{Alert, AlertState, Authenticity, Severity};
@@ -237,4 +237,24 @@ proptest! {
         let rules = RuleIndex::compile(&revision::parse(br#"{"format": 1, "rules": []}"#).unwrap()).unwrap();
         let _ = AlertEngine::restore(rules, &bytes);
     }
+}
+
+#[test]
+fn an_alert_about_the_gateway_itself_has_room_in_a_full_table_and_ends_like_any_other() {
+    let mut engine = engine().bounded_to(0);
+    let report = |severity| OwnReport {
+        kind: "kernel-drops".to_owned(),
+        qualifier: "syslog_udp".to_owned(),
+        severity,
+        summary: "12 datagrams".to_owned(),
+        labels: BTreeMap::new(),
+    };
+    assert_eq!(engine.own(report(Severity::Major), second(1)), Verdict::Raised);
+    assert_eq!(engine.own(report(Severity::Minor), second(2)), Verdict::Updated);
+    let open = change(&mut engine);
+    assert_eq!((open.key.resource.as_str(), open.rule.as_str(), open.count), (OWN_RESOURCE, "postern", 2));
+    assert_eq!(Alert::decode(&open.encode()).unwrap(), open);
+    assert_eq!(engine.own_clear("kernel-drops", "", second(3)), Verdict::ClearedNothing);
+    assert_eq!(engine.own_clear("kernel-drops", "syslog_udp", second(3)), Verdict::Cleared);
+    assert_eq!(change(&mut engine).state, AlertState::Cleared);
 }

@@ -168,7 +168,8 @@ impl Table {
         changes
     }
 
-    fn count(&mut self, report: Report, seen: Timestamp, now: Timestamp) -> Verdict {
+    /// Opens an alert or counts it again, whether there is room or not.
+    pub(super) fn count(&mut self, report: Report, seen: Timestamp, now: Timestamp) -> Verdict {
         let revision = self.next_revision(now);
         match self.open.get_mut(&report.key) {
             Some(slot) => {

@@ -8,12 +8,10 @@ pub(crate) mod seen;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
-use std::os::fd::AsRawFd as _;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use nix::sys::socket::{MsgFlags, SockaddrStorage, sendto};
-use postern_engine::alert::{AlertEngine, Verdict};
+use postern_engine::alert::{AlertEngine, OwnReport, Verdict};
 use postern_engine::event::Protocol;
 use postern_engine::ledger::DropReason;
 use postern_engine::rule::RuleIndex;
@@ -28,6 +26,7 @@ use self::local::Writer;
 use self::seen::{PushSighting, Seen, Sighting};
 use crate::accounts::Accounts;
 use crate::intake::{Arrival, Batch, Inform, Outlet, Push, PushAnswer};
+use crate::receivers::reply as answer;
 
 /// Commits that may be on their way to the disk; what changes meanwhile waits for the next.
 const MAX_COMMITS_IN_FLIGHT: u64 = 2;
@@ -57,6 +56,15 @@ pub(crate) enum Order {
         occurrence: u64,
         /// The count that the person saw.
         count_seen: u64,
+    },
+    /// Something is wrong with the gateway itself.
+    Own(OwnReport),
+    /// What was wrong with the gateway itself is over.
+    OwnClear {
+        /// Its kind.
+        kind: &'static str,
+        /// Its qualifier.
+        qualifier: String,
     },
     /// Other rules are in force from now on; answered when they are.
     ReplaceRules(Box<RuleIndex>, oneshot::Sender<()>),
@@ -248,6 +256,12 @@ impl Pipeline {
         let now = Timestamp::from(SystemTime::now());
         match order {
             Order::Close { key, occurrence, count_seen } => self.engine.close(&key, occurrence, count_seen, now),
+            Order::Own(report) => {
+                self.engine.own(report, now);
+            }
+            Order::OwnClear { kind, qualifier } => {
+                self.engine.own_clear(kind, &qualifier, now);
+            }
             Order::ReplaceRules(rules, done) => {
                 self.engine.replace_rules(*rules);
                 // Whoever asked may be gone.
@@ -359,9 +373,8 @@ fn settle(settled: &mut Settled, key: (Protocol, IpAddr, Option<DropReason>), n:
 /// Sends one answer; a sender that is gone will ask again.
 fn reply(reply: Reply) {
     match reply {
-        Reply::Inform(Inform { peer, response, socket, .. }) => {
-            let sent = sendto(socket.as_raw_fd(), &response, &SockaddrStorage::from(peer), MsgFlags::MSG_DONTWAIT);
-            if let Err(error) = sent {
+        Reply::Inform(Inform { peer, local, response, socket, .. }) => {
+            if let Err(error) = answer::send(&socket, peer, local, &response) {
                 tracing::debug!(error = %error, "a Response could not be sent");
             }
         }
