@@ -26,11 +26,11 @@ use crate::intake::{self, Digests};
 use crate::listeners::Listeners;
 use crate::pipeline::local::{self, State};
 use crate::pipeline::{Parts, Pipeline, PipelineFacts};
-use crate::receivers::{self, Sockets, udp};
+use crate::receivers::{self, Sockets, reply, udp};
 use crate::revision::veto::Veto;
 use crate::revision::{Mode, Revisions, Signers};
 use crate::service::{self, Notifier, PassedSockets};
-use crate::status::{Reporter, StatusSocket};
+use crate::status::{IntakeReports, Reporter, StatusSocket};
 
 /// Time for draining at the stop.
 const DRAIN: Duration = Duration::from_secs(8);
@@ -100,6 +100,9 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
         ("syslog_udp", Protocol::Syslog, &sockets.syslog_udp, &config.syslog),
     ] {
         if let (Some(socket), Some(receiver)) = (socket, receiver) {
+            if name == "snmp_trap" {
+                reply::ask_destination(socket).with_context(|| format!("{name} cannot be set up"))?;
+            }
             let inode = udp::prepare(socket, receiver.receive_buffer_bytes).with_context(|| format!("{name} cannot be set up"))?;
             accounts.open_socket(name, protocol, inode, earlier.get(name).copied());
         }
@@ -142,6 +145,8 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
         spool: spool.clone(),
     };
     tasks.spawn("control", control.run(stop.clone()));
+    // Whoever knows something of the intake adds it here: `intake_reports.add(move |intake| intake.waiting_room = …)`.
+    let intake_reports = IntakeReports::default();
     let reporter = Reporter {
         started,
         tunnel: tunnel_view,
@@ -152,6 +157,7 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
         pipeline: pipeline_view.clone(),
         kernel_drops,
         sandbox: options.sandbox,
+        intake: intake_reports,
     };
     tasks.spawn("status", reporter.clone().serve(status_socket, stop.clone()));
     tasks.spawn("report", reporter.send(outgoing, stop.clone()));

@@ -57,6 +57,8 @@ pub(crate) struct Inform {
     pub(crate) digest: u64,
     /// Where to.
     pub(crate) peer: SocketAddr,
+    /// From where: the address of ours that the inform was sent to.
+    pub(crate) local: Option<IpAddr>,
     /// The PDU.
     pub(crate) response: Vec<u8>,
     /// The socket that the inform came by.

@@ -21,6 +21,7 @@ pub(crate) fn decoder(
         let inform = message.response().map(|response| Inform {
             digest: digest(&digests, datagram),
             peer: datagram.peer,
+            local: datagram.local,
             response,
             socket: Arc::clone(&socket),
         });

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::errno::Errno;
+use nix::libc;
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, MultiHeaders, RecvMsg, SockaddrStorage, getsockopt, recvmmsg, setsockopt, sockopt};
 use nix::sys::time::TimeSpec;
 use postern_engine::event::Protocol;
@@ -21,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::kernel_drops::KernelDrops;
 use super::limit::RateLimit;
+use super::reply;
 use crate::accounts::Tally;
 use crate::config::Networks;
 use crate::intake::{Arrival, Intake};
@@ -71,6 +73,8 @@ pub(crate) struct Datagram<'a> {
     pub(crate) source: IpAddr,
     /// When the kernel received it.
     pub(crate) received: Timestamp,
+    /// Our address that it was sent to, on a socket of [`reply::ask_destination`].
+    pub(crate) local: Option<IpAddr>,
 }
 
 /// Sets up a bound socket for [`UdpReceiver::run`]; returns its inode.
@@ -190,6 +194,7 @@ where
     fn take(&mut self, message: &RecvMsg<'_, '_, SockaddrStorage>, now: Timestamp, work: &mut Work) {
         work.count = work.count.saturating_add(1);
         let mut received = now;
+        let mut local = None;
         match message.cmsgs() {
             Ok(controls) => {
                 for control in controls {
@@ -198,7 +203,7 @@ where
                             self.receiver.intake.accounts().kernel_counter(self.receiver.name, counter);
                         }
                         ControlMessageOwned::ScmTimestampns(time) => received = timestamp(time),
-                        _ => {}
+                        other => local = local.or_else(|| reply::destination(&other)),
                     }
                 }
             }
@@ -210,7 +215,7 @@ where
         let bytes = message.iovs().next().unwrap_or_default();
         let outcome = match self.refusal(source, message.flags) {
             Some(reason) => Err(reason),
-            None => (self.decode)(&Datagram { bytes, peer, source, received }),
+            None => (self.decode)(&Datagram { bytes, peer, source, received, local }),
         };
         match outcome {
             Ok(arrival) => {
@@ -247,7 +252,7 @@ struct Work {
 }
 
 fn headers() -> MultiHeaders<SockaddrStorage> {
-    MultiHeaders::preallocate(BATCH, Some(nix::cmsg_space!(TimeSpec, u32)))
+    MultiHeaders::preallocate(BATCH, Some(nix::cmsg_space!(TimeSpec, u32, libc::in6_pktinfo)))
 }
 
 fn timestamp(time: TimeSpec) -> Timestamp {
