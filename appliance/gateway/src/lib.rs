@@ -19,6 +19,7 @@ pub mod sandbox;
 pub mod service;
 pub mod status;
 pub mod table;
+mod vault;
 
 pub use daemon::{Opened, RunOptions, run};
 

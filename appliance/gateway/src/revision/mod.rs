@@ -52,7 +52,12 @@ pub(crate) struct Signers {
 impl Signers {
     fn verify(&self, signed: &SignedRevision) -> bool {
         let input = revision::signing_input(&self.gateway, RevisionNumber(signed.number), &signed.document);
-        self.keys.iter().any(|key| UnparsedPublicKey::new(&ED25519, key).verify(&input, &signed.signature).is_ok())
+        self.signed(&input, &signed.signature)
+    }
+
+    /// Tells whether one of the keys signed `input`.
+    pub(crate) fn signed(&self, input: &[u8], signature: &[u8]) -> bool {
+        self.keys.iter().any(|key| UnparsedPublicKey::new(&ED25519, key).verify(input, signature).is_ok())
     }
 }
 
