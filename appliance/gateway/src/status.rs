@@ -5,8 +5,10 @@
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use postern_protocol::status::intake::Intake;
 use postern_protocol::status::{self, Sandbox, Status};
 use postern_uplink::spool::Spool;
 use postern_uplink::tunnel::Outgoing;
@@ -27,6 +29,23 @@ const REPORT_EVERY: Duration = Duration::from_secs(2);
 /// Time for one answer on the socket.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Those who fill in the intake's part of a report, each its own fields.
+#[derive(Clone, Default)]
+pub(crate) struct IntakeReports(Vec<Arc<dyn Fn(&mut Intake) + Send + Sync>>);
+
+impl IntakeReports {
+    /// Adds one who fills something in; it must not block.
+    pub(crate) fn add(&mut self, fill: impl Fn(&mut Intake) + Send + Sync + 'static) {
+        self.0.push(Arc::new(fill));
+    }
+
+    fn report(&self) -> Intake {
+        let mut intake = Intake::default();
+        self.0.iter().for_each(|fill| fill(&mut intake));
+        intake
+    }
+}
+
 /// Everything that a report is made of.
 #[derive(Clone)]
 pub(crate) struct Reporter {
@@ -39,6 +58,7 @@ pub(crate) struct Reporter {
     pub(crate) pipeline: watch::Receiver<PipelineFacts>,
     pub(crate) kernel_drops: KernelDrops,
     pub(crate) sandbox: Sandbox,
+    pub(crate) intake: IntakeReports,
 }
 
 impl Reporter {
@@ -46,7 +66,7 @@ impl Reporter {
     pub(crate) fn report(&self) -> Status {
         self.accounts.kernel_counters(&self.kernel_drops.read());
         Status {
-            intake: postern_protocol::status::intake::Intake::default(),
+            intake: self.intake.report(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_s: self.started.elapsed().as_secs(),
             tunnel: self.tunnel.borrow().clone(),
