@@ -1,4 +1,4 @@
-//! What the control plane wants: closes, resends and revisions, carried out and answered. Also notices when the spool gave
+//! What the control plane wants: closes, resends, revisions and secrets, carried out and answered. Also notices when the spool gave
 //! records up, so that open alerts are sent again.
 //!
 //! Ends when its token is cancelled or the tunnel has ended.
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use postern_engine::rule::RuleIndex;
 use postern_protocol::alert::AlertKey;
-use postern_protocol::message::{RevisionProblem, RevisionState, RevisionStatus, SignedRevision};
+use postern_protocol::message::{RevisionProblem, RevisionState, RevisionStatus, SealedSecrets, SignedRevision};
 use postern_protocol::revision::Problem;
 use postern_protocol::status::{self, TunnelState};
 use postern_uplink::spool::Spool;
@@ -17,7 +17,8 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::pipeline::Order;
-use crate::revision::{Revisions, Step, StoreError};
+use crate::revision::{Revisions, Signers, Step, StoreError};
+use crate::vault::{Changed, Vault};
 
 /// Shortest time between two resends because of evictions: while the spool is full, each resend evicts again.
 const RESEND_EVERY: Duration = Duration::from_secs(10);
@@ -31,8 +32,8 @@ pub(crate) enum ControlError {
     /// The pipeline has ended.
     #[error("the pipeline has ended")]
     PipelineEnded,
-    /// Compiling a revision panicked: a fault of the program.
-    #[error("compiling a revision panicked")]
+    /// Compiling a revision, or opening secrets, panicked: a fault of the program.
+    #[error("compiling a revision or opening secrets panicked")]
     Compile(#[from] tokio::task::JoinError),
 }
 
@@ -46,6 +47,9 @@ pub(crate) struct Control {
     pub(crate) report: watch::Sender<status::Revisions>,
     pub(crate) tunnel: watch::Receiver<status::Tunnel>,
     pub(crate) spool: Spool,
+    /// Who may sign sets of secrets.
+    pub(crate) signers: Signers,
+    pub(crate) vault: watch::Sender<Vault>,
 }
 
 impl Control {
@@ -87,9 +91,10 @@ impl Control {
                     self.order(Order::Close { key, occurrence: close.occurrence, count_seen: close.count_seen }).await?;
                 }
                 // Nothing uses them yet.
-                Some(Incoming::DictionaryPart(_) | Incoming::Secrets(_)) => {}
+                Some(Incoming::DictionaryPart(_)) => {}
                 Some(Incoming::ResendOpenAlerts) => self.order(Order::Resend).await?,
                 Some(Incoming::Revision(signed)) => self.revision(signed).await?,
+                Some(Incoming::Secrets(set)) => self.secrets(set).await?,
                 None => {
                     stop.cancelled().await;
                     return Ok(());
@@ -132,6 +137,30 @@ impl Control {
         let (effective, newest) = self.revisions.numbers();
         self.facts.send_modify(|facts| (facts.effective, facts.newest) = (effective, newest));
         self.report.send_replace(self.revisions.report());
+        Ok(())
+    }
+
+    /// Takes a set of secrets into the vault.
+    async fn secrets(&mut self, set: SealedSecrets) -> Result<(), ControlError> {
+        let (mut vault, signers) = (self.vault.borrow().clone(), self.signers.clone());
+        // Opening a thousand secrets takes a second.
+        let (vault, taken) = tokio::task::spawn_blocking(move || {
+            let taken = vault.take(&set, &signers);
+            (vault, taken)
+        })
+        .await?;
+        let serial = vault.serial();
+        match taken {
+            Ok(Changed::Yes) => {
+                tracing::info!(serial, secrets = vault.report().len(), "the vault's secrets have changed");
+                self.vault.send_replace(vault);
+            }
+            Ok(Changed::No) => {
+                self.vault.send_replace(vault);
+            }
+            Err(error) => tracing::warn!(error = %crate::chain(&error), held = serial, "a set of secrets is refused"),
+        }
+        self.facts.send_modify(|facts| facts.secrets_serial = serial);
         Ok(())
     }
 

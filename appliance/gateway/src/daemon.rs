@@ -31,6 +31,7 @@ use crate::revision::veto::Veto;
 use crate::revision::{Mode, Revisions, Signers};
 use crate::service::{self, Notifier, PassedSockets};
 use crate::status::{IntakeReports, Reporter, StatusSocket};
+use crate::vault::{Owner, Vault, credentials_directory};
 
 /// Time for draining at the stop.
 const DRAIN: Duration = Duration::from_secs(8);
@@ -74,7 +75,11 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     let kernel_drops = sockets.kernel_drops.clone();
     let signers = Signers { gateway: identity.gateway.clone(), keys: identity.revision_keys.clone() };
     let veto = Veto::new(config.forbidden_fields.clone());
-    let (revisions, rules) = Revisions::open(&config.revisions_dir(), signers, veto, options.mode)?;
+    let owner = Owner { tenant: identity.tenant.clone(), gateway: identity.gateway.clone() };
+    let vault_dir = config.vault_dir();
+    let vault = tokio::task::spawn_blocking(move || Vault::open(&vault_dir, credentials_directory().as_deref(), owner)).await?;
+    let vault = vault.context("the vault cannot be opened")?;
+    let (revisions, rules) = Revisions::open(&config.revisions_dir(), signers.clone(), veto, options.mode)?;
 
     let now = Timestamp::from(SystemTime::now());
     let spool_options =
@@ -110,7 +115,10 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
 
     let (intake, outlet) = intake::queue(accounts.clone(), Digests::new(&digest_key));
     let (effective, newest) = revisions.numbers();
-    let (facts, facts_view) = watch::channel(GreetingFacts { effective, newest, ..GreetingFacts::default() });
+    let (sealing_key, secrets_serial) = (vault.public_key_der().to_vec(), vault.serial());
+    let facts = GreetingFacts { effective, newest, sealing_key, secrets_serial, ..GreetingFacts::default() };
+    let (facts, facts_view) = watch::channel(facts);
+    let (vault, vault_view) = watch::channel(vault);
     let (report, report_view) = watch::channel(revisions.report());
     let (tunnel_state, tunnel_view) = watch::channel(tunnel::initial_state(now));
     let service_view = tunnel_view.clone();
@@ -139,6 +147,8 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
         incoming: incoming_queue,
         outgoing: outgoing.clone(),
         orders,
+        signers,
+        vault,
         facts,
         report,
         tunnel: tunnel_view.clone(),
@@ -146,7 +156,11 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     };
     tasks.spawn("control", control.run(stop.clone()));
     // Whoever knows something of the intake adds it here: `intake_reports.add(move |intake| intake.waiting_room = …)`.
-    let intake_reports = IntakeReports::default();
+    let mut intake_reports = IntakeReports::default();
+    intake_reports.add(move |intake| {
+        let vault = vault_view.borrow();
+        (intake.sealing_key, intake.secrets) = (Some(vault.fingerprint()), vault.report());
+    });
     let reporter = Reporter {
         started,
         tunnel: tunnel_view,

@@ -25,6 +25,9 @@ pub struct Intake {
     /// SHA-256 of the dictionary in use, hexadecimal; the built-in one when `None`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dictionary: Option<String>,
+    /// SHA-256 of the public key (SubjectPublicKeyInfo, DER) to which secrets are sealed, hexadecimal: to be compared by a person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sealing_key: Option<String>,
     /// Names and versions of the secrets in the vault.
     #[serde(default)]
     pub secrets: Vec<SecretVersion>,

@@ -239,6 +239,11 @@ impl Config {
         self.data_dir.join("revisions")
     }
 
+    /// Returns the directory of the vault.
+    pub fn vault_dir(&self) -> PathBuf {
+        self.data_dir.join("vault")
+    }
+
     /// Returns the path of the status socket.
     pub fn status_socket(&self) -> PathBuf {
         self.data_dir.join("gateway.sock")

@@ -14,6 +14,7 @@ use landlock::{
 use postern_protocol::status::Enforcement;
 
 use crate::config::Config;
+use crate::vault::credentials_directory;
 
 /// The interface that the rules are written for (Linux 6.12); an older kernel enforces what it knows of it.
 const WANTED: ABI = ABI::V6;
@@ -53,11 +54,11 @@ pub(super) fn confine(config: &Config) -> Result<Enforcement, FilesError> {
     // In the identity's directory nothing can be written: a daemon that was taken over cannot make itself other pins or keys.
     let own = AccessFs::ReadFile | AccessFs::ReadDir | AccessFs::MakeSock | AccessFs::RemoveFile;
     let keep = own | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::MakeReg;
-    for (path, access) in [(config.data_dir.clone(), own), (config.spool_dir(), keep), (config.revisions_dir(), keep)] {
+    for (path, access) in [(config.data_dir.clone(), own), (config.spool_dir(), keep), (config.revisions_dir(), keep), (config.vault_dir(), keep)] {
         let opened = PathFd::new(&path).map_err(|cause| FilesError::Own { path, cause })?;
         rules = rules.add_rule(PathBeneath::new(opened, access))?;
     }
-    for path in NAMES.iter().map(PathBuf::from).chain(resolvers(Path::new(RESOLVERS))) {
+    for path in NAMES.iter().map(PathBuf::from).chain(resolvers(Path::new(RESOLVERS))).chain(credentials_directory()) {
         let Ok(opened) = PathFd::new(&path) else {
             tracing::debug!(path = %path.display(), "not there, so not readable until the next start");
             continue;
