@@ -4,6 +4,7 @@
 //! No clock, no socket, no file. Linked by the gateway, the agent and the control plane.
 
 pub mod alert;
+pub mod dictionary;
 pub mod enrolment;
 pub mod frame;
 pub mod id;
