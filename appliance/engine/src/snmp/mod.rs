@@ -3,13 +3,16 @@
 //! A v1 trap becomes what RFC 3584 §3.1 maps it to, so that one rule serves both versions. Owns no socket and sends nothing:
 //! the receiver sends [`Message::response`] when the event is durable. Community strings stay in [`Message`] and reach no event.
 
+pub mod engine_id;
 mod pdu;
+pub mod usm;
 mod varbind;
 
 use std::fmt;
 
 use crate::ber::{self, BerError, Fault, Reader, Writer};
 use crate::event::Notification;
+use crate::ledger::DropReason;
 
 /// Most varbinds that one notification may have.
 pub const MAX_VARBINDS: usize = 4_096;
@@ -75,7 +78,10 @@ pub enum DecodeError {
     /// More than [`MAX_VARBINDS`].
     #[error("more than {MAX_VARBINDS} varbinds")]
     TooManyVarbinds,
-    /// A version other than v1 (0) and v2c (1); SNMPv3 is 3.
+    /// An SNMPv3 message of another security model than the User-based one (3).
+    #[error("SNMPv3 security model {0} is not supported")]
+    UnsupportedSecurityModel(i64),
+    /// Another version than the function decodes: v1 is 0, v2c 1, v3 is 3.
     #[error("SNMP version number {0} is not supported")]
     UnsupportedVersion(i64),
     /// A well-formed message with another PDU than a notification of its version; its tag.
@@ -87,6 +93,26 @@ impl From<BerError> for DecodeError {
     fn from(error: BerError) -> Self {
         Self::Malformed { at: error.at, what: error.fault }
     }
+}
+
+impl DecodeError {
+    /// Returns the reason under which the ledger counts it.
+    pub const fn drop_reason(self) -> DropReason {
+        match self {
+            Self::Malformed { .. } | Self::NoTrapOid => DropReason::Malformed,
+            Self::TooManyVarbinds => DropReason::TooMany,
+            Self::UnsupportedSecurityModel(_) | Self::UnsupportedVersion(_) => DropReason::UnsupportedVersion,
+            Self::WrongPdu(_) => DropReason::WrongPdu,
+        }
+    }
+}
+
+/// Reads only the version number: 0 is v1, 1 is v2c, 3 is v3.
+///
+/// # Errors
+/// [`DecodeError::Malformed`].
+pub fn version(datagram: &[u8]) -> Result<i64, DecodeError> {
+    Ok(Reader::new(datagram).expect(ber::SEQUENCE)?.reader().expect(ber::INTEGER)?.integer()?)
 }
 
 /// Decodes one datagram as an SNMPv1 or v2c notification.

@@ -17,7 +17,7 @@ pub(crate) fn decoder(
     digests: Digests,
 ) -> impl FnMut(&Datagram<'_>) -> Result<Arrival, DropReason> + Send + 'static {
     move |datagram| {
-        let message = snmp::decode(datagram.bytes).map_err(reason)?;
+        let message = snmp::decode(datagram.bytes).map_err(DecodeError::drop_reason)?;
         let inform = message.response().map(|response| Inform {
             digest: digest(&digests, datagram),
             peer: datagram.peer,
@@ -41,13 +41,4 @@ pub(crate) fn decoder(
 /// A retransmission comes from the same address and port with the same bytes.
 fn digest(digests: &Digests, datagram: &Datagram<'_>) -> u64 {
     digests.of(&[b"inform", datagram.peer.to_string().as_bytes(), datagram.bytes])
-}
-
-const fn reason(error: DecodeError) -> DropReason {
-    match error {
-        DecodeError::Malformed { .. } | DecodeError::NoTrapOid => DropReason::Malformed,
-        DecodeError::TooManyVarbinds => DropReason::TooMany,
-        DecodeError::UnsupportedVersion(_) => DropReason::UnsupportedVersion,
-        DecodeError::WrongPdu(_) => DropReason::WrongPdu,
-    }
 }
