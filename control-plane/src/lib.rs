@@ -8,6 +8,7 @@ pub mod alert_actions;
 pub mod api;
 pub mod app;
 pub mod auth;
+pub mod balance;
 pub mod ca;
 pub mod cli;
 pub mod clock;
@@ -34,6 +35,7 @@ pub mod store;
 pub mod tls;
 pub mod tunnel;
 pub mod unreachable;
+pub mod waiting_room;
 
 /// Returns an error's text with those of all its causes.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {

@@ -12,11 +12,13 @@ mod database;
 pub mod gateways;
 pub mod idempotency;
 pub mod ingest;
+pub mod minutes;
 pub mod own_alerts;
 pub mod revisions;
 pub mod sessions;
 pub mod tenants;
 pub mod tokens;
+pub mod unknown_oids;
 pub mod users;
 
 use std::collections::HashMap;
