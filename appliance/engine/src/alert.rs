@@ -124,6 +124,22 @@ impl AlertEngine {
         self.table.drain_changes()
     }
 
+    /// Returns the newest record of those only that must not wait: raised, ended, of another severity, or to be sent again. The
+    /// others, which were only counted again, stay for [`AlertEngine::drain_changes`].
+    pub fn drain_urgent(&mut self) -> Vec<Alert> {
+        self.table.drain_urgent()
+    }
+
+    /// Returns whether [`AlertEngine::drain_urgent`] has something.
+    pub const fn has_urgent(&self) -> bool {
+        self.table.has_urgent()
+    }
+
+    /// Returns whether [`AlertEngine::drain_changes`] has something.
+    pub const fn has_changes(&self) -> bool {
+        self.table.has_changes()
+    }
+
     /// Returns the number of open alerts.
     pub fn open_count(&self) -> usize {
         self.table.open_count()

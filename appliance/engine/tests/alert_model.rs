@@ -1,7 +1,7 @@
 //! The alert engine beside a model that is obviously right: random raises, clears, closes, drains, checkpoints and crashes.
 #![expect(clippy::unwrap_used, reason = "helpers of tests")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use postern_engine::alert::{AlertEngine, TABLE_FULL_KIND, Verdict};
 use postern_engine::event::{Body, Event, PushEvent, Transport};
@@ -44,6 +44,8 @@ enum Step {
     Commit {
         checkpoint: bool,
     },
+    /// The pipeline's commit of what must not wait.
+    CommitUrgent,
     /// The engine is made again from the last checkpoint and the records committed since.
     Crash,
     Time {
@@ -116,7 +118,9 @@ struct Rig {
     later: Vec<Alert>,
     /// What the control plane would have: the newest record of each occurrence.
     received: BTreeMap<(String, u64), Alert>,
-    last_revision: u64,
+    /// Revisions of all records, and the newest of them at the last crash.
+    revisions: BTreeSet<u64>,
+    floor: u64,
     now: i64,
 }
 
@@ -125,7 +129,17 @@ impl Rig {
         let engine = AlertEngine::new(rules()).bounded_to(ROOM);
         let checkpoint = engine.checkpoint();
         let (model, committed) = (Model::default(), Model::default());
-        Self { engine, model, committed, checkpoint, later: vec![], received: BTreeMap::new(), last_revision: 0, now: 1_000_000 }
+        Self {
+            engine,
+            model,
+            committed,
+            checkpoint,
+            later: vec![],
+            received: BTreeMap::new(),
+            revisions: BTreeSet::new(),
+            floor: 0,
+            now: 1_000_000,
+        }
     }
 
     fn step(&mut self, step: &Step) -> Result<(), TestCaseError> {
@@ -151,7 +165,9 @@ impl Rig {
             }
             Step::Resend => self.engine.resend_open(now),
             Step::Commit { checkpoint } => self.commit(*checkpoint)?,
+            Step::CommitUrgent => self.commit_urgent()?,
             Step::Crash => {
+                self.floor = self.revisions.last().copied().unwrap_or(0);
                 self.engine = AlertEngine::restore(rules(), &self.checkpoint).unwrap().bounded_to(ROOM);
                 self.later.iter().for_each(|alert| self.engine.apply(alert.clone()));
                 self.model = self.committed.clone();
@@ -161,13 +177,31 @@ impl Rig {
         self.check()
     }
 
+    fn receive(&mut self, alert: Alert) -> Result<(), TestCaseError> {
+        prop_assert!(alert.revision > self.floor, "revisions grow over a crash");
+        prop_assert!(self.revisions.insert(alert.revision), "no two records have the same");
+        prop_assert_eq!(Alert::decode(&alert.encode()), Ok(alert.clone()));
+        self.received.insert((alert.key.resource.clone(), alert.occurrence), alert.clone());
+        self.later.push(alert);
+        Ok(())
+    }
+
+    fn commit_urgent(&mut self) -> Result<(), TestCaseError> {
+        for alert in self.engine.drain_urgent() {
+            self.receive(alert)?;
+        }
+        prop_assert!(!self.engine.has_urgent());
+        self.committed = received(&self.received);
+        prop_assert_eq!(&self.committed.ended, &self.model.ended);
+        let grave =
+            |model: &Model| -> Vec<_> { model.open.iter().map(|(key, open)| (key.clone(), open.severity, open.first_seen)).collect() };
+        prop_assert_eq!(grave(&self.committed), grave(&self.model), "only counts and what came with them may be older");
+        Ok(())
+    }
+
     fn commit(&mut self, checkpoint: bool) -> Result<(), TestCaseError> {
         for alert in self.engine.drain_changes() {
-            prop_assert!(alert.revision > self.last_revision, "revisions grow strictly, also over a crash");
-            self.last_revision = alert.revision;
-            prop_assert_eq!(Alert::decode(&alert.encode()), Ok(alert.clone()));
-            self.received.insert((alert.key.resource.clone(), alert.occurrence), alert.clone());
-            self.later.push(alert);
+            self.receive(alert)?;
         }
         if checkpoint {
             self.checkpoint = self.engine.checkpoint();
@@ -241,6 +275,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => (key, 0..5_u64, prop::bool::weighted(0.2)).prop_map(|(key, seen, stale)| Step::Close { key, seen, stale }),
         1 => Just(Step::Resend),
         4 => prop::bool::weighted(0.3).prop_map(|checkpoint| Step::Commit { checkpoint }),
+        3 => Just(Step::CommitUrgent),
         2 => Just(Step::Crash),
         3 => (-50..100_i64).prop_map(|micros| Step::Time { micros }),
     ];

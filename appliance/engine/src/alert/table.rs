@@ -12,8 +12,10 @@ use crate::rule::Report;
 #[derive(Debug)]
 pub(super) struct Table {
     open: HashMap<AlertKey, Slot>,
-    /// Keys of slots that changed; one whose alert ended since is harmless.
-    changed: Vec<AlertKey>,
+    /// Keys of slots that were only counted again; one whose alert ended or was drained since is harmless.
+    counted: Vec<AlertKey>,
+    /// Keys of slots with news that must not wait; the same is true of them.
+    urgent: Vec<AlertKey>,
     /// Occurrences that ended since the last drain.
     ended: Vec<Alert>,
     last_revision: u64,
@@ -26,13 +28,31 @@ pub(super) struct Table {
 #[derive(Debug)]
 struct Slot {
     alert: Alert,
-    changed: bool,
+    change: Change,
+}
+
+/// What happened to an open alert since it was last drained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Change {
+    None,
+    /// It was reported again: count, time, texts and evidence are newer, its severity is the same.
+    Counted,
+    /// It was raised, or its severity changed, or all are to be sent again.
+    Urgent,
 }
 
 impl Table {
     pub(super) fn new() -> Self {
         let full_key = AlertKey { resource: TABLE_FULL_RESOURCE.to_owned(), kind: TABLE_FULL_KIND.to_owned(), qualifier: String::new() };
-        Self { open: HashMap::new(), changed: Vec::new(), ended: Vec::new(), last_revision: 0, max_open: MAX_OPEN_ALERTS, full_key }
+        Self {
+            open: HashMap::new(),
+            counted: Vec::new(),
+            urgent: Vec::new(),
+            ended: Vec::new(),
+            last_revision: 0,
+            max_open: MAX_OPEN_ALERTS,
+            full_key,
+        }
     }
 
     pub(super) const fn bound(&mut self, max_open: usize) {
@@ -49,7 +69,7 @@ impl Table {
 
     /// Returns the open alerts with whether each changed since the last drain.
     pub(super) fn slots(&self) -> impl Iterator<Item = (&Alert, bool)> {
-        self.open.values().map(|slot| (&slot.alert, slot.changed))
+        self.open.values().map(|slot| (&slot.alert, slot.change != Change::None))
     }
 
     /// Returns the occurrences that ended since the last drain.
@@ -65,10 +85,11 @@ impl Table {
     pub(super) fn from_parts(last_revision: u64, open: Vec<(Alert, bool)>, ended: Vec<Alert>) -> Self {
         let mut table = Self { ended, last_revision, ..Self::new() };
         for (alert, changed) in open {
+            let mut slot = Slot { alert, change: Change::None };
             if changed {
-                table.changed.push(alert.key.clone());
+                slot.mark(Change::Urgent, &mut table.urgent);
             }
-            table.open.insert(alert.key.clone(), Slot { alert, changed });
+            table.open.insert(slot.alert.key.clone(), slot);
         }
         table
     }
@@ -81,7 +102,7 @@ impl Table {
         }
         match alert.state {
             AlertState::Open => {
-                self.open.insert(alert.key.clone(), Slot { alert, changed: false });
+                self.open.insert(alert.key.clone(), Slot { alert, change: Change::None });
             }
             AlertState::Cleared | AlertState::Closed => {
                 self.open.remove(&alert.key);
@@ -135,8 +156,7 @@ impl Table {
             alert.count = surplus;
             // When the first of them came is not kept; the last is the one whose time is known.
             alert.first_seen = alert.last_seen;
-            self.changed.push(key.clone());
-            self.open.insert(key.clone(), Slot { alert, changed: true });
+            self.insert(alert);
         }
         self.end_table_full(ended_at, now);
     }
@@ -149,21 +169,34 @@ impl Table {
             let revision = self.next_revision(now);
             if let Some(slot) = self.open.get_mut(&key) {
                 slot.alert.revision = revision;
-                slot.mark(&mut self.changed);
+                slot.mark(Change::Urgent, &mut self.urgent);
             }
         }
     }
 
+    /// Returns whether something changed that must not wait.
+    pub(super) const fn has_urgent(&self) -> bool {
+        !self.urgent.is_empty() || !self.ended.is_empty()
+    }
+
+    /// Returns whether anything changed.
+    pub(super) const fn has_changes(&self) -> bool {
+        self.has_urgent() || !self.counted.is_empty()
+    }
+
     /// Returns the newest record of every occurrence that changed since the last call, in ascending revision.
     pub(super) fn drain_changes(&mut self) -> Vec<Alert> {
+        let counted = std::mem::take(&mut self.counted);
+        let mut changes = self.drain_urgent();
+        changes.extend(counted.iter().filter_map(|key| self.open.get_mut(key)?.take()));
+        changes.sort_unstable_by_key(|alert| alert.revision);
+        changes
+    }
+
+    /// Returns only the records that must not wait, in ascending revision; what was only counted again stays for a later call.
+    pub(super) fn drain_urgent(&mut self) -> Vec<Alert> {
         let mut changes = std::mem::take(&mut self.ended);
-        for key in self.changed.drain(..) {
-            if let Some(slot) = self.open.get_mut(&key)
-                && std::mem::take(&mut slot.changed)
-            {
-                changes.push(slot.alert.clone());
-            }
-        }
+        changes.extend(self.urgent.drain(..).filter_map(|key| self.open.get_mut(&key)?.take()));
         changes.sort_unstable_by_key(|alert| alert.revision);
         changes
     }
@@ -174,6 +207,7 @@ impl Table {
         match self.open.get_mut(&report.key) {
             Some(slot) => {
                 let alert = &mut slot.alert;
+                let same = alert.severity == report.severity;
                 alert.revision = revision;
                 alert.severity = report.severity;
                 alert.summary = report.summary;
@@ -183,7 +217,11 @@ impl Table {
                 alert.rule = report.rule;
                 alert.rule_version = report.rule_version;
                 alert.evidence = report.evidence;
-                slot.mark(&mut self.changed);
+                if same {
+                    slot.mark(Change::Counted, &mut self.counted);
+                } else {
+                    slot.mark(Change::Urgent, &mut self.urgent);
+                }
                 Verdict::Updated
             }
             None => {
@@ -203,11 +241,17 @@ impl Table {
                     rule_version: report.rule_version,
                     evidence: report.evidence,
                 };
-                self.changed.push(alert.key.clone());
-                self.open.insert(alert.key.clone(), Slot { alert, changed: true });
+                self.insert(alert);
                 Verdict::Raised
             }
         }
+    }
+
+    /// Puts an alert in that must not wait.
+    fn insert(&mut self, alert: Alert) {
+        let mut slot = Slot { alert, change: Change::None };
+        slot.mark(Change::Urgent, &mut self.urgent);
+        self.open.insert(slot.alert.key.clone(), slot);
     }
 
     /// Returns the next revision: it grows strictly, and past what a lost state had given out, because that was not ahead of time.
@@ -236,9 +280,21 @@ impl Table {
 }
 
 impl Slot {
-    fn mark(&mut self, changed: &mut Vec<AlertKey>) {
-        if !std::mem::replace(&mut self.changed, true) {
-            changed.push(self.alert.key.clone());
+    /// Notes a change, with the key in `keys` unless what was noted before says as much.
+    fn mark(&mut self, change: Change, keys: &mut Vec<AlertKey>) {
+        let noted = match self.change {
+            Change::None => false,
+            Change::Counted => change == Change::Counted,
+            Change::Urgent => true,
+        };
+        if !noted {
+            self.change = change;
+            keys.push(self.alert.key.clone());
         }
+    }
+
+    /// Returns the record if it changed since the last call.
+    fn take(&mut self) -> Option<Alert> {
+        (std::mem::replace(&mut self.change, Change::None) != Change::None).then(|| self.alert.clone())
     }
 }
