@@ -4,6 +4,7 @@
 
 use postern_engine::ber::{self, Reader, Writer};
 use postern_engine::event::{SyslogMessage, Value, Varbind};
+use postern_engine::syslog::Context;
 use postern_engine::syslog::framing::{Deframer, FramingError};
 use postern_engine::{push, snmp, syslog, value};
 use postern_protocol::oid::Oid;
@@ -230,7 +231,7 @@ proptest! {
         let fraction = nanos % 1_000_000_000;
         let time = format!("2026-01-{:02}T{:02}:{:02}:{:02}.{fraction:09}Z", day + 1, second / 3600, second / 60 % 60, second % 60);
         let expected = Timestamp::from_nanos((1_767_225_600 + day * 86_400 + second) * 1_000_000_000 + fraction);
-        let decoded = syslog::decode(rfc5424(&message, &time).as_bytes(), Timestamp::default()).unwrap();
+        let decoded = syslog::decode(rfc5424(&message, &time).as_bytes(), &Context::utc(Timestamp::default())).unwrap();
         // One leading space is rsyslog's, not the message's.
         let text = message.message.strip_prefix(' ').unwrap_or(&message.message).to_owned();
         prop_assert_eq!(decoded, SyslogMessage { timestamp: Some(expected), message: text, ..message });
@@ -244,7 +245,7 @@ proptest! {
         received in any::<i64>(),
     ) {
         let line = [format!("<{pri}>{rest}").as_bytes(), &noise].concat();
-        let message = syslog::decode(&line, Timestamp::from_nanos(received)).unwrap();
+        let message = syslog::decode(&line, &Context::utc(Timestamp::from_nanos(received))).unwrap();
         prop_assert_eq!((message.pri_present, u16::from(message.facility) * 8 + u16::from(message.severity)), (true, pri));
         prop_assert!(message.message.len() <= line.len() * 3);
     }
@@ -252,7 +253,7 @@ proptest! {
     #[test]
     fn random_bytes_are_a_line_unless_empty(bytes in vec(any::<u8>(), 0..200), received in any::<i64>()) {
         let empty = bytes.iter().all(|byte| matches!(byte, b'\n' | b'\r' | 0));
-        prop_assert_eq!(syslog::decode(&bytes, Timestamp::from_nanos(received)).is_err(), empty);
+        prop_assert_eq!(syslog::decode(&bytes, &Context::utc(Timestamp::from_nanos(received))).is_err(), empty);
     }
 
     #[test]

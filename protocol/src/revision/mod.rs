@@ -12,6 +12,7 @@ pub mod keyword;
 mod locate;
 pub mod pattern;
 pub mod template;
+pub mod time_zone;
 
 use serde::{Deserialize, Serialize};
 

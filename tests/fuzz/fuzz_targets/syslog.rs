@@ -3,12 +3,12 @@
 
 use libfuzzer_sys::fuzz_target;
 use postern_engine::event::SyslogMessage;
-use postern_engine::syslog;
+use postern_engine::syslog::{self, Context};
 use postern_protocol::timestamp::Timestamp;
 
 fuzz_target!(|input: (i64, &[u8])| {
     let (received, line) = input;
-    let Ok(message) = syslog::decode(line, Timestamp::from_nanos(received)) else {
+    let Ok(message) = syslog::decode(line, &Context::utc(Timestamp::from_nanos(received))) else {
         assert!(line.len() > syslog::MAX_LINE_BYTES || line.iter().all(|byte| matches!(byte, b'\n' | b'\r' | 0)));
         return;
     };

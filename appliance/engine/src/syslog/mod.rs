@@ -9,10 +9,10 @@ mod rfc3164;
 mod rfc5424;
 mod scan;
 mod vendor;
-
-use postern_protocol::timestamp::Timestamp;
+mod zone;
 
 use self::scan::Scanner;
+pub use self::zone::{Context, Zone, ZoneError};
 use crate::event::SyslogMessage;
 
 /// Most bytes that one line may have.
@@ -41,13 +41,15 @@ pub enum DecodeError {
 ///
 /// # Errors
 /// [`DecodeError`]; what is in a line is never an error.
-pub fn decode(line: &[u8], received: Timestamp) -> Result<SyslogMessage, DecodeError> {
+pub fn decode(line: &[u8], context: &Context<'_>) -> Result<SyslogMessage, DecodeError> {
     if line.len() > MAX_LINE_BYTES {
         return Err(DecodeError::TooLong(line.len()));
     }
     let end = line.iter().rposition(|byte| !matches!(byte, b'\n' | b'\r' | 0)).ok_or(DecodeError::Empty)?;
     let line = line.get(..=end).unwrap_or_default();
 
+    let received = context.received;
+    let _ = context.zone.offset(0, received);
     let mut message = SyslogMessage { facility: DEFAULT_FACILITY, severity: DEFAULT_SEVERITY, ..SyslogMessage::default() };
     let mut content = line;
     let mut scanner = Scanner::new(line);

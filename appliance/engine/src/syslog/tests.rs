@@ -1,12 +1,14 @@
 //! Syslog lines as real senders write them.
 
+use postern_protocol::timestamp::Timestamp;
+
 use super::*;
 
 /// 2026-11-21T22:09:40Z.
 const RECEIVED: Timestamp = Timestamp::from_secs(1_795_298_980);
 
 fn line(text: impl AsRef<[u8]>) -> SyslogMessage {
-    decode(text.as_ref(), RECEIVED).unwrap()
+    decode(text.as_ref(), &Context::utc(RECEIVED)).unwrap()
 }
 
 /// Host, program, PID and message of a line; empty for what is not there.
@@ -194,9 +196,9 @@ fn lines_of_other_vendors_keep_their_pri_and_their_whole_text() {
 fn trailing_line_ends_and_nuls_are_no_part_of_a_line() {
     assert_eq!(line("<13>su: x\n").message, "x");
     assert_eq!(line("<13>su: x\r\n\0").message, "x");
-    assert_eq!(decode(b"\n\0", RECEIVED), Err(DecodeError::Empty));
-    assert_eq!(decode(b"", RECEIVED), Err(DecodeError::Empty));
-    assert_eq!(decode(&vec![b'x'; MAX_LINE_BYTES + 1], RECEIVED), Err(DecodeError::TooLong(MAX_LINE_BYTES + 1)));
+    assert_eq!(decode(b"\n\0", &Context::utc(RECEIVED)), Err(DecodeError::Empty));
+    assert_eq!(decode(b"", &Context::utc(RECEIVED)), Err(DecodeError::Empty));
+    assert_eq!(decode(&vec![b'x'; MAX_LINE_BYTES + 1], &Context::utc(RECEIVED)), Err(DecodeError::TooLong(MAX_LINE_BYTES + 1)));
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::time::{Duration, SystemTime};
 use postern_engine::event::{Body, Event, Protocol, SyslogMessage, Transport};
 use postern_engine::ledger::DropReason;
 use postern_engine::syslog::framing::{Deframer, FramingError};
-use postern_engine::syslog::{self, DecodeError};
+use postern_engine::syslog::{self, Context, DecodeError};
 use postern_protocol::alert::Authenticity;
 use postern_protocol::timestamp::Timestamp;
 use tokio::io::{AsyncRead, AsyncReadExt as _};
@@ -40,7 +40,7 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// # Errors
 /// Why it is no event.
 pub(crate) fn datagram(datagram: &Datagram<'_>) -> Result<Arrival, DropReason> {
-    let message = syslog::decode(datagram.bytes, datagram.received).map_err(reason)?;
+    let message = syslog::decode(datagram.bytes, &Context::utc(datagram.received)).map_err(reason)?;
     let sender = Sender { source: datagram.source, transport: Transport::Udp, authenticity: Authenticity::None, tls_name: None };
     Ok(sender.arrival(message, datagram.received))
 }
@@ -164,7 +164,7 @@ struct Lines {
 impl Lines {
     fn take(&mut self, line: &[u8], sender: &Sender, received: Timestamp) {
         self.tally.received(sender.source);
-        match syslog::decode(line, received) {
+        match syslog::decode(line, &Context::utc(received)) {
             Ok(message) => {
                 self.bytes = self.bytes.saturating_add(line.len());
                 self.arrivals.push(sender.arrival(message, received));

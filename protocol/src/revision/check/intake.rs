@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use super::Problems;
 use crate::revision::intake::{AuthAlgorithm, PrivAlgorithm, SecurityLevel, Snmp, SourceFacts, User, WeakAlgorithm};
 use crate::revision::locate::Place;
+use crate::revision::time_zone::TimeZone;
 
 /// Most SNMPv3 users of a document.
 const MAX_USERS: usize = 4_096;
@@ -51,8 +52,8 @@ pub(super) fn sources(sources: &[SourceFacts], place: &Place<'_>, problems: &mut
     for (index, facts) in sources.iter().enumerate() {
         let place = place.index(index);
         networks(&facts.networks, &place.key("networks"), problems);
-        if facts.time_zone.as_ref().is_some_and(|zone| zone.is_empty() || zone.len() > 64 || zone.chars().any(char::is_whitespace)) {
-            problems.add(&place.key("time_zone"), "write an IANA name such as Europe/Berlin, or an offset such as +02:00");
+        if let Some(error) = facts.time_zone.as_deref().and_then(|zone| TimeZone::parse(zone).err()) {
+            problems.add(&place.key("time_zone"), error);
         }
     }
 }
