@@ -35,11 +35,11 @@ impl Peer {
     }
 }
 
-/// net-snmp's receiver: names unresolved, a line a trap in a file.
+/// net-snmp's receiver: no MIB files, no name look-ups, its own format in a file.
 pub(crate) fn snmptrapd(dir: &Path) -> Option<Peer> {
     let program = find("snmptrapd")?;
     let (port, config, output) = (free_udp_port(), dir.join("snmptrapd.conf"), dir.join("traps.log"));
-    let mut text = format!("disableAuthorization yes\nserverRecvBuf {RECEIVE_BUFFER_BYTES}\nformat2 %v\\n\n");
+    let mut text = format!("disableAuthorization yes\nserverRecvBuf {RECEIVE_BUFFER_BYTES}\n");
     for n in 0..ENGINES {
         let id: String = datagrams::engine_id(n).iter().map(|byte| format!("{byte:02x}")).collect();
         text.push_str(&format!("createUser -e 0x{id} {USER} SHA-256 {AUTH_PASSPHRASE} AES {PRIV_PASSPHRASE}\n"));
