@@ -29,6 +29,8 @@ pub mod rfc3339;
 pub mod serve;
 pub mod server_name;
 pub mod signer;
+pub mod sealing;
+pub mod secrets;
 pub mod small_body;
 mod sources;
 pub mod store;

@@ -22,11 +22,12 @@ use crate::config::Config;
 use crate::configuration::Checks;
 use crate::feed::Feed;
 use crate::metrics::Metrics;
+use crate::mibs::Mibs;
 use crate::signer::{Signer, SignerError};
 use crate::store::{StoreError, Stores};
 use crate::tls::{self, ServerConfigs, TlsError};
 use crate::tunnel::registry::Registry;
-use crate::{admin, listener, revocation, unreachable};
+use crate::{admin, listener, revocation, secrets, unreachable};
 
 /// How long everything may take to end; the public port has its own, shorter limit.
 const DRAIN: Duration = Duration::from_secs(9);
@@ -51,6 +52,9 @@ pub enum ServeError {
     /// A task ended while the program should run.
     #[error("the task {0:?} ended")]
     Ended(&'static str),
+    /// The program does not know where it is, so that it cannot start itself to compile MIB modules.
+    #[error("cannot find the program's own file")]
+    Program(#[source] std::io::Error),
     /// The revision key cannot be loaded.
     #[error(transparent)]
     Signer(#[from] SignerError),
@@ -99,6 +103,7 @@ pub fn load(config: Config, clock: fn() -> Timestamp, stop: CancellationToken) -
         feed: Feed::default(),
         gateways: Registry::default(),
         metrics: Metrics::default(),
+        mibs: Mibs::new(std::env::current_exe().map_err(ServeError::Program)?),
         passwords: Passwords::new(),
         stop,
     };
@@ -145,6 +150,7 @@ impl Server {
         spawn(&mut tasks, "admin", serve_admin(Arc::clone(&app), admin));
         spawn(&mut tasks, "unreachable", unreachable::watch(Arc::clone(&app)));
         spawn(&mut tasks, "revocation", revocation::watch(Arc::clone(&app)));
+        spawn(&mut tasks, "secrets", secrets::watch(Arc::clone(&app)));
         spawn(&mut tasks, "renewal", renew(Arc::clone(&app), renewed));
         tracing::info!(listen = %addresses.listen, admin = %addresses.admin, "control plane started");
         let ended = tokio::select! {

@@ -57,7 +57,12 @@ impl Signer {
 
     /// Signs a revision for one gateway.
     pub fn sign(&self, gateway: &GatewayId, number: RevisionNumber, document: &[u8]) -> Vec<u8> {
-        self.key.sign(&revision::signing_input(gateway, number, document)).as_ref().to_vec()
+        self.sign_input(&revision::signing_input(gateway, number, document))
+    }
+
+    /// Signs what says in itself for which purpose and gateway it is.
+    pub fn sign_input(&self, input: &[u8]) -> Vec<u8> {
+        self.key.sign(input).as_ref().to_vec()
     }
 }
 

@@ -11,6 +11,7 @@ pub mod openapi;
 pub mod problem;
 mod request;
 pub mod schema;
+mod secrets;
 mod stream;
 mod tokens;
 
@@ -20,7 +21,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::Response;
-use axum::routing::{any, delete, get, post};
+use axum::routing::{any, delete, get, post, put};
 use postern_protocol::revision::MAX_DOCUMENT_BYTES;
 
 use crate::app::App;
@@ -47,6 +48,9 @@ pub fn router(app: Arc<App>) -> Router {
             "/gateways/{id}/configuration",
             get(configuration::read).put(configuration::replace).layer(DefaultBodyLimit::max(MAX_DOCUMENT_BYTES)),
         )
+        .route("/gateways/{id}/sealing-key", get(secrets::key))
+        .route("/gateways/{id}/secrets", get(secrets::list))
+        .route("/gateways/{id}/secrets/{name}", put(secrets::put).delete(secrets::delete))
         .route("/enrolment-tokens", get(tokens::list).post(tokens::create))
         .route("/enrolment-tokens/{id}", delete(tokens::revoke))
         .route("/openapi.json", get(openapi::document))

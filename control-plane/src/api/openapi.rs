@@ -10,7 +10,7 @@ use utoipa::{Modify, OpenApi as _};
 
 use super::problem::Problem;
 use super::request::PathId;
-use super::{alerts, configuration, gateways, oauth, schema, stream, tokens};
+use super::{alerts, configuration, gateways, oauth, schema, secrets, stream, tokens};
 
 /// Shape of a configuration document.
 const REVISION_SCHEMA: &str = include_str!("../../../protocol/schema/revision.schema.json");
@@ -40,6 +40,10 @@ const PUSH_SCHEMA: &str = include_str!("../../../appliance/engine/schema/push.sc
         gateways::revisions,
         configuration::read,
         configuration::replace,
+        secrets::key,
+        secrets::list,
+        secrets::put,
+        secrets::delete,
         tokens::create,
         tokens::list,
         tokens::revoke,
@@ -53,6 +57,7 @@ const PUSH_SCHEMA: &str = include_str!("../../../appliance/engine/schema/push.sc
         (name = "enrolment", description = "How new gateways become known"),
         (name = "gateways", description = "Who reports, and with which configuration"),
         (name = "oauth2", description = "Access tokens"),
+        (name = "secrets", description = "What devices ask for, sealed so that only one gateway can open it"),
         (name = "documents", description = "Descriptions of the API and of documents"),
     ),
     modifiers(&Security),

@@ -7,3 +7,4 @@ pub mod gateways;
 pub mod oauth;
 pub mod parameters;
 pub mod problems;
+pub mod secrets;

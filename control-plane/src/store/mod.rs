@@ -16,6 +16,7 @@ pub mod minutes;
 pub mod own_alerts;
 pub mod revisions;
 pub mod sessions;
+pub mod secrets;
 pub mod tenants;
 pub mod tokens;
 pub mod unknown_oids;

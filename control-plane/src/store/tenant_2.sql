@@ -56,3 +56,32 @@ CREATE TABLE dictionary (
     made_at    INTEGER NOT NULL,
     made_by    TEXT NOT NULL
 ) STRICT;
+
+-- The RSA keys to which secrets for a gateway are sealed, as its greetings said; the newest counts, some older ones are kept to tell
+-- of a change.
+CREATE TABLE gateway_sealing_key (
+    number  INTEGER PRIMARY KEY,
+    gateway TEXT NOT NULL,
+    spki    BLOB NOT NULL,                    -- SubjectPublicKeyInfo, DER
+    sha256  BLOB NOT NULL,
+    seen_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX gateway_sealing_key_by_gateway ON gateway_sealing_key (gateway, number);
+
+-- Secrets of a gateway's devices, sealed: nothing here can open them. A deleted one keeps its row, so that no version comes twice.
+CREATE TABLE secret (
+    gateway    TEXT NOT NULL,
+    name       TEXT NOT NULL,
+    version    INTEGER NOT NULL,
+    sealed     BLOB,                          -- NULL: deleted
+    sealed_to  BLOB NOT NULL,                 -- SHA-256 of the key
+    created_at INTEGER NOT NULL,
+    created_by TEXT NOT NULL,
+    PRIMARY KEY (gateway, name)
+) STRICT, WITHOUT ROWID;
+
+-- Grows with every change of a gateway's secrets.
+CREATE TABLE secret_serial (
+    gateway TEXT PRIMARY KEY,
+    serial  INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;

@@ -2,7 +2,7 @@
 //!
 //! `connection` speaks HTTP/2, `session` the control stream, `lane` a lane's stream. `identity` says whose certificate it is,
 //! `greeting` compares states, `batch` decodes records, `reports` stores what the gateway says of itself, `news` sends what it has to
-//! know. `registry` is how the rest of the program reaches a live session. Called by the listener.
+//! know, `secrets` the sealed ones, `dictionary` the names of OIDs. `minutes` and `bounds` cut what is too much. `registry` is how the rest of the program reaches a live session. Called by the listener.
 
 mod batch;
 pub(crate) mod connection;
@@ -14,3 +14,4 @@ mod news;
 pub mod registry;
 mod reports;
 mod session;
+mod secrets;

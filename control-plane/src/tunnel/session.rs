@@ -22,6 +22,7 @@ use super::news::{News, NewsError};
 use super::registry::{EndReason, Entry, Signal};
 use super::reports::{ReportError, Reports};
 use crate::app::App;
+use super::secrets::Secrets;
 use crate::feed::Change;
 use crate::metrics::Metrics;
 use crate::store::{StoreError, TenantStore};
@@ -117,6 +118,9 @@ impl Session {
         self.welcome(&store, &hello).await?;
         let mut news = News::new(Arc::clone(&self.app), self.peer.clone(), store.clone());
         news.greet(&hello, &mut self.writer).await?;
+        let mut secrets = Secrets::new(Arc::clone(&self.app), self.peer.clone(), store.clone());
+        // Before the revision, which may name them.
+        secrets.greet(&hello, &mut self.writer).await?;
         let mut reports = Reports::new(Arc::clone(&self.app), self.peer.clone(), store.clone());
         let mut heartbeats = 0_u64;
         let mut deadline = Instant::now() + SILENCE;
@@ -142,6 +146,7 @@ impl Session {
                     news.send(&mut self.writer).await?;
                 }
                 stream = streams.recv() => match stream {
+                    secrets.send(&mut self.writer).await?;
                     None => return Ok(End::Closed),
                     Some(Stream { kind: Kind::Control, .. }) => return Err(End::Disorder("a second control stream")),
                     Some(Stream { kind: Kind::Lane(_), reader, writer }) => self.open_lane(&store, reader, writer),

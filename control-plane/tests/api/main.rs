@@ -15,6 +15,7 @@ mod oauth;
 mod openapi;
 mod problems;
 mod routes;
+mod secrets;
 mod sign_in;
 mod stream;
 #[path = "../support/mod.rs"]

@@ -88,6 +88,7 @@ async fn the_schemas_name_the_very_fields_that_are_written() {
     let stored = world.send(document).await;
     let token = world.post(&admin, "/api/v1/enrolment-tokens", &[], r#"{"gateway_name":"x"}"#).await;
     let problem = world.get(&admin, "/api/v1/alerts?limit=x").await;
+    let secret = super::secrets::sealed(&world, &admin).await;
     for (schema, answer) in [
         ("AlertPage", world.get(&admin, "/api/v1/alerts").await),
         ("History", world.get(&admin, &format!("{alert}/history")).await),
@@ -95,7 +96,10 @@ async fn the_schemas_name_the_very_fields_that_are_written() {
         ("RevisionPage", world.get(&admin, "/api/v1/gateways/gateway-a/revisions").await),
         ("EnrolmentTokenPage", world.get(&admin, "/api/v1/enrolment-tokens").await),
         ("CreatedEnrolmentToken", token),
+        ("SealingKey", world.get(&admin, "/api/v1/gateways/gateway-a/sealing-key").await),
+        ("SecretPage", world.get(&admin, "/api/v1/gateways/gateway-a/secrets").await),
         ("StoredRevision", stored),
+        ("StoredSecret", secret),
         ("Problem", problem),
     ] {
         let schema_value = serde_json::to_value(openapi::describe()).unwrap();
