@@ -4,18 +4,22 @@
 //! equation cannot be broken. Sources are bounded; what does not fit is summed under `others`.
 
 mod encoding;
+mod minutes;
 mod sources;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
 
+use postern_protocol::message::LedgerMinute;
 use postern_protocol::status::{self, CrashWindow, SourceAccount};
 use postern_protocol::timestamp::Timestamp;
 
+use self::minutes::{Ending, Minutes};
 use self::sources::Sources;
 use crate::event::Protocol;
 
-pub use self::encoding::LedgerError;
+pub use self::encoding::{Detail, LedgerError};
+pub use self::minutes::{ClosedMinute, KEPT_MINUTES, KEPT_SOURCE_MINUTES, MINUTE_SOURCES};
 
 /// Most sources with an account of their own, by protocol.
 pub const MAX_SOURCES: usize = 4096;
@@ -152,12 +156,26 @@ impl DropReason {
 pub struct Ledger {
     protocols: BTreeMap<Protocol, ProtocolAccount>,
     crash_windows: VecDeque<CrashWindow>,
+    minutes: Minutes,
 }
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default)]
 struct ProtocolAccount {
     total: Account,
     sources: Sources,
+    /// Messages that were settled and never received, since the minute began: a fault of the program, told as a gap.
+    unmatched: u64,
+    /// The total changed since it was last encoded.
+    total_is_fresh: bool,
+    /// A source's account changed since they were last encoded.
+    sources_are_fresh: bool,
+}
+
+impl PartialEq for ProtocolAccount {
+    /// Compares the accounts, not what is stored of them.
+    fn eq(&self, other: &Self) -> bool {
+        self.total == other.total && self.sources == other.sources
+    }
 }
 
 /// One account. What was received and neither accepted nor dropped is in flight.
@@ -191,7 +209,8 @@ impl Ledger {
 
     /// Counts `n` messages of `source` that were read; they are in flight from now on.
     pub fn received(&mut self, protocol: Protocol, source: IpAddr, n: u64) {
-        let account = self.protocols.entry(protocol).or_default();
+        let account = self.changing(protocol);
+        account.sources_are_fresh = true;
         account.total.receive(n);
         account.sources.receive(source, n);
     }
@@ -208,7 +227,7 @@ impl Ledger {
 
     /// Counts `n` messages that the kernel dropped: received and dropped at once; their sources are unknown.
     pub fn kernel_dropped(&mut self, protocol: Protocol, n: u64) {
-        let total = &mut self.protocols.entry(protocol).or_default().total;
+        let total = &mut self.changing(protocol).total;
         total.receive(n);
         total.settle(n, Fate::Dropped(DropReason::KernelBuffer));
     }
@@ -219,6 +238,34 @@ impl Ledger {
             self.crash_windows.pop_front();
         }
         self.crash_windows.push_back(CrashWindow { from: from.as_nanos(), to: to.as_nanos() });
+    }
+
+    /// Says that it is `now`. When the minute that is being counted is over it is kept and returned, and the next begins. Protocols
+    /// in `open` get a row even if nothing came.
+    ///
+    /// To be called soon after each minute's end: a call that is late counts what came since among the minute that began it.
+    pub fn roll(&mut self, now: Timestamp, open: &[Protocol]) -> Option<ClosedMinute> {
+        let minute = u64::try_from(now.as_secs()).unwrap_or(0) / 60;
+        if self.minutes.current() == Some(minute) {
+            return None;
+        }
+        for protocol in open {
+            self.protocols.entry(*protocol).or_default();
+        }
+        let endings = self.protocols.iter_mut().map(|(protocol, account)| Ending {
+            protocol: *protocol,
+            total: &account.total,
+            sources: account.sources.end_minute(MINUTE_SOURCES),
+            unmatched: std::mem::take(&mut account.unmatched),
+        });
+        let closed = self.minutes.end(endings);
+        self.minutes.begin(minute, self.protocols.iter().map(|(protocol, account)| (*protocol, &account.total)));
+        closed
+    }
+
+    /// Returns the kept rows of `minutes` (since the Unix epoch), ascending.
+    pub fn minutes(&self, minutes: std::ops::RangeInclusive<u64>) -> Vec<LedgerMinute> {
+        self.minutes.rows(minutes)
     }
 
     /// Returns how many messages are in flight over all protocols.
@@ -270,11 +317,18 @@ impl Ledger {
     }
 
     fn settle(&mut self, protocol: Protocol, source: IpAddr, n: u64, fate: Fate) {
+        let account = self.changing(protocol);
+        account.sources_are_fresh = true;
+        let settled = account.total.settle(n, fate);
+        debug_assert!(settled == n, "only what was received can be settled");
+        account.unmatched = account.unmatched.saturating_add(n.saturating_sub(settled));
+        account.sources.settle(source, settled, fate);
+    }
+
+    fn changing(&mut self, protocol: Protocol) -> &mut ProtocolAccount {
         let account = self.protocols.entry(protocol).or_default();
-        debug_assert!(n <= account.total.in_flight(), "only what was received can be settled");
-        let n = n.min(account.total.in_flight());
-        account.total.settle(n, fate);
-        account.sources.settle(source, n, fate);
+        account.total_is_fresh = true;
+        account
     }
 }
 
@@ -315,12 +369,32 @@ impl Account {
         }
     }
 
+    /// Returns what was counted since this account was `earlier`. What was in flight and forgotten by a restart makes no minus.
+    fn since(&self, earlier: &Self) -> Self {
+        let mut since = Self {
+            received: self.received.saturating_sub(earlier.received),
+            accepted: self.accepted.saturating_sub(earlier.accepted),
+            dropped: BTreeMap::new(),
+        };
+        for (reason, n) in &self.dropped {
+            let n = n.saturating_sub(earlier.dropped.get(reason).copied().unwrap_or(0));
+            if n > 0 {
+                since.dropped.insert(*reason, n);
+            }
+        }
+        since
+    }
+
+    fn dropped_by_name(&self) -> BTreeMap<String, u64> {
+        self.dropped.iter().map(|(reason, n)| (reason.name().to_owned(), *n)).collect()
+    }
+
     fn report(&self) -> status::Account {
         let report = status::Account {
             received: self.received,
             accepted: self.accepted,
             in_flight: self.in_flight(),
-            dropped: self.dropped.iter().map(|(reason, n)| (reason.name().to_owned(), *n)).collect(),
+            dropped: self.dropped_by_name(),
         };
         debug_assert_eq!(
             report.received,

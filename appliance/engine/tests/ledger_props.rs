@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use postern_engine::event::Protocol;
-use postern_engine::ledger::{DropReason, Ledger, OTHERS};
+use postern_engine::ledger::{Detail, DropReason, Ledger, OTHERS};
 use postern_protocol::status::{self, Account};
 use postern_protocol::timestamp::Timestamp;
 use proptest::prelude::*;
@@ -32,6 +32,13 @@ enum Step {
     CrashWindow {
         from: i64,
     },
+    /// A commit with a delta.
+    Commit {
+        sources: bool,
+    },
+    /// Time passes.
+    Seconds(i64),
+    /// From the first checkpoint and all deltas.
     Restart,
 }
 
@@ -44,7 +51,10 @@ struct Model {
 
 fn run(steps: &[Step]) -> (Ledger, Model) {
     let (mut ledger, mut model) = (Ledger::new(), Model::default());
+    let (checkpoint, mut deltas) = (ledger.encode(), Vec::new());
+    let mut now = 1_800_000_000;
     for step in steps {
+        ledger.roll(Timestamp::from_secs(now), &[Protocol::Syslog]);
         match *step {
             Step::Received { protocol, source, n } => {
                 ledger.received(Protocol::ALL[protocol], address(source), n);
@@ -74,8 +84,17 @@ fn run(steps: &[Step]) -> (Ledger, Model) {
                 count(total, DropReason::KernelBuffer, n);
             }
             Step::CrashWindow { from } => ledger.crash_window(Timestamp::from_nanos(from), Timestamp::from_nanos(from + 1)),
+            Step::Commit { sources } => deltas.push(ledger.encode_changes(if sources { Detail::Sources } else { Detail::Totals })),
+            Step::Seconds(seconds) => now += seconds,
             Step::Restart => {
-                ledger = Ledger::restore(&ledger.encode()).expect("what was encoded is read back");
+                let windows = ledger.snapshot().crash_windows;
+                deltas.push(ledger.encode_changes(Detail::Totals));
+                assert!(deltas.last().is_some_and(|delta| delta.len() < 4_000), "a delta has what changed");
+                ledger = Ledger::restore(&checkpoint).expect("what was encoded is read back");
+                deltas.iter().for_each(|delta| ledger.apply(delta).expect("a delta is read back"));
+                ledger.settle_others();
+                // The daemon's first commit after that has a checkpoint, and with it these.
+                windows.iter().for_each(|window| ledger.crash_window(Timestamp::from_nanos(window.from), Timestamp::from_nanos(window.to)));
                 for ((protocol, _), in_flight) in std::mem::take(&mut model.in_flight) {
                     model.totals.entry(protocol).or_default().received -= in_flight;
                 }
@@ -124,6 +143,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             .prop_map(|(protocol, source, share, reason)| Step::Settled { protocol, source, share, reason }),
         1 => (0..3_usize, 0..100_u64).prop_map(|(protocol, n)| Step::KernelDropped { protocol, n }),
         1 => (0..1_000_i64).prop_map(|from| Step::CrashWindow { from }),
+        2 => any::<bool>().prop_map(|sources| Step::Commit { sources }),
+        2 => (-70..200_i64).prop_map(Step::Seconds),
         1 => Just(Step::Restart),
     ];
     prop::collection::vec(step, 0..200)
@@ -147,6 +168,33 @@ proptest! {
         }
         prop_assert!(snapshot.top_sources.iter().all(|source| adds_up(&source.account)));
         prop_assert!(snapshot.top_sources.iter().filter(|source| source.source != OTHERS).count() <= 20);
+    }
+
+    #[test]
+    fn the_minutes_are_the_totals(steps in steps()) {
+        let (mut ledger, _) = run(&steps);
+        let totals = ledger.snapshot().by_protocol;
+        ledger.roll(Timestamp::from_secs(1_900_000_000), &[]);
+        let minutes = ledger.minutes(0..=u64::MAX);
+        let is_interrupted = steps.iter().any(|step| matches!(step, Step::Restart));
+        for protocol in Protocol::ALL {
+            let rows: Vec<_> = minutes.iter().filter(|row| row.protocol == protocol.name()).collect();
+            let mut sum = Account { in_flight: totals[protocol.name()].in_flight, ..Account::default() };
+            for row in &rows {
+                sum.received += row.received;
+                sum.accepted += row.accepted;
+                row.dropped.iter().for_each(|(reason, n)| *sum.dropped.entry(reason.clone()).or_default() += n);
+                prop_assert!(row.sources.len() <= 8);
+                prop_assert!(row.sources.iter().map(|source| source.received).sum::<u64>() <= row.received || is_interrupted);
+            }
+            let total = totals[protocol.name()].clone();
+            if is_interrupted {
+                // What was in flight at a restart was received and is nowhere.
+                prop_assert!(sum.received >= total.received);
+                sum.received = total.received;
+            }
+            prop_assert_eq!(sum, total);
+        }
     }
 
     #[test]

@@ -5,11 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use postern_engine::event::Protocol;
-use postern_engine::ledger::{DropReason, Ledger};
+use postern_engine::ledger::{ClosedMinute, Detail, DropReason, Ledger};
+use postern_protocol::message::LedgerMinute;
 use postern_protocol::status;
+use postern_protocol::timestamp::Timestamp;
 
 /// The shared account of the daemon.
 #[derive(Clone)]
@@ -54,6 +57,15 @@ impl Tally {
             Some((_, _, n)) => *n = n.saturating_add(1),
             None => self.dropped.push((source, reason, 1)),
         }
+    }
+}
+
+/// Sockets with their inodes and what of the kernel's counters is in the ledger.
+pub(crate) type Counted = Vec<(&'static str, u64, u32)>;
+
+impl Inner {
+    fn counted(&self) -> Counted {
+        self.sockets.iter().map(|(name, socket)| (*name, socket.inode, socket.counted)).collect()
     }
 }
 
@@ -140,10 +152,31 @@ impl Accounts {
         self.lock().ledger.snapshot()
     }
 
-    /// Returns what a commit stores: the ledger, and what of the kernel's counters is in it.
-    pub(crate) fn encode(&self) -> (Vec<u8>, Vec<(&'static str, u64, u32)>) {
+    /// Says that it is `now`; returns the minute that ended, if one did. Protocols in `open` get a row even if nothing came.
+    pub(crate) fn roll(&self, now: Timestamp, open: &[Protocol]) -> Option<ClosedMinute> {
+        self.lock().ledger.roll(now, open)
+    }
+
+    /// Returns the kept rows of `minutes` since the Unix epoch.
+    pub(crate) fn minutes(&self, minutes: RangeInclusive<u64>) -> Vec<LedgerMinute> {
+        self.lock().ledger.minutes(minutes)
+    }
+
+    /// Returns the whole ledger as a checkpoint stores it, and what of the kernel's counters is in it.
+    pub(crate) fn encode(&self) -> (Vec<u8>, Counted) {
         let inner = self.lock();
-        (inner.ledger.encode(), inner.sockets.iter().map(|(name, socket)| (*name, socket.inode, socket.counted)).collect())
+        (inner.ledger.encode(), inner.counted())
+    }
+
+    /// Returns whether [`Accounts::encode_changes`] has something to tell.
+    pub(crate) fn has_changes(&self) -> bool {
+        self.lock().ledger.has_changes()
+    }
+
+    /// Returns what of the ledger changed since the last call, as a delta stores it, and what of the kernel's counters is in it.
+    pub(crate) fn encode_changes(&self, detail: Detail) -> (Vec<u8>, Counted) {
+        let mut inner = self.lock();
+        (inner.ledger.encode_changes(detail), inner.counted())
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {

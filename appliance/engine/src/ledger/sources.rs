@@ -1,5 +1,6 @@
 //! The accounts of single sources, bounded by [`MAX_SOURCES`]: forged addresses cost the attacker's accounts, not memory.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::IpAddr;
 
@@ -11,10 +12,19 @@ const SAMPLE: usize = 8;
 /// Accounts by source.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sources {
-    slots: Vec<(IpAddr, Account)>,
+    slots: Vec<Slot>,
     index: HashMap<IpAddr, usize>,
     others: Account,
     hand: usize,
+}
+
+/// A source with an account of its own.
+#[derive(Clone, Debug)]
+struct Slot {
+    source: IpAddr,
+    account: Account,
+    /// The account when the minute began.
+    at_minute: Account,
 }
 
 impl Sources {
@@ -26,13 +36,13 @@ impl Sources {
     /// source had no account.
     pub(super) fn settle(&mut self, source: IpAddr, n: u64, fate: Fate) {
         let own = self.index.get(&source).and_then(|slot| self.slots.get_mut(*slot));
-        let settled = own.map_or(0, |(_, account)| account.settle(n, fate));
+        let settled = own.map_or(0, |slot| slot.account.settle(n, fate));
         self.others.settle(n.saturating_sub(settled), fate);
     }
 
     /// Returns the sources that have an account of their own.
     pub(super) fn iter(&self) -> impl Iterator<Item = (IpAddr, &Account)> {
-        self.slots.iter().map(|(source, account)| (*source, account))
+        self.slots.iter().map(|slot| (slot.source, &slot.account))
     }
 
     /// Returns the sum of the sources that have none.
@@ -40,14 +50,33 @@ impl Sources {
         &self.others
     }
 
-    /// Adds a whole account, as when a ledger is read back.
-    pub(super) fn restore(&mut self, source: IpAddr, account: &Account) {
-        self.slot(source).merge(account);
+    /// Ends a minute: returns what its `limit` busiest sources did in it, busiest first.
+    pub(super) fn end_minute(&mut self, limit: usize) -> Vec<(IpAddr, Account)> {
+        let moved = self.slots.iter().filter(|slot| slot.account != slot.at_minute);
+        let mut busiest: Vec<_> = moved.map(|slot| (slot.source, slot.account.since(&slot.at_minute))).collect();
+        let rank = |(source, account): &(IpAddr, Account)| (Reverse(account.received), *source);
+        if busiest.len() > limit {
+            busiest.select_nth_unstable_by_key(limit, rank);
+            busiest.truncate(limit);
+        }
+        busiest.sort_unstable_by_key(rank);
+        for slot in self.slots.iter_mut().filter(|slot| slot.account != slot.at_minute) {
+            slot.at_minute.clone_from(&slot.account);
+        }
+        busiest
     }
 
-    /// Adds to the sum of the sources that have no account, as when a ledger is read back.
-    pub(super) fn restore_others(&mut self, account: &Account) {
-        self.others.merge(account);
+    /// Forgets every account and begins with these, as when a ledger is read back.
+    pub(super) fn replace(&mut self, accounts: impl Iterator<Item = (IpAddr, Account)>) {
+        *self = Self::default();
+        accounts.for_each(|(source, account)| self.slot(source).merge(&account));
+        // What they did in the minute of the restart is not known any more.
+        self.slots.iter_mut().for_each(|slot| slot.at_minute.clone_from(&slot.account));
+    }
+
+    /// Sets the sum of the sources that have no account, as when a ledger is read back.
+    pub(super) fn set_others(&mut self, others: Account) {
+        self.others = others;
     }
 
     fn slot(&mut self, source: IpAddr) -> &mut Account {
@@ -56,7 +85,7 @@ impl Sources {
             None => self.free_slot(source),
         };
         match slot.and_then(|slot| self.slots.get_mut(slot)) {
-            Some((_, account)) => account,
+            Some(slot) => &mut slot.account,
             None => &mut self.others,
         }
     }
@@ -65,29 +94,35 @@ impl Sources {
     fn free_slot(&mut self, source: IpAddr) -> Option<usize> {
         if self.slots.len() < MAX_SOURCES {
             self.index.insert(source, self.slots.len());
-            self.slots.push((source, Account::default()));
+            self.slots.push(Slot::new(source));
             return Some(self.slots.len().saturating_sub(1));
         }
         let sample = (0..SAMPLE).map(|step| (self.hand.wrapping_add(step)) % MAX_SOURCES);
-        let idle = sample.filter_map(|slot| self.slots.get(slot).map(|(_, account)| (slot, account)));
+        let idle = sample.filter_map(|slot| self.slots.get(slot).map(|known| (slot, &known.account)));
         let victim = idle.filter(|(_, account)| account.in_flight() == 0).min_by_key(|(_, account)| account.received).map(|(slot, _)| slot);
         self.hand = (self.hand.wrapping_add(SAMPLE)) % MAX_SOURCES;
         let slot = victim?;
-        let (evicted, account) = std::mem::replace(self.slots.get_mut(slot)?, (source, Account::default()));
-        self.others.merge(&account);
-        self.index.remove(&evicted);
+        let evicted = std::mem::replace(self.slots.get_mut(slot)?, Slot::new(source));
+        self.others.merge(&evicted.account);
+        self.index.remove(&evicted.source);
         self.index.insert(source, slot);
         Some(slot)
+    }
+}
+
+impl Slot {
+    fn new(source: IpAddr) -> Self {
+        Self { source, account: Account::default(), at_minute: Account::default() }
     }
 }
 
 impl PartialEq for Sources {
     /// Compares the accounts, not where they lie.
     fn eq(&self, other: &Self) -> bool {
-        let own = |source: &IpAddr| self.index.get(source).and_then(|slot| self.slots.get(*slot)).map(|(_, account)| account);
+        let own = |source: &IpAddr| self.index.get(source).and_then(|slot| self.slots.get(*slot)).map(|slot| &slot.account);
         self.others == other.others
             && self.slots.len() == other.slots.len()
-            && other.slots.iter().all(|(source, account)| own(source) == Some(account))
+            && other.slots.iter().all(|slot| own(&slot.source) == Some(&slot.account))
     }
 }
 
