@@ -9,6 +9,7 @@ use crate::config::Config;
 use crate::configuration::Checks;
 use crate::feed::Feed;
 use crate::metrics::Metrics;
+use crate::mibs::Mibs;
 use crate::signer::Signer;
 use crate::store::Stores;
 use crate::tunnel::registry::Registry;
@@ -29,6 +30,8 @@ pub struct App {
     pub gateways: Registry,
     /// What `/metrics` shows.
     pub metrics: Metrics,
+    /// Compiles MIB modules.
+    pub mibs: Mibs,
     /// Bounds how many passwords are hashed at once.
     pub passwords: Passwords,
     /// SHA-256 of the SPKIs that the tunnel's server may present, base64: what gateways pin.

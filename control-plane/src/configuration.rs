@@ -1,15 +1,17 @@
 //! Puts a configuration: checks the document with the code that the gateway runs too, signs it, stores it as the desired revision and
 //! wakes the gateway's session, which sends it at once.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use postern_protocol::id::{GatewayId, RevisionNumber};
+use postern_protocol::id::{GatewayId, RevisionNumber, TenantId};
 use postern_protocol::revision::{self, Problem};
 use tokio::sync::Semaphore;
 
 use crate::app::App;
 use crate::auth::{Forbidden, Permission, Principal};
 use crate::feed::Change;
+use crate::named_secrets::{self, Named};
 use crate::store::StoreError;
 use crate::store::revisions::NewRevision;
 
@@ -38,20 +40,42 @@ impl Default for Checks {
 }
 
 impl Checks {
-    /// Checks a document; the inner error lists its problems.
+    /// Checks a document; the inner error lists its problems. Whether its secrets are there is not for it to say.
     ///
     /// # Errors
     /// [`StoreError::Stopped`] when the program stops.
     pub async fn check(&self, text: Vec<u8>) -> Result<Result<(), Vec<Problem>>, StoreError> {
+        Ok(self.named_secrets(text).await?.map(drop))
+    }
+
+    async fn named_secrets(&self, text: Vec<u8>) -> Result<Result<Vec<Named>, Vec<Problem>>, StoreError> {
         let turn = Arc::clone(&self.turns).acquire_owned().await.map_err(|_| StoreError::Stopped)?;
         // The turn goes with the work, which runs on when nobody waits for it any more.
         let work = move || {
-            let checked = revision::parse(&text).map(drop);
+            let checked = revision::parse(&text).map(|document| named_secrets::named(&document));
             drop(turn);
             checked
         };
         tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Stopped)
     }
+}
+
+/// Checks a document for a gateway, its secrets included; the inner error lists its problems.
+///
+/// # Errors
+/// [`StoreError`] from the database.
+pub async fn check(app: &App, tenant: &TenantId, gateway: &GatewayId, text: &[u8]) -> Result<Result<(), Vec<Problem>>, StoreError> {
+    let named = match app.checks.named_secrets(text.to_vec()).await? {
+        Ok(named) => named,
+        Err(problems) => return Ok(Err(problems)),
+    };
+    if named.is_empty() {
+        return Ok(Ok(()));
+    }
+    let versions = app.stores.tenant(tenant)?.secret_versions(gateway).await?;
+    let known: BTreeSet<String> = versions.into_iter().map(|(name, _)| name).collect();
+    let problems = named_secrets::problems(&named, &known, text);
+    Ok(if problems.is_empty() { Ok(()) } else { Err(problems) })
 }
 
 /// Why a configuration was not put.
@@ -83,7 +107,7 @@ pub async fn put(app: &App, principal: &Principal, gateway: &GatewayId, text: &[
         return Err(StoreError::Conflict("the gateway is revoked".to_owned()).into());
     }
     if force == Force::Checked || text.len() > revision::MAX_DOCUMENT_BYTES {
-        app.checks.check(text.to_vec()).await?.map_err(PutError::Invalid)?;
+        check(app, &principal.tenant, gateway, text).await?.map_err(PutError::Invalid)?;
     }
     let new = NewRevision {
         gateway: gateway.clone(),

@@ -57,8 +57,26 @@ impl Database {
         &self,
         change: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.commit(Durability::Full, change).await
+    }
+
+    /// As `write`, but does not wait for the disk: a power cut may take the change back, whole, and nothing else.
+    pub(super) async fn write_lazily<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.commit(Durability::Lazy, change).await
+    }
+
+    async fn commit<T: Send + 'static>(
+        &self,
+        durability: Durability,
+        change: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
         let mut writer = Arc::clone(&self.writer).lock_owned().await;
         run(move || {
+            // Every change says it anew: one that failed or panicked leaves nothing for the next. Outside a transaction only.
+            writer.pragma_update(None, "synchronous", durability.pragma())?;
             let tx = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let result = change(&tx)?;
             tx.commit()?;
@@ -82,6 +100,23 @@ impl Database {
             result
         })
         .await
+    }
+}
+
+/// Whether a commit waits for the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Durability {
+    Full,
+    Lazy,
+}
+
+impl Durability {
+    /// In WAL mode, `NORMAL` leaves the sync to the next commit that is `FULL`, or to the next checkpoint.
+    const fn pragma(self) -> &'static str {
+        match self {
+            Self::Full => "FULL",
+            Self::Lazy => "NORMAL",
+        }
     }
 }
 
@@ -143,6 +178,15 @@ mod tests {
         assert!(matches!(refused, Err(StoreError::Conflict(_))));
         let rows: i64 = database.read(|c| Ok(c.query_row("SELECT count(*) FROM a", [], |row| row.get(0))?)).await.unwrap();
         assert_eq!(rows, 0);
+    }
+
+    #[tokio::test]
+    async fn a_change_after_a_lazy_one_waits_for_the_disk_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(&folder.path().join("x.db"), &["CREATE TABLE a (x INTEGER) STRICT"]).unwrap();
+        let level = |tx: &Transaction<'_>| Ok(tx.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0))?);
+        assert_eq!(database.write_lazily(level).await.unwrap(), 1, "NORMAL");
+        assert_eq!(database.write(level).await.unwrap(), 2, "FULL");
     }
 
     #[tokio::test]

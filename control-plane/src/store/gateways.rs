@@ -197,7 +197,7 @@ impl TenantStore {
         .await
     }
 
-    /// Stores what `gateway` says of itself.
+    /// Stores what `gateway` says of itself; every two seconds or so, so it does not wait for the disk.
     ///
     /// # Errors
     /// [`StoreError`] from the database.
@@ -205,7 +205,7 @@ impl TenantStore {
         let text = serde_json::to_string(status).map_err(|_| StoreError::Corrupt("status"))?;
         let effective = status.revision.effective.and_then(|number| i64::try_from(number.0).ok());
         let gateway = gateway.clone();
-        self.write(move |tx| {
+        self.write_lazily(move |tx| {
             tx.prepare_cached(
                 "UPDATE gateway_state SET status = ?2, status_at = ?3, last_seen = ?3, effective_revision = ?4 WHERE gateway = ?1",
             )?

@@ -64,7 +64,7 @@ impl TenantStore {
     /// [`StoreError`] from the database.
     pub async fn put_minutes(&self, gateway: &GatewayId, minutes: Vec<Minute>, now: Timestamp) -> Result<(), StoreError> {
         let gateway = gateway.clone();
-        self.write(move |tx| {
+        self.write_lazily(move |tx| {
             for minute in &minutes {
                 put(tx, gateway.as_str(), minute)?;
             }

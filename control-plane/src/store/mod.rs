@@ -12,11 +12,12 @@ mod database;
 pub mod gateways;
 pub mod idempotency;
 pub mod ingest;
+pub mod mibs;
 pub mod minutes;
 pub mod own_alerts;
 pub mod revisions;
-pub mod sessions;
 pub mod secrets;
+pub mod sessions;
 pub mod tenants;
 pub mod tokens;
 pub mod unknown_oids;
@@ -179,6 +180,18 @@ impl TenantStore {
         change: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.database.write(change).await
+    }
+
+    /// As [`write`](Self::write), but does not wait for the disk: for what is said again soon, such as a gateway's status. A power
+    /// cut may take the change back, whole; a crash of the program does not.
+    ///
+    /// # Errors
+    /// Whatever `change` returns, or [`StoreError`] from the database.
+    pub async fn write_lazily<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.database.write_lazily(change).await
     }
 
     /// Runs `query` on a read-only connection.

@@ -41,7 +41,7 @@ impl TenantStore {
     /// [`StoreError`] from the database.
     pub async fn put_unknown_oids(&self, gateway: &GatewayId, oids: Vec<UnknownOid>, now: Timestamp) -> Result<(), StoreError> {
         let gateway = gateway.clone();
-        self.write(move |tx| {
+        self.write_lazily(move |tx| {
             let oldest = Timestamp::from_secs(now.as_secs().saturating_sub(KEPT_SECS)).as_nanos();
             for one in oids.iter().filter(|one| one.last_seen >= oldest) {
                 // A count below ours is of a gateway that started over: both are worth keeping.

@@ -38,8 +38,8 @@ const LAST_COMMIT: Duration = Duration::from_secs(10);
 /// One control stream, one stream for each lane, and room for a mistake.
 const MAX_STREAMS: u32 = 8;
 
-/// Frames that wait for the connection; a sender then waits.
-const ANSWER_FRAMES: usize = 16;
+/// Frames that wait for the connection; a sender then waits. Few: pieces of a dictionary must not hold up what comes behind them.
+const ANSWER_FRAMES: usize = 4;
 
 type Body = Either<Channel<Bytes>, Full<Bytes>>;
 

@@ -5,13 +5,16 @@
 //! know, `secrets` the sealed ones, `dictionary` the names of OIDs. `minutes` and `bounds` cut what is too much. `registry` is how the rest of the program reaches a live session. Called by the listener.
 
 mod batch;
+mod bounds;
 pub(crate) mod connection;
+mod dictionary;
 mod frames;
 mod greeting;
 mod identity;
 mod lane;
+mod minutes;
 mod news;
 pub mod registry;
 mod reports;
-mod session;
 mod secrets;
+mod session;

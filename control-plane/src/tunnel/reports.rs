@@ -4,12 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_protocol::id::RevisionNumber;
-use postern_protocol::message::{self, RevisionStatus};
+use postern_protocol::message::{self, LedgerMinutes, RevisionStatus};
 use postern_protocol::revision::Problem;
 use postern_protocol::status::Status;
+use postern_protocol::status::intake::UnknownOid;
 use postern_protocol::timestamp::Timestamp;
 
 use super::identity::Peer;
+use super::{bounds, minutes};
 use crate::app::App;
 use crate::feed::Change;
 use crate::store::revisions::{RevisionReport, RevisionState};
@@ -39,11 +41,13 @@ pub(super) struct Reports {
     peer: Peer,
     store: TenantStore,
     last_status: Option<Timestamp>,
+    /// The unknown OIDs that were stored last: they change seldom.
+    unknown_oids: Vec<UnknownOid>,
 }
 
 impl Reports {
     pub(super) fn new(app: Arc<App>, peer: Peer, store: TenantStore) -> Self {
-        Self { app, peer, store, last_status: None }
+        Self { app, peer, store, last_status: None, unknown_oids: Vec::new() }
     }
 
     /// Stores how far a revision got.
@@ -80,12 +84,28 @@ impl Reports {
             return Ok(());
         }
         match serde_json::from_slice::<Status>(text) {
-            Ok(status) => {
+            Ok(mut status) => {
                 self.last_status = Some(now);
+                bounds::bound(&mut status.intake);
                 self.store.set_status(&self.peer.gateway, &status, now).await?;
+                if status.intake.unknown_oids != self.unknown_oids {
+                    self.unknown_oids = status.intake.unknown_oids;
+                    self.store.put_unknown_oids(&self.peer.gateway, self.unknown_oids.clone(), now).await?;
+                }
                 self.publish();
             }
             Err(error) => tracing::debug!(gateway = %self.peer.gateway, %error, "a status cannot be read"),
+        }
+        Ok(())
+    }
+
+    /// Stores minutes of the ledger.
+    pub(super) async fn minutes(&mut self, message: LedgerMinutes) -> Result<(), ReportError> {
+        let now = self.app.now();
+        let minutes = minutes::bounded(message, now);
+        if !minutes.is_empty() {
+            self.store.put_minutes(&self.peer.gateway, minutes, now).await?;
+            self.publish();
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::connection::{Kind, Stream};
+use super::dictionary::DictionaryNews;
 use super::frames::{Reader, StreamError, Writer};
 use super::greeting;
 use super::identity::Peer;
@@ -21,8 +22,8 @@ use super::lane::{self, Lane, LaneError};
 use super::news::{News, NewsError};
 use super::registry::{EndReason, Entry, Signal};
 use super::reports::{ReportError, Reports};
-use crate::app::App;
 use super::secrets::Secrets;
+use crate::app::App;
 use crate::feed::Change;
 use crate::metrics::Metrics;
 use crate::store::{StoreError, TenantStore};
@@ -117,10 +118,12 @@ impl Session {
         let hello = self.greeting().await?;
         self.welcome(&store, &hello).await?;
         let mut news = News::new(Arc::clone(&self.app), self.peer.clone(), store.clone());
-        news.greet(&hello, &mut self.writer).await?;
         let mut secrets = Secrets::new(Arc::clone(&self.app), self.peer.clone(), store.clone());
         // Before the revision, which may name them.
         secrets.greet(&hello, &mut self.writer).await?;
+        news.greet(&hello, &mut self.writer).await?;
+        let mut dictionary = DictionaryNews::new(Arc::clone(&self.app), self.peer.clone(), store.clone());
+        dictionary.greet(&hello).await?;
         let mut reports = Reports::new(Arc::clone(&self.app), self.peer.clone(), store.clone());
         let mut heartbeats = 0_u64;
         let mut deadline = Instant::now() + SILENCE;
@@ -143,10 +146,13 @@ impl Session {
                     if changed.is_err() {
                         return Ok(End::Told(EndReason::Replaced));
                     }
-                    news.send(&mut self.writer).await?;
-                }
-                stream = streams.recv() => match stream {
                     secrets.send(&mut self.writer).await?;
+                    news.send(&mut self.writer).await?;
+                    dictionary.look().await?;
+                }
+                // One piece each time, and whatever else is ready has the same chance.
+                () = std::future::ready(()), if dictionary.is_under_way() => dictionary.send(&mut self.writer).await?,
+                stream = streams.recv() => match stream {
                     None => return Ok(End::Closed),
                     Some(Stream { kind: Kind::Control, .. }) => return Err(End::Disorder("a second control stream")),
                     Some(Stream { kind: Kind::Lane(_), reader, writer }) => self.open_lane(&store, reader, writer),
@@ -197,8 +203,7 @@ impl Session {
                 let reply = HeartbeatReply { nonce: heartbeat.nonce, time: self.app.now().as_nanos() };
                 Ok(self.writer.send(&Down { kind: Some(down::Kind::HeartbeatReply(reply)) }).await?)
             }
-            // Not kept yet.
-            up::Kind::Minutes(_) => Ok(()),
+            up::Kind::Minutes(minutes) => Ok(reports.minutes(minutes).await?),
             up::Kind::RevisionStatus(status) => Ok(reports.revision(status).await?),
             up::Kind::Status(text) => Ok(reports.status(&text).await?),
         }

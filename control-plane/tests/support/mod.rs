@@ -8,6 +8,7 @@ use postern_control::ca::CertificateAuthority;
 use postern_control::clock;
 use postern_control::config::Config;
 use postern_control::metrics::Metrics;
+use postern_control::mibs::Mibs;
 use postern_control::signer::Signer;
 use postern_control::store::Stores;
 use postern_protocol::alert::{Alert, AlertKey, AlertState, Evidence, Severity};
@@ -35,6 +36,7 @@ pub(crate) async fn control_plane() -> (Arc<App>, tempfile::TempDir) {
         feed: Default::default(),
         gateways: Default::default(),
         metrics: Metrics::default(),
+        mibs: Mibs::new(env!("CARGO_BIN_EXE_postern-control").into()),
         passwords: Default::default(),
         server_pins: Vec::new(),
         signer: Signer::create(&keys.join("revision.key")).unwrap(),

@@ -119,7 +119,7 @@ pub(in crate::console) async fn submit(
     let document = Document::new(&form.document);
     let newest = app.stores.tenant(&person.principal.tenant)?.newest_revision(&gateway.id).await?;
     let refused = if form.wish == Wish::Check {
-        let checked = app.checks.check(document.text.clone().into_bytes()).await?;
+        let checked = configuration::check(&app, &person.principal.tenant, &gateway.id, document.text.as_bytes()).await?;
         checked.err().map(|problems| invalid("Not valid", problems))
     } else if newest.0 != form.base {
         let message = format!(
