@@ -5,6 +5,7 @@ mod enrolment;
 mod init;
 mod life;
 mod print;
+mod secret;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -44,6 +45,9 @@ enum Command {
     Gateway(enrolment::GatewayCommand),
     /// Make the data of a new control plane: keys, databases, first tenant and first user.
     Init(init::Init),
+    /// Secrets of the site's devices, sealed so that only one gateway can open them.
+    #[command(subcommand)]
+    Secret(secret::SecretCommand),
     /// Run the control plane.
     Serve,
     /// Customers, each with a database of its own.
@@ -127,6 +131,8 @@ async fn dispatch(arguments: Arguments) -> Result<(), CliError> {
         Command::Client(command) => accounts::client(command, &stores(config.as_deref())?.1).await,
         Command::Gateway(command) => enrolment::gateway(command, &stores(config.as_deref())?.1).await,
         Command::Init(command) => init::run(command).await,
+        Command::Secret(secret::SecretCommand::Seal(seal)) if seal.stands_alone() => secret::seal_alone(seal),
+        Command::Secret(command) => secret::run(command, &stores(config.as_deref())?.1).await,
         Command::Serve => life::serve(named(config.as_deref())?).await,
         Command::Tenant(command) => accounts::tenant(command, &stores(config.as_deref())?.1).await,
         Command::Token(command) => {
