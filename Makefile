@@ -6,7 +6,7 @@ FUZZ_SECONDS ?= 60
 # Where `cargo deny fetch` puts the RustSec advisory database.
 ADVISORY_DB ?= $(or $(CARGO_HOME),$(HOME)/.cargo)/advisory-dbs
 
-.PHONY: run build test lint deny fuzz clean tools image test-image ci-image lint-image test-ansible image-tools
+.PHONY: run build test lint deny fuzz bench soak clean tools image test-image ci-image lint-image test-ansible image-tools
 
 run:
 	@$(CARGO) build --release -p postern-control -p postern-gateway -p postern-tests --bins
@@ -20,6 +20,7 @@ test: tools
 	$(CARGO) build --workspace --bins --tests
 	$(CARGO) nextest run --workspace
 	$(CARGO) test --workspace --doc --quiet
+	@$(MAKE) --no-print-directory fuzz FUZZ_SECONDS=1
 
 lint:
 	$(CARGO) fmt --all --check
@@ -32,11 +33,25 @@ deny:
 	@if [ -d "$(ADVISORY_DB)" ]; then $(CARGO) deny --offline check advisories; \
 	else echo "advisories: skipped, there is no database at $(ADVISORY_DB)"; fi
 
-# Each target for FUZZ_SECONDS, on stable Rust without a sanitizer: the code forbids unsafe.
+# Each target for FUZZ_SECONDS, on stable Rust without a sanitizer: the code forbids unsafe. `make test` gives each a second.
 fuzz:
 	@command -v cargo-fuzz >/dev/null || $(CARGO) install --locked cargo-fuzz
-	cd tests && for target in $$($(CARGO) fuzz list); do \
-	  echo "fuzzing $$target for $(FUZZ_SECONDS) s" && $(CARGO) fuzz run -s none $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; done
+	@cd tests && $(CARGO) fuzz build -s none
+	@cd tests && for target in $$($(CARGO) fuzz list); do \
+	  echo "fuzzing $$target for $(FUZZ_SECONDS) s" && $(CARGO) fuzz run -s none $$target -- -max_total_time=$(FUZZ_SECONDS) \
+	    >fuzz/$$target.log 2>&1 || { cat fuzz/$$target.log; exit 1; }; grep -h "^Done" fuzz/$$target.log; done
+
+# The gateway beside the field's programs at the same load, then instructions for one event. `make bench ROWS=connect` measures a part.
+bench:
+	@tests/benches/install-peers
+	$(CARGO) build --release -p postern-control -p postern-gateway -p postern-tests --bins
+	$(CARGO) bench -p postern-tests --bench load -- $(ROWS)
+	$(CARGO) bench -p postern-tests --bench instructions
+
+# Ten minutes of mixed load at half the rate without loss, with a revision every second (POSTERN_SOAK_SECONDS).
+soak:
+	$(CARGO) build --release -p postern-control -p postern-gateway -p postern-tests --bins
+	$(CARGO) bench -p postern-tests --bench load -- soak
 
 tools:
 	@tests/install-tools
