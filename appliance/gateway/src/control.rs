@@ -3,9 +3,9 @@
 //!
 //! Ends when its token is cancelled or the tunnel has ended.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use postern_engine::rule::RuleIndex;
 use postern_protocol::alert::AlertKey;
 use postern_protocol::message::{RevisionProblem, RevisionState, RevisionStatus, SealedSecrets, SignedRevision};
 use postern_protocol::revision::Problem;
@@ -17,7 +17,8 @@ use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use crate::pipeline::Order;
-use crate::revision::{Revisions, Signers, Step, StoreError};
+use crate::revision::{Compiled, Revisions, Signers, Step, StoreError};
+use crate::site::{Settings, Site};
 use crate::vault::{Changed, Vault};
 
 /// Shortest time between two resends because of evictions: while the spool is full, each resend evicts again.
@@ -50,6 +51,8 @@ pub(crate) struct Control {
     /// Who may sign sets of secrets.
     pub(crate) signers: Signers,
     pub(crate) vault: watch::Sender<Vault>,
+    /// What the receivers go by.
+    pub(crate) site: watch::Sender<Arc<Site>>,
 }
 
 impl Control {
@@ -154,6 +157,8 @@ impl Control {
             Ok(Changed::Yes) => {
                 tracing::info!(serial, secrets = vault.report().len(), "the vault's secrets have changed");
                 self.vault.send_replace(vault);
+                self.facts.send_modify(|facts| facts.secrets_serial = serial);
+                return self.secrets_changed().await;
             }
             Ok(Changed::No) => {
                 self.vault.send_replace(vault);
@@ -164,14 +169,39 @@ impl Control {
         Ok(())
     }
 
+    /// Compiles the settings in force with the vault's new secrets, and tries the newest revision again if it was refused: it may
+    /// have waited for a secret.
+    async fn secrets_changed(&mut self) -> Result<(), ControlError> {
+        let (before, vault) = (Arc::clone(&self.site.borrow()), self.vault.borrow().clone());
+        let (site, problems) = tokio::task::spawn_blocking(move || {
+            let settings = Arc::clone(before.settings());
+            Site::compile(settings, &vault, Some(&before))
+        })
+        .await?;
+        for problem in problems {
+            tracing::warn!(path = problem.path, reason = problem.reason, "the revision in force lacks a secret");
+        }
+        self.site.send_replace(Arc::new(site));
+        match self.revisions.refused_newest() {
+            Some(signed) => self.revision(signed).await,
+            None => Ok(()),
+        }
+    }
+
     /// Parses, compiles and swaps; the outer error is the daemon's, the inner one the revision's.
     async fn apply(&mut self, signed: SignedRevision) -> Result<Result<(), Vec<Problem>>, ControlError> {
         let revisions = self.revisions.clone();
         let document = signed.clone();
-        // Thousands of regular expressions take longer than a task may block.
-        let compiled: Result<RuleIndex, Vec<Problem>> = tokio::task::spawn_blocking(move || revisions.compile(&document)).await?;
-        let rules = match compiled {
-            Ok(rules) => rules,
+        let (before, vault) = (Arc::clone(&self.site.borrow()), self.vault.borrow().clone());
+        // Thousands of regular expressions and passphrases take longer than a task may block.
+        let compiled = tokio::task::spawn_blocking(move || {
+            let Compiled { document, rules } = revisions.compile(&document)?;
+            let (site, problems) = Site::compile(Arc::new(Settings::from(&document)), &vault, Some(&before));
+            if problems.is_empty() { Ok((rules, site)) } else { Err(problems) }
+        })
+        .await?;
+        let (rules, site) = match compiled {
+            Ok(compiled) => compiled,
             Err(problems) => return Ok(Err(problems)),
         };
         if let Err(error) = self.revisions.applied(signed) {
@@ -180,6 +210,7 @@ impl Control {
         let (done, swapped) = oneshot::channel();
         self.order(Order::ReplaceRules(Box::new(rules), done)).await?;
         swapped.await.map_err(|_| ControlError::PipelineEnded)?;
+        self.site.send_replace(Arc::new(site));
         Ok(Ok(()))
     }
 

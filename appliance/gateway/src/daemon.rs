@@ -9,7 +9,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::Context as _;
 use postern_engine::event::Protocol;
+use postern_protocol::revision::document::Document;
 use postern_protocol::status::Sandbox;
+use postern_protocol::status::intake::SnmpEngine;
 use postern_protocol::timestamp::Timestamp;
 use postern_uplink::identity::Identity;
 use postern_uplink::spool::{Spool, SpoolOptions, fresh_epoch};
@@ -26,10 +28,13 @@ use crate::intake::{self, Digests};
 use crate::listeners::Listeners;
 use crate::pipeline::local::{self, State};
 use crate::pipeline::{Parts, Pipeline, PipelineFacts};
+use crate::receivers::snmp_trap::UsmStart;
 use crate::receivers::{self, Sockets, reply, udp};
 use crate::revision::veto::Veto;
-use crate::revision::{Mode, Revisions, Signers};
+use crate::revision::{Compiled, Mode, Revisions, Signers};
 use crate::service::{self, Notifier, PassedSockets};
+use crate::site::{Settings, Site};
+use crate::snmp_engine::OwnEngine;
 use crate::status::{IntakeReports, Reporter, StatusSocket};
 use crate::vault::{Owner, Vault, credentials_directory};
 
@@ -40,15 +45,26 @@ const DRAIN: Duration = Duration::from_secs(8);
 const CONTROL_QUEUE: usize = 64;
 
 /// What the daemon must have opened before its sandbox closes.
-pub struct Opened(Sockets);
+pub struct Opened {
+    sockets: Sockets,
+    engine: Option<OwnEngine>,
+}
 
 impl Opened {
-    /// Binds every listener that `config` has, or takes it from `passed`.
+    /// Binds every listener that `config` has, or takes it from `passed`; counts this start of our own SNMP engine.
     ///
     /// # Errors
-    /// The first socket that cannot be had.
+    /// The first socket that cannot be had, or an engine that cannot be kept.
     pub fn new(config: &Config, passed: PassedSockets) -> anyhow::Result<Self> {
-        Ok(Self(receivers::bind(config, passed.0)?))
+        let sockets = receivers::bind(config, passed.0)?;
+        let engine = match &config.snmp_trap {
+            None => None,
+            Some(_) => {
+                crate::create_private_dir(&config.data_dir)?;
+                Some(OwnEngine::start(&config.snmp_engine_file())?)
+            }
+        };
+        Ok(Self { sockets, engine })
     }
 }
 
@@ -71,7 +87,7 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     descriptors::fit(&mut config, descriptors::limit()?);
     crate::create_private_dir(&config.data_dir)?;
     let identity = Arc::new(Identity::load(&config.identity_dir()).context("this gateway has no identity yet; run postern-gateway enrol")?);
-    let Opened(sockets) = options.opened;
+    let Opened { sockets, engine: own_engine } = options.opened;
     let kernel_drops = sockets.kernel_drops.clone();
     let signers = Signers { gateway: identity.gateway.clone(), keys: identity.revision_keys.clone() };
     let veto = Veto::new(config.forbidden_fields.clone());
@@ -79,7 +95,8 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     let vault_dir = config.vault_dir();
     let vault = tokio::task::spawn_blocking(move || Vault::open(&vault_dir, credentials_directory().as_deref(), owner)).await?;
     let vault = vault.context("the vault cannot be opened")?;
-    let (revisions, rules) = Revisions::open(&config.revisions_dir(), signers.clone(), veto, options.mode)?;
+    let (revisions, Compiled { document, rules }) = Revisions::open(&config.revisions_dir(), signers.clone(), veto, options.mode)?;
+    let site = first_site(&document, vault.clone()).await?;
 
     let now = Timestamp::from(SystemTime::now());
     let spool_options =
@@ -88,7 +105,7 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     let opened = tokio::task::spawn_blocking(move || Spool::open(spool_options, epoch, now)).await?;
     let (spool, recovered, spool_writer) = opened.context("the spool cannot be opened")?;
     let (unclean_since, damaged, resend) = (recovered.unclean_since, recovered.damaged_records, recovered.resend_open_alerts);
-    let State { mut engine, seen, mut ledger, digest_key, sockets: earlier } = local::recover(recovered, rules)?;
+    let State { mut engine, memory, mut ledger, digest_key, sockets: earlier } = local::recover(recovered, rules)?;
     if let Some(since) = unclean_since {
         tracing::warn!(damaged_records = damaged, "the last stop was unclean: a crash window is noted in the ledger");
         ledger.crash_window(since, now);
@@ -119,6 +136,7 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     let facts = GreetingFacts { effective, newest, sealing_key, secrets_serial, ..GreetingFacts::default() };
     let (facts, facts_view) = watch::channel(facts);
     let (vault, vault_view) = watch::channel(vault);
+    let (site, site_view) = watch::channel(Arc::new(site));
     let (report, report_view) = watch::channel(revisions.report());
     let (tunnel_state, tunnel_view) = watch::channel(tunnel::initial_state(now));
     let service_view = tunnel_view.clone();
@@ -127,11 +145,16 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     let (outgoing, outgoing_queue) = mpsc::channel(CONTROL_QUEUE);
     let (incoming, incoming_queue) = mpsc::channel(CONTROL_QUEUE);
 
+    let room = memory.room.clone();
+    let engine_report = own_engine.as_ref().map(SnmpEngine::from);
+    let engine_warning = own_engine.as_ref().and_then(|own| own.warning.clone());
+    let usm = own_engine.map(|own| UsmStart { own, restored: memory.usm.restored(now), started: (now, Instant::now()) });
+
     let mut tasks = Tasks::new(stop.clone());
     tasks.spawn("spool", spool_writer.finished());
     let parts = Parts {
         engine,
-        seen,
+        memory,
         digest_key,
         accounts: accounts.clone(),
         outlet,
@@ -140,7 +163,16 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
         spool: spool.clone(),
     };
     tasks.spawn("pipeline", Pipeline::new(parts).run());
-    let listeners = Listeners { config: &config, identity: &identity, intake, kernel_drops: kernel_drops.clone(), stop: &stop };
+    let listeners = Listeners {
+        config: &config,
+        identity: &identity,
+        intake,
+        kernel_drops: kernel_drops.clone(),
+        site: site_view.clone(),
+        room: room.clone(),
+        usm,
+        stop: &stop,
+    };
     let listeners = listeners.spawn(&mut tasks, sockets)?;
     let control = Control {
         revisions,
@@ -149,6 +181,7 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
         orders,
         signers,
         vault,
+        site,
         facts,
         report,
         tunnel: tunnel_view.clone(),
@@ -160,6 +193,12 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     intake_reports.add(move |intake| {
         let vault = vault_view.borrow();
         (intake.sealing_key, intake.secrets) = (Some(vault.fingerprint()), vault.report());
+    });
+    intake_reports.add(move |intake| {
+        intake.snmp_engine.clone_from(&engine_report);
+        intake.warnings.extend(engine_warning.clone());
+        intake.warnings.extend_from_slice(site_view.borrow().warnings());
+        intake.waiting_room = room.report(Timestamp::from(SystemTime::now()));
     });
     let reporter = Reporter {
         started,
@@ -192,4 +231,14 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     tasks.run_until_stopped(DRAIN).await?;
     tracing::info!("the gateway has stopped");
     Ok(())
+}
+
+/// Compiles what the receivers go by at the start. A secret that is not there any more is no reason to leave the rest aside.
+async fn first_site(document: &Document, vault: Vault) -> anyhow::Result<Site> {
+    let settings = Arc::new(Settings::from(document));
+    let (site, problems) = tokio::task::spawn_blocking(move || Site::compile(settings, &vault, None)).await?;
+    for problem in problems {
+        tracing::warn!(path = problem.path, reason = problem.reason, "the revision in force lacks a secret");
+    }
+    Ok(site)
 }

@@ -11,6 +11,7 @@ use postern_engine::ledger::DropReason;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::accounts::{Accounts, Tally};
+use crate::pipeline::usm::{Reset, UsmChange};
 
 /// Most batches that wait.
 const QUEUE_BATCHES: usize = 1024;
@@ -37,6 +38,8 @@ struct Waiting {
 
 /// What goes through the queue; counted as received and in flight already.
 pub(crate) enum Batch {
+    /// An SNMP engine may start over.
+    EngineReset(Reset),
     /// Events of one listener, in order of arrival.
     Events(Vec<Arrival>),
     /// One push.
@@ -49,11 +52,20 @@ pub(crate) struct Arrival {
     pub(crate) event: Event,
     /// Set when it is an inform.
     pub(crate) inform: Option<Inform>,
+    /// What it changed of the SNMPv3 security model: to be kept with it.
+    pub(crate) usm: Option<Box<UsmChange>>,
+}
+
+impl From<Event> for Arrival {
+    /// An event for which nobody waits.
+    fn from(event: Event) -> Self {
+        Self { event, inform: None, usm: None }
+    }
 }
 
 /// An inform's Response, to be sent when the event is durable.
 pub(crate) struct Inform {
-    /// Tells a retransmission: same peer, same bytes.
+    /// Tells a retransmission: same peer and same bytes, or in SNMPv3 same user and scopedPDU.
     pub(crate) digest: u64,
     /// Where to.
     pub(crate) peer: SocketAddr,
@@ -155,6 +167,12 @@ impl Intake {
         self.accounts.dropped(protocol, lost.sources(), reason);
     }
 
+    /// Queues word of an engine's reset without waiting; tells whether there was room.
+    pub(crate) fn reset_engine(&self, reset: Reset) -> bool {
+        let room = Arc::clone(&self.room).try_acquire_many_owned(1);
+        room.is_ok_and(|room| self.sender.try_send(Waiting { batch: Batch::EngineReset(reset), _room: room }).is_ok())
+    }
+
     /// Counts a batch and queues its events, waiting for room.
     ///
     /// # Errors
@@ -201,6 +219,7 @@ impl Outlet {
 impl Batch {
     fn sources(&self) -> Vec<(IpAddr, u64)> {
         match self {
+            Self::EngineReset(_) => Vec::new(),
             Self::Events(arrivals) => arrivals.iter().map(|arrival| (arrival.event.peer, 1)).collect(),
             Self::Push(push) => vec![(push.peer, push.events.len() as u64)],
         }
@@ -250,7 +269,7 @@ mod tests {
                     tls_name: None,
                     body: Body::Syslog(SyslogMessage::default()),
                 };
-                Arrival { event, inform: None }
+                Arrival::from(event)
             })
             .collect();
         (tally, arrivals)

@@ -11,15 +11,19 @@ pub mod descriptors;
 pub mod enrol;
 mod intake;
 mod listeners;
+mod network_map;
 mod pipeline;
 pub mod proxy;
 mod receivers;
 pub mod revision;
 pub mod sandbox;
 pub mod service;
+mod site;
+mod snmp_engine;
 pub mod status;
 pub mod table;
 mod vault;
+mod waiting_room;
 
 pub use daemon::{Opened, RunOptions, run};
 

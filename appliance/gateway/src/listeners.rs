@@ -8,7 +8,7 @@ use postern_engine::event::Protocol;
 use postern_uplink::identity::Identity;
 use postern_uplink::tasks::Tasks;
 use postern_uplink::tls::TlsError;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::config::{self, Config};
@@ -17,9 +17,12 @@ use crate::proxy::policy::Policy;
 use crate::proxy::push::Pushes;
 use crate::proxy::{self, Proxy, REFUSABLE};
 use crate::receivers::kernel_drops::KernelDrops;
+use crate::receivers::snmp_trap::{TrapDecoder, UsmStart};
 use crate::receivers::stream::Listener;
 use crate::receivers::udp::UdpReceiver;
 use crate::receivers::{ListenerFacts, Sockets, snmp_trap, syslog};
+use crate::site::Site;
+use crate::waiting_room::WaitingRoom;
 
 /// What every listener needs. Holds an end of the queue: the pipeline ends when this and the tasks are gone.
 pub(crate) struct Listeners<'a> {
@@ -27,6 +30,10 @@ pub(crate) struct Listeners<'a> {
     pub(crate) identity: &'a Identity,
     pub(crate) intake: Intake,
     pub(crate) kernel_drops: KernelDrops,
+    pub(crate) site: watch::Receiver<Arc<Site>>,
+    pub(crate) room: WaitingRoom,
+    /// There when the configuration has a trap receiver.
+    pub(crate) usm: Option<UsmStart>,
     pub(crate) stop: &'a CancellationToken,
 }
 
@@ -35,13 +42,14 @@ impl Listeners<'_> {
     ///
     /// # Errors
     /// [`TlsError`] when the identity's listener certificate is not usable.
-    pub(crate) fn spawn(self, tasks: &mut Tasks, sockets: Sockets) -> Result<Vec<ListenerFacts>, TlsError> {
+    pub(crate) fn spawn(mut self, tasks: &mut Tasks, sockets: Sockets) -> Result<Vec<ListenerFacts>, TlsError> {
         let mut facts = Vec::new();
-        if let (Some(settings), Some(socket)) = (&self.config.snmp_trap, sockets.snmp_trap) {
+        if let (Some(settings), Some(socket), Some(start)) = (&self.config.snmp_trap, sockets.snmp_trap, self.usm.take()) {
             facts.push(ListenerFacts::udp("snmp_trap", "snmp_trap", &socket));
-            let decode = snmp_trap::decoder(Arc::clone(&socket), self.intake.digests().clone());
+            let (intake, site, room) = (self.intake.clone(), self.site.clone(), self.room.clone());
+            let mut decoder = TrapDecoder::new(snmp_trap::Parts { socket: Arc::clone(&socket), intake, site, room, start });
             let receiver = self.receiver("snmp_trap", Protocol::SnmpTrap, socket, settings);
-            tasks.spawn("snmp_trap", receiver.run(decode, self.stop.clone()));
+            tasks.spawn("snmp_trap", receiver.run(move |datagram| decoder.decode(datagram), self.stop.clone()));
         }
         if let (Some(settings), Some(socket)) = (&self.config.syslog, sockets.syslog_udp) {
             facts.push(ListenerFacts::udp("syslog", "syslog_udp", &socket));

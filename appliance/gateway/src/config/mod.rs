@@ -244,6 +244,11 @@ impl Config {
         self.data_dir.join("vault")
     }
 
+    /// Returns the file of our own SNMP engine.
+    pub fn snmp_engine_file(&self) -> PathBuf {
+        self.data_dir.join("snmp-engine.json")
+    }
+
     /// Returns the path of the status socket.
     pub fn status_socket(&self) -> PathBuf {
         self.data_dir.join("gateway.sock")

@@ -1,19 +1,22 @@
 //! The one task that owns alert state: events in, alert records and the ledger out in one commit, answers when that is durable.
 //!
-//! It goes on pulling while commits are on their way to the disk; what changed meanwhile goes into the next commit together.
+//! It goes on pulling while commits are on their way to the disk; what changed meanwhile goes into the next commit together. What
+//! someone waits for is committed at once, what changes an alert's state within [`PACE`], and what only counts an open alert again
+//! within [`COUNT_PACE`]: a storm of one alert costs four records a second. A kill may lose those last counts; a crash window says so.
 //! It ends when every receiver has dropped its end of the queue and the queue is empty: then it closes the spool cleanly.
 
 pub(crate) mod local;
 pub(crate) mod seen;
+pub(crate) mod usm;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use postern_engine::alert::{AlertEngine, OwnReport, Verdict};
+use postern_engine::alert::{AlertEngine, OwnReport};
 use postern_engine::event::Protocol;
-use postern_engine::ledger::DropReason;
+use postern_engine::ledger::{Detail, DropReason};
 use postern_engine::rule::RuleIndex;
 use postern_protocol::alert::AlertKey;
 use postern_protocol::id::Lane;
@@ -22,8 +25,8 @@ use postern_uplink::spool::{Commit, CommitNumber, Spool, SpoolError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use self::local::Writer;
-use self::seen::{PushSighting, Seen, Sighting};
+use self::local::{Memory, Writer};
+use self::seen::{PushSighting, Sighting};
 use crate::accounts::Accounts;
 use crate::intake::{Arrival, Batch, Inform, Outlet, Push, PushAnswer};
 use crate::receivers::reply as answer;
@@ -33,6 +36,9 @@ const MAX_COMMITS_IN_FLIGHT: u64 = 2;
 
 /// Shortest time between commits that nobody waits for: what changes meanwhile goes into one.
 const PACE: Duration = Duration::from_millis(10);
+
+/// Shortest time between commits of what was only counted: open alerts that were reported again, and the ledger.
+const COUNT_PACE: Duration = Duration::from_millis(250);
 
 /// Most senders that may wait for an answer before no more events are taken.
 const MAX_WAITING: usize = 16_384;
@@ -95,7 +101,7 @@ pub(crate) enum PipelineError {
 /// What the pipeline is made of.
 pub(crate) struct Parts {
     pub(crate) engine: AlertEngine,
-    pub(crate) seen: Seen,
+    pub(crate) memory: Memory,
     pub(crate) digest_key: [u8; 32],
     pub(crate) accounts: Accounts,
     pub(crate) outlet: Outlet,
@@ -107,24 +113,37 @@ pub(crate) struct Parts {
 /// The task's state.
 pub(crate) struct Pipeline {
     engine: AlertEngine,
-    seen: Seen,
+    memory: Memory,
     writer: Writer,
     accounts: Accounts,
     outlet: Outlet,
     orders: Option<mpsc::Receiver<Order>>,
     facts: watch::Sender<PipelineFacts>,
     spool: Spool,
-    /// Alert records or waiting senders need a commit.
+    /// Something besides alerts needs a commit soon: an order, a sender's state.
     dirty: bool,
-    /// The counters of the last commit.
-    counters: Vec<u8>,
+    /// The ledger changed, or a second of counting is over.
+    counted: bool,
+    /// How much of the ledger the next commit of everything carries.
+    detail: Detail,
     /// Senders whose events are handled and not yet committed.
     waiting: Vec<Reply>,
     /// Senders whose events are committed and not yet durable.
     committed: VecDeque<(CommitNumber, Vec<Reply>)>,
     last_commit: CommitNumber,
     last_commit_at: Instant,
+    /// When a commit had everything that had changed.
+    last_whole_at: Instant,
     durable: CommitNumber,
+}
+
+/// What goes into a commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extent {
+    /// Everything that changed.
+    All,
+    /// Only what must not wait.
+    Urgent,
 }
 
 enum Reply {
@@ -132,15 +151,16 @@ enum Reply {
     Push(oneshot::Sender<PushAnswer>, PushAnswer),
 }
 
-type Settled = HashMap<(Protocol, IpAddr, Option<DropReason>), u64>;
+/// What became of a turn's events. A list, because one turn has few sources, and the last is most often the same.
+type Settled = Vec<((Protocol, IpAddr, Option<DropReason>), u64)>;
 
 impl Pipeline {
     /// Puts the task together; the first thing it does is a commit with a checkpoint of what was recovered.
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { engine, seen, digest_key, accounts, outlet, orders, facts, spool } = parts;
+        let Parts { engine, memory, digest_key, accounts, outlet, orders, facts, spool } = parts;
         Self {
             engine,
-            seen,
+            memory,
             writer: Writer::new(accounts.clone(), digest_key),
             accounts,
             outlet,
@@ -148,11 +168,13 @@ impl Pipeline {
             facts,
             spool,
             dirty: true,
-            counters: Vec::new(),
+            counted: false,
+            detail: Detail::Sources,
             waiting: Vec::new(),
             committed: VecDeque::new(),
             last_commit: CommitNumber::default(),
             last_commit_at: Instant::now(),
+            last_whole_at: Instant::now(),
             durable: CommitNumber::default(),
         }
     }
@@ -168,10 +190,10 @@ impl Pipeline {
         loop {
             self.durable = *durable.borrow_and_update();
             self.answer();
-            let may_commit = self.dirty && self.last_commit.0.saturating_sub(self.durable.0) < MAX_COMMITS_IN_FLIGHT;
-            let due = self.last_commit_at + PACE;
-            if may_commit && (!self.waiting.is_empty() || Instant::now() >= due) {
-                self.commit().await?;
+            let may_commit = self.last_commit.0.saturating_sub(self.durable.0) < MAX_COMMITS_IN_FLIGHT;
+            let due = self.due().filter(|_| may_commit);
+            if let Some((_, extent)) = due.filter(|(due, _)| Instant::now() >= *due) {
+                self.commit(extent).await?;
                 continue;
             }
             // Every arm is cancel-safe; the queue comes last, because under load it is always ready.
@@ -180,7 +202,7 @@ impl Pipeline {
                 changed = durable.changed() => changed.map_err(|_| PipelineError::SpoolEnded)?,
                 order = next_order(&mut self.orders) => self.obey(order),
                 _ = tick.tick() => self.tick(),
-                () = tokio::time::sleep_until(due), if may_commit => {}
+                () = sleep_until(due.map(|(due, _)| due)) => {}
                 batch = self.outlet.next(), if self.waiting.len() < MAX_WAITING => match batch {
                     Some(batch) => self.take(batch),
                     None => break,
@@ -188,6 +210,23 @@ impl Pipeline {
             }
         }
         self.finish().await
+    }
+
+    /// Returns when the next commit is due, and what goes into it; `None` while nothing changed.
+    fn due(&self) -> Option<(Instant, Extent)> {
+        let (soon, later) = (self.last_commit_at + PACE, self.last_whole_at + COUNT_PACE);
+        if !self.waiting.is_empty() {
+            // Whoever waits is answered when all that their message changed is durable.
+            Some((self.last_commit_at, Extent::All))
+        } else if self.dirty {
+            Some((soon, Extent::All))
+        } else if self.engine.has_urgent() {
+            Some((soon, if soon >= later { Extent::All } else { Extent::Urgent }))
+        } else if self.counted || self.engine.has_changes() {
+            Some((later, Extent::All))
+        } else {
+            None
+        }
     }
 
     /// Handles a batch, and those behind it up to a turn's worth.
@@ -198,6 +237,11 @@ impl Pipeline {
         let mut next = Some(first);
         while let Some(batch) = next {
             events = events.saturating_add(match batch {
+                Batch::EngineReset(reset) => {
+                    self.memory.usm.reset(reset);
+                    self.dirty = true;
+                    0
+                }
                 Batch::Events(arrivals) => self.arrivals(arrivals, now, &mut settled),
                 Batch::Push(push) => self.push(push, now, &mut settled),
             });
@@ -210,17 +254,19 @@ impl Pipeline {
 
     fn arrivals(&mut self, arrivals: Vec<Arrival>, now: Timestamp, settled: &mut Settled) -> usize {
         let count = arrivals.len();
-        for Arrival { event, inform } in arrivals {
-            let repeated = inform.as_ref().is_some_and(|inform| self.seen.inform(inform.digest, now) == Sighting::Again);
+        for Arrival { event, inform, usm } in arrivals {
+            if let Some(change) = usm {
+                self.memory.usm.note(&change);
+            }
+            let repeated = inform.as_ref().is_some_and(|inform| self.memory.seen.inform(inform.digest, now) == Sighting::Again);
             let reason = repeated.then_some(DropReason::Duplicate);
             if !repeated {
-                self.dirty |= changes_alerts(self.engine.handle(&event, now));
+                self.engine.handle(&event, now);
             }
             settle(settled, (event.protocol(), event.peer, reason), 1);
             if let Some(inform) = inform {
                 // A repeated inform is answered, too: the first answer may be lost. Not before the first is durable.
                 self.waiting.push(Reply::Inform(inform));
-                self.dirty = true;
             }
         }
         count
@@ -229,7 +275,7 @@ impl Pipeline {
     fn push(&mut self, push: Push, now: Timestamp, settled: &mut Settled) -> usize {
         let count = push.events.len();
         let events = u32::try_from(count).unwrap_or(u32::MAX);
-        let (answer, reason) = match self.seen.push(push.signature, push.idempotency, events, now) {
+        let (answer, reason) = match self.memory.seen.push(push.signature, push.idempotency, events, now) {
             PushSighting::First => (PushAnswer::Accepted(events), None),
             PushSighting::Full => (PushAnswer::Overloaded, Some(DropReason::RateLimited)),
             PushSighting::KeyReused => (PushAnswer::KeyReused, Some(DropReason::Replayed)),
@@ -245,7 +291,6 @@ impl Pipeline {
         match answer {
             PushAnswer::Accepted(_) => {
                 self.waiting.push(Reply::Push(push.answer, answer));
-                self.dirty = true;
             }
             PushAnswer::KeyReused | PushAnswer::Overloaded | PushAnswer::Replayed => reply(Reply::Push(push.answer, answer)),
         }
@@ -275,8 +320,10 @@ impl Pipeline {
     }
 
     fn tick(&mut self) {
-        self.seen.prune(Timestamp::from(SystemTime::now()));
-        self.dirty |= self.counters != self.writer.counters();
+        self.memory.prune(Timestamp::from(SystemTime::now()));
+        if self.writer.has_changes() {
+            (self.counted, self.detail) = (true, Detail::Sources);
+        }
         let beat = self.facts.borrow().beat.saturating_add(1);
         self.publish(beat);
     }
@@ -286,31 +333,38 @@ impl Pipeline {
         self.facts.send_if_modified(|known| std::mem::replace(known, facts) != facts);
     }
 
-    /// Queues one commit of everything since the last one.
-    async fn commit(&mut self) -> Result<(), PipelineError> {
-        let mut commits = self.commits();
+    /// Queues one commit of what changed since the last one.
+    async fn commit(&mut self, extent: Extent) -> Result<(), PipelineError> {
+        let mut commits = self.commits(extent);
         if self.spool.wants_checkpoint()
             && let Some(last) = commits.last_mut()
         {
-            last.checkpoint = Some(self.writer.checkpoint(&self.engine, &self.seen));
+            last.checkpoint = Some(self.writer.checkpoint(&self.engine, &self.memory));
         }
         for commit in commits {
             self.last_commit = self.spool.commit(commit).await?;
         }
         self.committed.push_back((self.last_commit, std::mem::take(&mut self.waiting)));
         self.last_commit_at = Instant::now();
-        self.dirty = false;
+        if extent == Extent::All {
+            self.last_whole_at = self.last_commit_at;
+            (self.dirty, self.counted) = (false, false);
+        }
         Ok(())
     }
 
     /// Makes the commits for what changed: one, unless it is too much for one. The last carries the counters and what was newly
     /// seen, so that a crash between them makes a sender try again rather than believe what is not there.
-    fn commits(&mut self) -> Vec<Commit> {
+    fn commits(&mut self, extent: Extent) -> Vec<Commit> {
         let at = Timestamp::from(SystemTime::now());
         let mut commits = Vec::new();
         let mut records = Vec::new();
         let mut bytes = 0_usize;
-        for alert in self.engine.drain_changes() {
+        let (changes, detail) = match extent {
+            Extent::All => (self.engine.drain_changes(), std::mem::replace(&mut self.detail, Detail::Totals)),
+            Extent::Urgent => (self.engine.drain_urgent(), Detail::Totals),
+        };
+        for alert in changes {
             let record = Bytes::from(alert.encode());
             bytes = bytes.saturating_add(record.len());
             records.push((Lane::Alerts, record));
@@ -319,8 +373,7 @@ impl Pipeline {
                 bytes = 0;
             }
         }
-        self.counters = self.writer.counters();
-        let delta = self.writer.delta(self.seen.take_fresh());
+        let delta = self.writer.delta(self.memory.take_fresh(at), detail);
         commits.push(Commit { records, delta, checkpoint: None, at });
         commits
     }
@@ -335,9 +388,9 @@ impl Pipeline {
     }
 
     async fn finish(mut self) -> Result<(), PipelineError> {
-        let mut commits = self.commits();
+        let mut commits = self.commits(Extent::All);
         let mut last = commits.pop().unwrap_or_default();
-        last.checkpoint = Some(self.writer.checkpoint(&self.engine, &self.seen));
+        last.checkpoint = Some(self.writer.checkpoint(&self.engine, &self.memory));
         for commit in commits {
             self.spool.commit(commit).await?;
         }
@@ -358,16 +411,18 @@ async fn next_order(orders: &mut Option<mpsc::Receiver<Order>>) -> Order {
     std::future::pending().await
 }
 
-const fn changes_alerts(verdict: Verdict) -> bool {
-    match verdict {
-        Verdict::Cleared | Verdict::Raised | Verdict::TableFull | Verdict::Updated => true,
-        Verdict::ClearedNothing | Verdict::Suppressed | Verdict::Unmatched => false,
+async fn sleep_until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due).await,
+        None => std::future::pending().await,
     }
 }
 
 fn settle(settled: &mut Settled, key: (Protocol, IpAddr, Option<DropReason>), n: u64) {
-    let sum = settled.entry(key).or_default();
-    *sum = sum.saturating_add(n);
+    match settled.iter_mut().rev().find(|(known, _)| *known == key) {
+        Some((_, sum)) => *sum = sum.saturating_add(n),
+        None => settled.push((key, n)),
+    }
 }
 
 /// Sends one answer; a sender that is gone will ask again.

@@ -81,6 +81,12 @@ pub(crate) struct Seen {
     fresh: Vec<Entry>,
 }
 
+impl Default for Seen {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 struct Table {
     limit: usize,
     keep_secs: i64,

@@ -97,7 +97,7 @@ impl Sender {
             tls_name: self.tls_name.clone(),
             body: Body::Syslog(message),
         };
-        Arrival { event, inform: None }
+        Arrival::from(event)
     }
 }
 

@@ -36,11 +36,12 @@ const DATAGRAM_BYTES: usize = 65_536;
 /// How soon the thread sees that it is to stop.
 const STOP_CHECK: Duration = Duration::from_millis(200);
 
-/// Sleep after a short batch on a busy socket: fewer, fuller batches cost about half the processor time at 3,000/s.
-const NAP: Duration = Duration::from_millis(2);
+/// Sleep after a short batch on a busy socket: fewer, fuller batches, and as much fewer wake-ups of the pipeline, cost less than half
+/// the processor time at 3,000/s. It is most of the latency that this receiver adds: 5 ms at most.
+const NAP: Duration = Duration::from_millis(4);
 
 /// Batches that come closer together than this make a socket busy; an idle one is answered at once.
-const BUSY: Duration = Duration::from_millis(3);
+const BUSY: Duration = Duration::from_millis(6);
 
 /// Longest time for emptying the socket at the end.
 const LAST_DRAIN: Duration = Duration::from_secs(1);
@@ -147,6 +148,7 @@ where
         let mut buffers = vec![0_u8; BATCH * DATAGRAM_BYTES];
         let mut headers = headers();
         let mut last_batch = self.start;
+        let mut last_count = 0;
         let mut stopping: Option<Instant> = None;
         loop {
             if stopping.is_none() && stop.is_cancelled() {
@@ -159,7 +161,8 @@ where
             };
             let mut slots: Vec<[io::IoSliceMut<'_>; 1]> =
                 buffers.chunks_exact_mut(DATAGRAM_BYTES).map(|chunk| [io::IoSliceMut::new(chunk)]).collect();
-            let mut work = Work::default();
+            // About as many as the last time: a batch's list is handed over, and seldom has to grow.
+            let mut work = Work { arrivals: Vec::with_capacity(last_count), ..Work::default() };
             match recvmmsg(self.receiver.socket.as_raw_fd(), &mut headers, slots.iter_mut(), flags, None) {
                 Ok(messages) => {
                     let now = Timestamp::from(SystemTime::now());
@@ -179,6 +182,7 @@ where
             }
             let busy = last_batch.elapsed() < BUSY;
             last_batch = Instant::now();
+            last_count = work.count;
             if busy && work.count < BATCH && stopping.is_none() {
                 std::thread::sleep(NAP);
             }
@@ -228,10 +232,10 @@ where
 
     /// Returns why a datagram is not worth decoding.
     fn refusal(&mut self, source: IpAddr, flags: MsgFlags) -> Option<DropReason> {
-        let elapsed = self.start.elapsed();
+        let start = self.start;
         if !self.receiver.allow.allow(source) {
             Some(DropReason::SourceDenied)
-        } else if self.limit.as_mut().is_some_and(|limit| !limit.admit(source, elapsed)) {
+        } else if self.limit.as_mut().is_some_and(|limit| !limit.admit(source, start.elapsed())) {
             Some(DropReason::RateLimited)
         } else if flags.contains(MsgFlags::MSG_TRUNC) {
             Some(DropReason::TooLong)
@@ -311,7 +315,7 @@ mod tests {
             tls_name: None,
             body: Body::Syslog(message),
         };
-        Ok(Arrival { event, inform: None })
+        Ok(Arrival::from(event))
     }
 
     fn drain(outlet: &mut Outlet) -> Vec<String> {
@@ -340,6 +344,20 @@ mod tests {
         assert_eq!(drain(&mut outlet), ["1", "2", "3"]);
         let totals = accounts.snapshot().totals;
         assert_eq!((totals.received, totals.in_flight, totals.dropped["malformed"]), (4, 3, 1));
+    }
+
+    #[test]
+    fn the_order_of_one_source_is_kept_when_its_port_changes() {
+        let (receiver, mut outlet, address) = receiver(1 << 22, 0);
+        let expected: Vec<String> = (0..1000).map(|number| number.to_string()).collect();
+        for text in &expected {
+            // A port that the kernel chooses anew for every datagram.
+            UdpSocket::bind("127.0.0.1:0").unwrap().send_to(text.as_bytes(), address).unwrap();
+        }
+        let stop = CancellationToken::new();
+        stop.cancel();
+        receiver.receive(decode, &stop).unwrap();
+        assert_eq!(drain(&mut outlet), expected);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use postern_engine::rule::RuleIndex;
 use postern_protocol::id::{GatewayId, RevisionNumber};
 use postern_protocol::message::SignedRevision;
+use postern_protocol::revision::document::Document;
 use postern_protocol::revision::{self, Problem};
 use postern_protocol::status;
 
@@ -74,6 +75,14 @@ pub(crate) struct Revisions {
     failed: Option<status::FailedRevision>,
 }
 
+/// A revision that is good: what it says, and its rules compiled.
+pub(crate) struct Compiled {
+    /// What it says.
+    pub(crate) document: Document,
+    /// Its rules.
+    pub(crate) rules: RuleIndex,
+}
+
 /// What is to be done with a pushed revision.
 pub(crate) enum Step {
     /// It is in force already.
@@ -85,12 +94,12 @@ pub(crate) enum Step {
 }
 
 impl Revisions {
-    /// Opens what is kept in `dir`, and returns the rules to start with: those of the effective revision when it is still good,
+    /// Opens what is kept in `dir`, and returns what to start with: those of the effective revision when it is still good,
     /// else the built-in ones.
     ///
     /// # Errors
     /// [`RevisionError`].
-    pub(crate) fn open(dir: &Path, signers: Signers, veto: Veto, mode: Mode) -> Result<(Self, RuleIndex), RevisionError> {
+    pub(crate) fn open(dir: &Path, signers: Signers, veto: Veto, mode: Mode) -> Result<(Self, Compiled), RevisionError> {
         let store = Store::open(dir)?;
         let newest = store.read(Slot::Newest);
         let failed = newest.as_ref().filter(|newest| !newest.problems.is_empty());
@@ -102,9 +111,9 @@ impl Revisions {
         {
             let number = stored.signed.number;
             match revisions.check(&stored.signed) {
-                Ok(rules) => {
+                Ok(compiled) => {
                     revisions.effective = Some(number);
-                    return Ok((revisions, rules));
+                    return Ok((revisions, compiled));
                 }
                 Err(problems) => {
                     let reason = problems.first().map_or("", |problem| problem.reason.as_str());
@@ -113,8 +122,8 @@ impl Revisions {
                 }
             }
         }
-        let rules = revisions.built_in()?;
-        Ok((revisions, rules))
+        let compiled = revisions.built_in()?;
+        Ok((revisions, compiled))
     }
 
     /// Looks at a pushed revision; keeps its number when it is authentic and new, so that numbers are never rewound.
@@ -148,13 +157,13 @@ impl Revisions {
     ///
     /// # Errors
     /// Every problem.
-    pub(crate) fn compile(&self, signed: &SignedRevision) -> Result<RuleIndex, Vec<Problem>> {
+    pub(crate) fn compile(&self, signed: &SignedRevision) -> Result<Compiled, Vec<Problem>> {
         let document = revision::parse(&signed.document)?;
         let forbidden = self.veto.problems(&document);
         if !forbidden.is_empty() {
             return Err(forbidden);
         }
-        RuleIndex::compile(&document)
+        Ok(Compiled { rules: RuleIndex::compile(&document)?, document })
     }
 
     /// Keeps a revision as the one in force.
@@ -167,6 +176,12 @@ impl Revisions {
         self.effective = Some(number);
         self.failed = None;
         Ok(())
+    }
+
+    /// Returns the newest revision when it was refused: it may be good once a secret that it names is there.
+    pub(crate) fn refused_newest(&self) -> Option<SignedRevision> {
+        let refused = |newest: &&Stored| !newest.problems.is_empty() && self.mode == Mode::Normal;
+        self.newest.as_ref().filter(refused).map(|newest| newest.signed.clone())
     }
 
     /// Notes that a revision was refused; keeps that when it is the newest.
@@ -203,7 +218,7 @@ impl Revisions {
         self.newest.as_ref().map_or(0, |newest| newest.signed.number).max(self.effective.unwrap_or(0))
     }
 
-    fn check(&self, signed: &SignedRevision) -> Result<RuleIndex, Vec<Problem>> {
+    fn check(&self, signed: &SignedRevision) -> Result<Compiled, Vec<Problem>> {
         if !self.signers.verify(signed) {
             let reason = "the stored signature does not fit".to_owned();
             return Err(vec![Problem { path: String::new(), line: 0, column: 0, reason }]);
@@ -211,13 +226,13 @@ impl Revisions {
         self.compile(signed)
     }
 
-    fn built_in(&self) -> Result<RuleIndex, RevisionError> {
+    fn built_in(&self) -> Result<Compiled, RevisionError> {
         let mut document = revision::parse(revision::BUILT_IN.as_bytes()).map_err(RevisionError::BuiltIn)?;
         let stripped = self.veto.strip(&mut document);
         if stripped > 0 {
             tracing::warn!(rules = stripped, "built-in rules are left out because they release what the site forbids");
         }
-        RuleIndex::compile(&document).map_err(RevisionError::BuiltIn)
+        Ok(Compiled { rules: RuleIndex::compile(&document).map_err(RevisionError::BuiltIn)?, document })
     }
 }
 
@@ -242,7 +257,7 @@ mod tests {
             Self { dir: tempfile::tempdir().unwrap(), key: Ed25519KeyPair::generate().unwrap() }
         }
 
-        fn open(&self, veto: &[&str], mode: Mode) -> (Revisions, RuleIndex) {
+        fn open(&self, veto: &[&str], mode: Mode) -> (Revisions, Compiled) {
             let keys = vec![self.key.public_key().as_ref().try_into().unwrap()];
             let signers = Signers { gateway: GatewayId::new("gw").unwrap(), keys };
             let veto = Veto::new(veto.iter().map(|text| text.parse().unwrap()).collect());
@@ -278,8 +293,8 @@ mod tests {
         let (mut revisions, _) = site.open(&[], Mode::Normal);
         assert_eq!(revisions.numbers(), (0, 0));
         apply(&mut revisions, site.sign("gw", 2, GOOD)).unwrap();
-        let (revisions, rules) = site.open(&[], Mode::Normal);
-        assert_eq!((revisions.numbers(), rules.len()), ((2, 2), 1));
+        let (revisions, compiled) = site.open(&[], Mode::Normal);
+        assert_eq!((revisions.numbers(), compiled.rules.len(), compiled.document.rules.len()), ((2, 2), 1, 1));
     }
 
     #[test]

@@ -3,9 +3,11 @@
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used)]
 
 mod bootstrap;
+mod configured;
 mod proxy;
 mod receivers;
 mod restart;
 mod sandbox;
 mod service;
 mod site;
+mod snmp;

@@ -34,9 +34,9 @@ async fn bad_datagrams_are_counted_by_reason_and_the_service_goes_on() {
         let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let address = gateway.address("snmp_trap", "udp").await;
         let good = inform(1, 1);
-        let mut version_3 = good.clone();
-        version_3[4] = 3;
-        for datagram in [&good[..good.len() - 1], &[0xff; 60_000], b"", &version_3] {
+        let mut version_5 = good.clone();
+        version_5[4] = 5;
+        for datagram in [&good[..good.len() - 1], &[0xff; 60_000], b"", &version_5] {
             socket.send_to(datagram, address).await.unwrap();
         }
         gateway.ask_snmp(&socket, &good).await;

@@ -70,13 +70,14 @@ async fn a_terminated_daemon_drains_and_exits_cleanly() {
     assert!(!Config::load(&site.config_file()).unwrap().status_socket().exists());
 }
 
-fn start(site: &Site) -> Child {
+/// Starts the program.
+pub(crate) fn start(site: &Site) -> Child {
     let mut command = Command::new(env!("CARGO_BIN_EXE_postern-gateway"));
     command.arg("run").arg("--config").arg(site.config_file()).stderr(Stdio::null()).spawn().unwrap()
 }
 
 /// Waits for the daemon; a stale socket of a killed one answers nobody.
-async fn ready(gateway: &Running, daemon: &mut Child) {
+pub(crate) async fn ready(gateway: &Running, daemon: &mut Child) {
     gateway.ready().await;
     assert!(daemon.try_wait().unwrap().is_none(), "the daemon runs");
 }

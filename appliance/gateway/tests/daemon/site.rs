@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use aws_lc_rs::hmac;
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
 use postern_engine::ber::{self, Writer};
 use postern_gateway::config::Config;
 use postern_gateway::revision::Mode;
@@ -23,6 +24,8 @@ pub(crate) struct Site {
     dir: tempfile::TempDir,
     /// The CA of the listener's certificate, PEM.
     pub(crate) ca: String,
+    /// Signs revisions.
+    pub(crate) signer: Ed25519KeyPair,
 }
 
 /// A gateway that runs.
@@ -34,9 +37,10 @@ impl Site {
     /// Makes the files; `proxy` is more text for the `[proxy]` section.
     pub(crate) fn new(proxy: &str) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let ca = write_identity(&dir.path().join("data/identity"));
+        let signer = Ed25519KeyPair::generate().unwrap();
+        let ca = write_identity(&dir.path().join("data/identity"), &signer);
         let key = dir.path().join("push.key");
-        write_secret(&key, PUSH_KEY);
+        write_secret(&key, PUSH_KEY.as_bytes());
         let text = format!(
             "data_dir = \"data\"\n[server]\nurl = \"https://127.0.0.1:9\"\n\
              [receivers.snmp_trap]\nlisten = \"127.0.0.1:0\"\nreceive_buffer_bytes = 4194304\n\
@@ -44,7 +48,7 @@ impl Site {
              [proxy]\nlisten = \"127.0.0.1:0\"\nallow_plain_push = true\n{proxy}\n[[push.keys]]\nid = \"demo\"\nkey_file = {key:?}\n"
         );
         std::fs::write(dir.path().join("gateway.toml"), text).unwrap();
-        Self { dir, ca }
+        Self { dir, ca, signer }
     }
 
     /// Where the configuration lies.
@@ -188,15 +192,15 @@ pub(crate) fn push(body: &str, headers: &str) -> Vec<u8> {
 /// A push's body with one event.
 pub(crate) const ONE_EVENT: &str = r#"{"events":[{"resource":"press-4","kind":"temperature","severity":"major","summary":"hot"}]}"#;
 
-fn write_secret(path: &Path, text: &str) {
+pub(crate) fn write_secret(path: &Path, content: &[u8]) {
     use std::io::Write as _;
     use std::os::unix::fs::OpenOptionsExt as _;
     let mut file = std::fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(path).unwrap();
-    file.write_all(text.as_bytes()).unwrap();
+    file.write_all(content).unwrap();
 }
 
 /// Writes what enrolment would have; returns the CA's certificate.
-fn write_identity(dir: &Path) -> String {
+fn write_identity(dir: &Path, signer: &Ed25519KeyPair) -> String {
     std::fs::create_dir_all(dir).unwrap();
     let ca_key = rcgen::KeyPair::generate().unwrap();
     let mut ca_params = rcgen::CertificateParams::new(Vec::new()).unwrap();
@@ -207,14 +211,15 @@ fn write_identity(dir: &Path) -> String {
         let key = rcgen::KeyPair::generate().unwrap();
         let params = rcgen::CertificateParams::new(vec!["localhost".to_owned(), "127.0.0.1".to_owned()]).unwrap();
         let certificate = params.signed_by(&key, &issuer).unwrap();
-        write_secret(&dir.join(format!("{name}.pem")), &certificate.pem());
-        write_secret(&dir.join(format!("{name}.key")), &key.serialize_pem());
+        write_secret(&dir.join(format!("{name}.pem")), certificate.pem().as_bytes());
+        write_secret(&dir.join(format!("{name}.key")), key.serialize_pem().as_bytes());
     }
-    write_secret(&dir.join("ca.pem"), &ca.pem());
+    write_secret(&dir.join("ca.pem"), ca.pem().as_bytes());
     let pin = data_encoding::BASE64.encode(&[7; 32]);
+    let signing = data_encoding::BASE64.encode(signer.public_key().as_ref());
     let json = serde_json::json!({
-        "gateway": "gw-test", "tenant": "default", "server_url": "https://127.0.0.1:9", "server_pins": [pin], "revision_keys": [pin]
+        "gateway": "gw-test", "tenant": "default", "server_url": "https://127.0.0.1:9", "server_pins": [pin], "revision_keys": [signing]
     });
-    write_secret(&dir.join("gateway.json"), &json.to_string());
+    write_secret(&dir.join("gateway.json"), json.to_string().as_bytes());
     ca.pem()
 }
