@@ -4,6 +4,7 @@ mod accounts;
 mod enrolment;
 mod init;
 mod life;
+mod mib;
 mod print;
 mod secret;
 
@@ -17,6 +18,7 @@ use crate::auth::users::CreateUserError;
 use crate::ca::{CaError, CertificateAuthority};
 use crate::config::{Config, ConfigError};
 use crate::key_file::KeyFileError;
+use crate::mib::worker::WorkError;
 use crate::serve::ServeError;
 use crate::signer::SignerError;
 use crate::store::{StoreError, Stores};
@@ -48,6 +50,12 @@ enum Command {
     /// Secrets of the site's devices, sealed so that only one gateway can open them.
     #[command(subcommand)]
     Secret(secret::SecretCommand),
+    /// MIB modules.
+    #[command(subcommand)]
+    Mib(mib::MibCommand),
+    /// The inside of a compilation; started by `serve`.
+    #[command(hide = true)]
+    MibCompile(mib::Child),
     /// Run the control plane.
     Serve,
     /// Customers, each with a database of its own.
@@ -85,6 +93,9 @@ pub enum CliError {
     /// A key file cannot be made or read.
     #[error(transparent)]
     Key(#[from] KeyFileError),
+    /// Modules cannot be compiled.
+    #[error(transparent)]
+    Mib(#[from] WorkError),
     /// The answer cannot be printed.
     #[error("cannot print the answer")]
     Print(#[source] std::io::Error),
@@ -133,6 +144,8 @@ async fn dispatch(arguments: Arguments) -> Result<(), CliError> {
         Command::Init(command) => init::run(command).await,
         Command::Secret(secret::SecretCommand::Seal(seal)) if seal.stands_alone() => secret::seal_alone(seal),
         Command::Secret(command) => secret::run(command, &stores(config.as_deref())?.1).await,
+        Command::Mib(command) => mib::mib(command),
+        Command::MibCompile(child) => mib::child(&child),
         Command::Serve => life::serve(named(config.as_deref())?).await,
         Command::Tenant(command) => accounts::tenant(command, &stores(config.as_deref())?.1).await,
         Command::Token(command) => {

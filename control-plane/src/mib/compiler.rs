@@ -1,11 +1,21 @@
 //! Compiles MIB modules in a child process: this program again, as `postern-control mib-compile`.
 
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::process::Command;
 
 use super::report::Report;
+use super::worker::REFUSED;
+
+/// Most bytes of the child's answer.
+const MAX_ANSWER_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Most bytes of what the child says before it dies.
+const MAX_COMPLAINT_BYTES: u64 = 4096;
 
 /// What a compilation may take.
 #[derive(Clone, Copy, Debug)]
@@ -61,13 +71,54 @@ impl Compiler {
         Self { program, limits }
     }
 
-    /// Compiles the modules of `archives`, each a zip, tar, tar.gz or tar.xz, or one module's text. Where two have a module of the same name, the
-    /// later archive's counts.
+    /// Compiles the modules of `archives`, each a zip, tar, tar.gz or tar.xz, or one module's text. Of two modules of one
+    /// name the one with the later LAST-UPDATED counts, else the later one.
     ///
     /// # Errors
     /// [`CompileError`]; faults of modules are none, the report has them.
     pub async fn compile(&self, archives: &[Bytes]) -> Result<Compiled, CompileError> {
-        let _ = (&self.program, self.limits, archives);
-        Err(CompileError::Died("not built yet".to_owned()))
+        let work = tokio::time::timeout(self.limits.time, self.work(archives));
+        // The child is killed when `work` is dropped.
+        work.await.unwrap_or(Err(CompileError::TimedOut(self.limits.time)))
     }
+
+    async fn work(&self, archives: &[Bytes]) -> Result<Compiled, CompileError> {
+        let mut command = Command::new(&self.program);
+        command.arg("mib-compile").arg("--memory-bytes").arg(self.limits.memory_bytes.to_string());
+        command.arg("--seconds").arg(self.limits.time.as_secs().max(1).to_string());
+        command.env_clear().kill_on_drop(true).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().map_err(CompileError::Child)?;
+        let (Some(mut input), Some(output), Some(complaints)) = (child.stdin.take(), child.stdout.take(), child.stderr.take()) else {
+            return Err(CompileError::Child(std::io::ErrorKind::BrokenPipe.into()));
+        };
+        let give = async move {
+            for archive in archives {
+                input.write_all(&(archive.len() as u64).to_be_bytes()).await?;
+                input.write_all(archive).await?;
+            }
+            input.shutdown().await
+        };
+        let (mut answer, mut said) = (Vec::new(), Vec::new());
+        let mut output = output.take(MAX_ANSWER_BYTES);
+        let mut complaints = complaints.take(MAX_COMPLAINT_BYTES);
+        // It may answer and end before it has read everything, so that giving fails: its answer says why.
+        let (_given, taken, _heard) = tokio::join!(give, output.read_to_end(&mut answer), complaints.read_to_end(&mut said));
+        taken.map_err(CompileError::Child)?;
+        let status = child.wait().await.map_err(CompileError::Child)?;
+        match parse(&answer) {
+            Some(outcome) if status.success() => outcome,
+            Some(_) | None => Err(CompileError::Died(format!("{status}; {}", String::from_utf8_lossy(&said).trim()))),
+        }
+    }
+}
+
+/// Reads what `worker::serve` wrote; `None` when it is cut.
+fn parse(answer: &[u8]) -> Option<Result<Compiled, CompileError>> {
+    let (length, rest) = answer.split_first_chunk()?;
+    let length = u64::from_be_bytes(*length);
+    if length == REFUSED {
+        return Some(Err(CompileError::Archive(String::from_utf8_lossy(rest).into_owned())));
+    }
+    let (report, table) = rest.split_at_checked(usize::try_from(length).ok()?)?;
+    Some(Ok(Compiled { table: table.to_vec(), report: serde_json::from_slice(report).ok()? }))
 }

@@ -4,6 +4,7 @@
 //! holds the facts that every gateway has. A [`Dictionary`] asks several tables, the better one first. Nothing here sees a value.
 
 pub mod builder;
+pub mod built_in;
 
 pub mod entry;
 pub mod table;

@@ -58,6 +58,11 @@ impl Table {
         }
     }
 
+    /// Returns a table that names nothing.
+    pub const fn empty() -> Self {
+        Self { bytes: Bytes::from_static(b"PMIB\x01\0\0\0"), modules: Vec::new(), syntaxes: Vec::new(), blocks: Vec::new(), len: 0 }
+    }
+
     /// Returns the bytes.
     pub const fn bytes(&self) -> &Bytes {
         &self.bytes
