@@ -2,6 +2,7 @@
 
 use std::fmt::{self, Display, Formatter};
 
+use postern_protocol::status::intake::{Intake, Waiting};
 use postern_protocol::status::{Account, Status, TunnelState};
 
 /// Writes a report as aligned text.
@@ -62,8 +63,25 @@ impl Display for Table<'_> {
             let (drops, connections) = (shown(listener.kernel_drops), shown(listener.connections));
             writeln!(f, "{:<12} {:<5} {:<22} {buffer:>10} {drops:>12} {connections:>12}", listener.name, listener.proto, listener.addr)?;
         }
-        Ok(())
+        intake(f, &status.intake)
     }
+}
+
+fn intake(f: &mut Formatter<'_>, intake: &Intake) -> fmt::Result {
+    if let Some(engine) = &intake.snmp_engine {
+        writeln!(f, "\nSNMP engine {} · boots {}", engine.engine_id, engine.boots)?;
+    }
+    for warning in &intake.warnings {
+        writeln!(f, "warning: {warning}")?;
+    }
+    if !intake.waiting_room.is_empty() {
+        writeln!(f, "\nwaiting room: SNMPv3 notifications that were refused, and what to do")?;
+    }
+    for waiting in &intake.waiting_room {
+        let Waiting { reason, source, engine_id, user, level, count, advice, .. } = waiting;
+        writeln!(f, "{reason:<18} {source:<22} engine {engine_id} · user {user} · {level} · {count} times\n{:<18} {advice}", "")?;
+    }
+    Ok(())
 }
 
 fn account_line(f: &mut Formatter<'_>, name: &str, account: &Account) -> fmt::Result {
