@@ -41,6 +41,8 @@ if (page === "alerts") {
   });
 } else if (page === "configuration") {
   (await import("./editor.js")).start();
+} else if (page === "secrets") {
+  (await import("./seal.js")).start();
 } else if (page === "gateways") {
   const links = () => [...document.querySelectorAll(".gateways .name a")];
   const move = (step) => {

@@ -18,7 +18,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::alerts::live::{AlertReader, ListReader};
 use super::fault::Fault;
-use super::gateways::live::{ConfigurationReader, GatewayReader, GatewaysReader};
+use super::gateways::live::{ConfigurationReader, GatewayReader, GatewaysReader, SecretsReader};
 use crate::app::App;
 use crate::auth::Permission;
 use crate::auth::console::ConsolePrincipal;
@@ -72,6 +72,7 @@ enum View {
     Configuration(ConfigurationReader),
     Gateway(GatewayReader),
     Gateways(GatewaysReader),
+    Secrets(SecretsReader),
 }
 
 /// Opens the live link of a page.
@@ -94,6 +95,7 @@ pub(super) async fn stream(
         Some("configuration") => View::Configuration(ConfigurationReader::begin(gateway()?)),
         Some("gateway") => View::Gateway(GatewayReader::begin(gateway()?)),
         Some("gateways") => View::Gateways(GatewaysReader::begin()),
+        Some("secrets") => View::Secrets(SecretsReader::begin(gateway()?)),
         _ => return Err(Fault::Refused(StatusCode::BAD_REQUEST, "there is no such view".to_owned())),
     };
     let mut heartbeat = tokio::time::interval(HEARTBEAT);
@@ -152,6 +154,7 @@ impl Reader {
             View::Configuration(reader) => reader.concerns(change),
             View::Gateway(reader) => reader.concerns(change),
             View::Gateways(reader) => reader.concerns(change),
+            View::Secrets(reader) => reader.concerns(change),
         }
     }
 
@@ -173,6 +176,7 @@ impl Reader {
             View::Configuration(reader) => reader.read(app, person).await,
             View::Gateway(reader) => reader.read(app, person).await,
             View::Gateways(reader) => reader.read(app, person).await,
+            View::Secrets(reader) => reader.read(app, person).await,
         };
         let batch = batch.ok()?; // a fault of ours is in the log already
         self.behind = batch.more;

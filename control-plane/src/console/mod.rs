@@ -54,6 +54,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/gateways/enrol/{token}/revoke", post(gateways::enrol::revoke))
         .route("/gateways/{id}", get(gateways::detail::page))
         .route("/gateways/{id}/configuration", get(gateways::configuration::page).post(gateways::configuration::submit))
+        .route("/gateways/{id}/secrets", get(gateways::secrets::page).post(gateways::secrets::store))
+        .route("/gateways/{id}/secrets/{name}/delete", post(gateways::secrets::delete))
         .route("/static/{bundle}/{file}", get(assets::serve))
         .route("/favicon.ico", get(assets::favicon))
         .fallback(fault::not_found)

@@ -22,7 +22,7 @@ async fn pages(world: &World) -> Vec<(String, String)> {
     let mut pages = vec![("/sign-in".to_owned(), world.get("/sign-in?next=/%22%3E%3Cscript%3E").await.body)];
     let q = format!("/alerts?state=all&q={}", crate::encode(ATTACK));
     let paths = ["/alerts", q.as_str(), "/alerts?q=nothing", alert.as_str(), "/gateways", "/gateways/gateway-a"];
-    let more = ["/gateways/gateway-a/configuration", "/gateways/enrol", "/change-password", "/nowhere"];
+    let more = ["/gateways/gateway-a/configuration", "/gateways/gateway-a/secrets", "/gateways/enrol", "/change-password", "/nowhere"];
     for path in paths.into_iter().chain(more) {
         pages.push((path.to_owned(), browser.get(path).await.body));
     }

@@ -7,6 +7,7 @@ mod alerts;
 mod gateways;
 mod hygiene;
 mod live;
+mod secrets;
 mod session;
 #[path = "../support/mod.rs"]
 mod support;

@@ -26,7 +26,11 @@ pub(super) fn facts(evidence: &Evidence) -> Vec<Fact<'_>> {
         fact("SNMP engine", "engine_id", &evidence.engine_id, "Identifies the sending SNMP engine."),
         fact("Host name", "hostname", &evidence.hostname, "From the syslog header: the sender chose it."),
         fact("Certificate or key", "push", &evidence.tls_name, "The name of the client certificate or push key that was proven."),
+        fact("Relay", "relay", &evidence.relay, "It passed the message on, and the configuration trusts it to name the sender."),
     ];
+    for fact in &mut facts {
+        fact.chosen |= fact.name == "Certificate or key" && evidence.chosen_by == "tls_name";
+    }
     facts.push(Fact {
         name: "Transport",
         value: &evidence.transport,
@@ -37,10 +41,12 @@ pub(super) fn facts(evidence: &Evidence) -> Vec<Fact<'_>> {
     facts.retain(|fact| !fact.value.is_empty());
     let (value, explained) = authenticity(evidence.authenticity);
     facts.push(Fact { name: "Authenticity", value, mono: false, chosen: false, explained });
-    if evidence.chosen_by == "control-plane" {
-        facts.clear();
-        let explained = "The control plane noticed this itself; no device reported it.";
-        facts.push(Fact { name: "Reported by", value: "the control plane", mono: false, chosen: false, explained });
+    for (chosen_by, value) in [("control-plane", "the control plane"), ("gateway", "the gateway")] {
+        if evidence.chosen_by == chosen_by {
+            facts.clear();
+            let explained = "It noticed this itself; no device reported it.";
+            facts.push(Fact { name: "Reported by", value, mono: false, chosen: false, explained });
+        }
     }
     facts
 }
@@ -48,6 +54,7 @@ pub(super) fn facts(evidence: &Evidence) -> Vec<Fact<'_>> {
 /// What it means that two of the facts disagree.
 pub(super) fn conflict(evidence: &Evidence) -> &'static str {
     match evidence.chosen_by.as_str() {
+        "tls_name" => "The host name in the message is not the name in the sender's certificate, which was proven and counts.",
         "hostname" => "The host name in the message is an address, and not the one it came from. A relay does that; so does a forger.",
         _ => "The address in the message is not the one it came from. A relay or address translation does that; so does a forger.",
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use postern_protocol::id::GatewayId;
 
-use super::{detail, find, list, revisions};
+use super::{detail, find, list, revisions, secrets};
 use crate::app::App;
 use crate::auth::console::ConsolePrincipal;
 use crate::console::events::{Batch, Part};
@@ -113,5 +113,35 @@ impl ConfigurationReader {
         }
         self.sent = now;
         Ok(Batch { events, more: false })
+    }
+}
+
+/// Who reads a gateway's page of secrets.
+pub(in crate::console) struct SecretsReader {
+    id: GatewayId,
+    sent: String,
+}
+
+impl SecretsReader {
+    /// Begins with the page as it is now.
+    pub(in crate::console) fn begin(id: GatewayId) -> Self {
+        Self { id, sent: String::new() }
+    }
+
+    /// Whether a change may concern this reader.
+    pub(in crate::console) fn concerns(&self, change: &Change) -> bool {
+        matches!(change, Change::Gateway { id } if *id == self.id)
+    }
+
+    /// Renders the key and the list.
+    pub(in crate::console) async fn read(&mut self, app: &App, person: &ConsolePrincipal) -> Result<Batch, Fault> {
+        let gateway = find(app, &person.principal, self.id.as_str()).await?;
+        let html = secrets::body(app, person, &gateway).await?;
+        if html == self.sent {
+            return Ok(Batch::default());
+        }
+        let event = Part { id: "secrets", html: &html }.event()?;
+        self.sent = html;
+        Ok(Batch::only(event))
     }
 }

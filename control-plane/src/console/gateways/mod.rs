@@ -9,6 +9,7 @@ pub(super) mod list;
 pub(super) mod live;
 mod report;
 mod revisions;
+pub(super) mod secrets;
 
 use postern_protocol::id::GatewayId;
 use postern_protocol::revision::Problem;
