@@ -59,10 +59,14 @@ impl Names {
             let advice = format!("{} defines it; the gateway gets the name with its next dictionary.", entry.module);
             return Explanation { name: Some(entry.name), module: Some(entry.module.to_owned()), above: None, advice };
         }
-        let above = self.uploaded.as_ref().and_then(|names| names.longest_prefix(&numbers)).filter(|entry| entry.oid_len > ENTERPRISES.len() + 1);
+        let above =
+            self.uploaded.as_ref().and_then(|names| names.longest_prefix(&numbers)).filter(|entry| entry.oid_len > ENTERPRISES.len() + 1);
         if let Some(entry) = above {
             let what = if entry.kind == Kind::Notification { "a notification" } else { "a place above it" };
-            let advice = format!("{} names {what}, {}, but not this one: a newer release of it, or a module beside it, may.", entry.module, entry.name);
+            let advice = format!(
+                "{} names {what}, {}, but not this one: a newer release of it, or a module beside it, may.",
+                entry.module, entry.name
+            );
             return Explanation { name: None, module: Some(entry.module.to_owned()), above: Some(entry.name), advice };
         }
         self.vendor(&numbers)
@@ -80,7 +84,8 @@ impl Names {
                 Explanation { above: Some(entry.name), advice, ..Explanation::default() }
             }
             None => {
-                let advice = format!("Enterprise {number} is in IANA's list of private enterprise numbers: upload that vendor's MIB modules.");
+                let advice =
+                    format!("Enterprise {number} is in IANA's list of private enterprise numbers: upload that vendor's MIB modules.");
                 Explanation { advice, ..Explanation::default() }
             }
         }

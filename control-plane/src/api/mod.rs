@@ -6,6 +6,8 @@
 mod alerts;
 mod configuration;
 mod gateways;
+mod ledger;
+mod mibs;
 mod oauth;
 pub mod openapi;
 pub mod problem;
@@ -14,6 +16,7 @@ pub mod schema;
 mod secrets;
 mod stream;
 mod tokens;
+mod waiting_room;
 
 use std::sync::Arc;
 
@@ -25,9 +28,10 @@ use axum::routing::{any, delete, get, post, put};
 use postern_protocol::revision::MAX_DOCUMENT_BYTES;
 
 use crate::app::App;
+use crate::mibs::MAX_ARCHIVE_BYTES;
 use problem::Problem;
 
-/// Most bytes of a body, but for configurations.
+/// Most bytes of a body, but for configurations and archives.
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
 /// Returns the API's routes; the console has all others.
@@ -44,6 +48,12 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/gateways", get(gateways::list))
         .route("/gateways/{id}", get(gateways::find))
         .route("/gateways/{id}/revisions", get(gateways::revisions))
+        .route("/gateways/{id}/ledger", get(ledger::read))
+        .route("/gateways/{id}/waiting-room", get(waiting_room::list))
+        .route("/gateways/{id}/waiting-room/bind", post(waiting_room::bind))
+        .route("/mibs", get(mibs::list).post(mibs::upload).layer(DefaultBodyLimit::max(MAX_ARCHIVE_BYTES)))
+        .route("/mibs/{number}", delete(mibs::remove))
+        .route("/unknown-oids", get(mibs::unknown))
         .route(
             "/gateways/{id}/configuration",
             get(configuration::read).put(configuration::replace).layer(DefaultBodyLimit::max(MAX_DOCUMENT_BYTES)),

@@ -10,7 +10,7 @@ use utoipa::{Modify, OpenApi as _};
 
 use super::problem::Problem;
 use super::request::PathId;
-use super::{alerts, configuration, gateways, oauth, schema, secrets, stream, tokens};
+use super::{alerts, configuration, gateways, ledger, mibs, oauth, schema, secrets, stream, tokens, waiting_room};
 
 /// Shape of a configuration document.
 const REVISION_SCHEMA: &str = include_str!("../../../protocol/schema/revision.schema.json");
@@ -38,6 +38,13 @@ const PUSH_SCHEMA: &str = include_str!("../../../appliance/engine/schema/push.sc
         gateways::list,
         gateways::find,
         gateways::revisions,
+        ledger::read,
+        waiting_room::list,
+        waiting_room::bind,
+        mibs::list,
+        mibs::upload,
+        mibs::remove,
+        mibs::unknown,
         configuration::read,
         configuration::replace,
         secrets::key,
@@ -56,6 +63,7 @@ const PUSH_SCHEMA: &str = include_str!("../../../appliance/engine/schema/push.sc
         (name = "alerts", description = "What is wrong, and what was done about it"),
         (name = "enrolment", description = "How new gateways become known"),
         (name = "gateways", description = "Who reports, and with which configuration"),
+        (name = "mibs", description = "MIB modules: what OIDs are called"),
         (name = "oauth2", description = "Access tokens"),
         (name = "secrets", description = "What devices ask for, sealed so that only one gateway can open it"),
         (name = "documents", description = "Descriptions of the API and of documents"),

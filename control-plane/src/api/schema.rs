@@ -4,6 +4,8 @@
 pub mod alerts;
 pub mod enrolment;
 pub mod gateways;
+pub mod intake;
+pub mod mibs;
 pub mod oauth;
 pub mod parameters;
 pub mod problems;

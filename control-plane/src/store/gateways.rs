@@ -39,6 +39,15 @@ pub struct GatewayView {
     pub revision: GatewayRevisions,
 }
 
+impl GatewayView {
+    /// Returns when the gateway's present run began, by its last report.
+    pub fn started(&self) -> Option<Timestamp> {
+        let (status, at) = (self.status.as_ref()?, self.status_at?);
+        let seconds = i64::try_from(status.uptime_s).ok()?;
+        Some(Timestamp::from_secs(at.as_secs().saturating_sub(seconds)))
+    }
+}
+
 /// How a gateway's configuration stands.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct GatewayRevisions {

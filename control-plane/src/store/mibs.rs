@@ -81,7 +81,8 @@ impl TenantStore {
     /// [`StoreError`] from the database.
     pub async fn mib_uploads(&self) -> Result<Vec<UploadView>, StoreError> {
         self.read(|db| {
-            let mut statement = db.prepare_cached("SELECT number, name, sha256, bytes, uploaded_at, uploaded_by FROM mib_upload ORDER BY number")?;
+            let mut statement =
+                db.prepare_cached("SELECT number, name, sha256, bytes, uploaded_at, uploaded_by FROM mib_upload ORDER BY number")?;
             let mut rows = statement.query([])?;
             let mut views = Vec::new();
             while let Some(row) = rows.next()? {

@@ -30,7 +30,9 @@ pub(super) fn bound(intake: &mut Intake) {
         cut(&mut one.advice, MAX_SENTENCE);
     }
     // What is no OID has no place among them.
-    intake.unknown_oids.retain(|one| !one.oid.is_empty() && one.oid.len() <= MAX_OID && one.oid.bytes().all(|b| b.is_ascii_digit() || b == b'.'));
+    intake
+        .unknown_oids
+        .retain(|one| !one.oid.is_empty() && one.oid.len() <= MAX_OID && one.oid.bytes().all(|b| b.is_ascii_digit() || b == b'.'));
     intake.unknown_oids.truncate(MAX_UNKNOWN);
     intake.unknown_oids.iter_mut().for_each(|one| cut(&mut one.source, MAX_NAME));
     intake.canary.truncate(MAX_CANARY);

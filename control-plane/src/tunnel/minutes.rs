@@ -47,7 +47,10 @@ fn minute(one: LedgerMinute) -> Minute {
 
 /// Keeps every count: what has no good name goes under `others`.
 fn reasons(dropped: BTreeMap<String, u64>) -> BTreeMap<String, u64> {
-    let good = |name: &str| (1..=MAX_NAME_BYTES).contains(&name.len()) && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+    let good = |name: &str| {
+        (1..=MAX_NAME_BYTES).contains(&name.len())
+            && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_')
+    };
     let mut kept = BTreeMap::new();
     for (name, count) in dropped.into_iter().filter(|(_, count)| *count > 0) {
         let name = if good(&name) && kept.len() < MAX_REASONS { name } else { "others".to_owned() };

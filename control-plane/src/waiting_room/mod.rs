@@ -55,6 +55,9 @@ pub enum BindError {
     /// The present document cannot be read, so that nothing can be added to it.
     #[error("the present configuration has {} problem(s): mend it first", .0.len())]
     Broken(Vec<Problem>),
+    /// Another revision was stored since the preview.
+    #[error("revision {0} was stored meanwhile: look at the change again")]
+    Changed(RevisionNumber),
     /// The document says all of it already.
     #[error("the configuration says so already; if the sender is refused still, look at its keys and its level")]
     Nothing,
@@ -91,6 +94,10 @@ pub async fn preview(app: &App, principal: &Principal, gateway: &GatewayId, bind
 /// # Errors
 /// [`BindError`] says why it was not stored.
 pub async fn apply(app: &App, principal: &Principal, gateway: &GatewayId, bound: &Bound) -> Result<RevisionNumber, BindError> {
+    let newest = app.stores.tenant(&principal.tenant)?.newest_revision(gateway).await?;
+    if newest != bound.base {
+        return Err(BindError::Changed(newest));
+    }
     let number = configuration::put(app, principal, gateway, bound.after.as_bytes(), Force::Checked).await?;
     tracing::info!(%gateway, revision = %number, by = %principal.actor, "bound from the waiting room");
     Ok(number)

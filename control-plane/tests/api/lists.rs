@@ -26,7 +26,7 @@ async fn an_alert_has_exactly_the_fields_that_were_promised() {
         "last_seen": "2027-01-15T08:00:01.000000Z", "cleared_at": null, "labels": {"interface": "eth0"}, "closed_at": null,
         "parent": null, "revision": 1, "rule": "link-down", "acknowledged": null, "assignee": null, "notes": [], "suppressed": null,
         "evidence": {"peer": "10.0.0.1", "trap_address": "", "engine_id": "", "hostname": "", "tls_name": "", "transport": "udp",
-            "authenticity": "none", "chosen_by": "peer", "conflict": false},
+            "authenticity": "none", "chosen_by": "peer", "conflict": false, "relay": ""},
     });
     assert_eq!(list.json(), json!({"items": [expected], "next_cursor": null}));
 }

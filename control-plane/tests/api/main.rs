@@ -10,7 +10,9 @@
 
 mod actions;
 mod configuration;
+mod intake;
 mod lists;
+mod mibs;
 mod oauth;
 mod openapi;
 mod problems;

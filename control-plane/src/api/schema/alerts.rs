@@ -106,10 +106,13 @@ pub struct Evidence {
     pub transport: String,
     /// How far the sender proved who it is.
     pub authenticity: Authenticity,
-    /// Which of these named the source.
+    /// Which of these named the source: `hostname`, `peer`, `push`, `tls_name` or `trap_address`; `gateway` or `control-plane` when they
+    /// noticed it themselves.
     pub chosen_by: String,
     /// Whether two of them disagree.
     pub conflict: bool,
+    /// Address of a relay that the site trusts to name the sender.
+    pub relay: String,
 }
 
 /// How far a sender proved who it is.

@@ -81,3 +81,15 @@ pub struct IdempotencyKey {
     #[param(rename = "Idempotency-Key")]
     pub idempotency_key: Option<String>,
 }
+
+/// Which minutes of a ledger.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct LedgerSpan {
+    /// The first minute; an hour before `to` when left out.
+    #[param(format = DateTime)]
+    pub from: Option<String>,
+    /// The first minute that is not wanted; the next one when left out. At most a day after `from`.
+    #[param(format = DateTime)]
+    pub to: Option<String>,
+}
