@@ -94,6 +94,11 @@ impl<'a> Reader<'a> {
         self.rest.is_empty()
     }
 
+    /// Returns how far it has read: an offset in the bytes that were given first.
+    pub(crate) const fn position(&self) -> usize {
+        self.at
+    }
+
     /// Reads the next element, whatever its tag.
     ///
     /// # Errors
@@ -141,6 +146,16 @@ impl<'a> Element<'a> {
     /// Returns a reader of the elements inside.
     pub const fn reader(&self) -> Reader<'a> {
         Reader { rest: self.content, at: self.content_at }
+    }
+
+    /// Returns the offset of the element in the bytes that were given first.
+    pub(crate) const fn position(&self) -> usize {
+        self.at
+    }
+
+    /// Returns the offset of the content in the bytes that were given first.
+    pub(crate) const fn content_at(&self) -> usize {
+        self.content_at
     }
 
     /// Makes the error that says what is wrong with this element.

@@ -6,6 +6,7 @@
 pub mod engine_id;
 mod pdu;
 pub mod usm;
+mod v3;
 mod varbind;
 
 use std::fmt;
@@ -162,12 +163,7 @@ impl Message {
         out.constructed(ber::SEQUENCE, |message| {
             message.integer(ber::INTEGER, version);
             message.element(ber::OCTET_STRING, &self.community);
-            message.constructed(pdu::RESPONSE, |pdu| {
-                pdu.integer(ber::INTEGER, i64::from(self.request_id));
-                pdu.integer(ber::INTEGER, 0);
-                pdu.integer(ber::INTEGER, 0);
-                pdu.element(ber::SEQUENCE, &self.echo);
-            });
+            pdu::response(message, self.request_id, &self.echo);
         });
         Some(out.into_bytes())
     }

@@ -6,7 +6,7 @@ use postern_protocol::oid::Oid;
 
 use super::DecodeError;
 use super::varbind::{self, IP_ADDRESS, TIME_TICKS};
-use crate::ber::{self, BerError, Element, Fault, Reader};
+use crate::ber::{self, BerError, Element, Fault, Reader, Writer};
 use crate::event::{Notification, Value, Varbind};
 
 /// The lowest tag of a PDU, GetRequest.
@@ -19,8 +19,10 @@ pub(super) const TRAP_V1: u8 = 0xa4;
 pub(super) const INFORM: u8 = 0xa6;
 /// SNMPv2-Trap.
 pub(super) const TRAP_V2: u8 = 0xa7;
-/// The highest tag of a PDU, Report.
-pub(super) const LAST: u8 = 0xa8;
+/// The highest tag of a PDU.
+pub(super) const LAST: u8 = REPORT;
+/// Report.
+pub(super) const REPORT: u8 = 0xa8;
 
 const SYS_UP_TIME: &[u32] = &[1, 3, 6, 1, 2, 1, 1, 3, 0];
 const SNMP_TRAP_OID: &[u32] = &[1, 3, 6, 1, 6, 3, 1, 1, 4, 1, 0];
@@ -84,6 +86,16 @@ pub(super) fn notification_v2(mut pdu: Reader<'_>) -> Result<(i32, Notification,
         Some(_) | None => return Err(DecodeError::NoTrapOid),
     };
     Ok((request_id, Notification { trap_oid, uptime, trap_address, engine_id: None, varbinds }, list.content))
+}
+
+/// Writes a Response-PDU with `noError` around variable-bindings as they came (RFC 3416 §4.2.7).
+pub(super) fn response(out: &mut Writer, request_id: i32, varbinds: &[u8]) {
+    out.constructed(RESPONSE, |pdu| {
+        pdu.integer(ber::INTEGER, i64::from(request_id));
+        pdu.integer(ber::INTEGER, 0);
+        pdu.integer(ber::INTEGER, 0);
+        pdu.element(ber::SEQUENCE, varbinds);
+    });
 }
 
 fn take(varbinds: &mut Vec<Varbind>, name: &[u32]) -> Option<Value> {

@@ -10,14 +10,26 @@
 //! `now` should be a clock that does not step, such as the wall time at the start plus what a monotonic clock measured since.
 //! One `Usm` serves all SNMP listeners of a gateway: with two, a message could be replayed to the other.
 
+mod answer;
+mod auth;
+mod cache;
+mod cipher;
+mod clock;
+mod key;
+mod networks;
+mod process;
+mod seen;
 mod users;
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use postern_protocol::revision::intake::SecurityLevel;
 use postern_protocol::timestamp::Timestamp;
 
+use self::answer::Stats;
+use self::cache::KeyCache;
+use self::clock::Engines;
+use self::seen::{Entry, Seen};
 use super::engine_id::EngineId;
 use super::{DecodeError, Kind};
 use crate::event::Notification;
@@ -171,47 +183,69 @@ impl RefusalReason {
     }
 }
 
+impl Refusal {
+    fn of(reason: RefusalReason) -> Self {
+        Self { reason, engine: None, user: String::new(), level: None, ours: None, theirs: None, report: None }
+    }
+}
+
 /// The security model: users, keys, clocks and what was seen.
+///
+/// All of it is bounded: 16,384 localised keys, 262,144 remembered messages, and 65,536 engines besides those that users list. A
+/// clock is never forgotten to make room; beyond the bound, further engines of users that take any are refused as unknown. Only messages
+/// with a good digest take room.
 pub struct Usm {
     local: LocalEngine,
     users: Arc<Users>,
+    engines: Engines,
+    keys: KeyCache,
+    seen: Seen,
+    stats: Stats,
+    salt: u64,
+    scratch: Vec<u8>,
 }
 
 impl Usm {
     /// Makes one that knows no clock yet.
     pub fn new(local: LocalEngine, users: Arc<Users>) -> Self {
-        Self { local, users }
+        Self {
+            local,
+            users,
+            engines: Engines::default(),
+            keys: KeyCache::default(),
+            seen: Seen::default(),
+            stats: Stats::default(),
+            salt: local.salt,
+            scratch: Vec::new(),
+        }
     }
 
     /// Takes other users; clocks and what was seen stay.
     pub fn replace_users(&mut self, users: Arc<Users>) {
+        self.keys.clear();
         self.users = users;
     }
 
     /// Takes a clock that was kept; before any of [`Usm::restore_seen`].
-    pub fn restore_clock(&mut self, _clock: EngineClock) {}
+    pub fn restore_clock(&mut self, clock: EngineClock) {
+        self.engines.restore(clock);
+    }
 
-    /// Takes a message that was kept; the oldest first.
-    pub fn restore_seen(&mut self, _seen: SeenDigest) {}
+    /// Takes a message that was kept; the oldest first, and each after the clock of its engine.
+    pub fn restore_seen(&mut self, seen: SeenDigest) {
+        self.make_room(seen.at);
+        if let Some(slot) = self.engines.slot(&seen.engine) {
+            self.seen.insert(Entry::new(seen.digest, slot, EngineTime { boots: seen.boots, time: seen.time }, seen.at));
+        }
+    }
 
-    /// Forgets the clock of one engine, so that its next authenticated message sets it anew: an audited act, because what was recorded
-    /// before the last 150 s can be replayed until then.
-    pub fn reset_engine(&mut self, _engine: &EngineId) {}
-
-    /// Takes one SNMPv3 datagram from `source`.
+    /// Forgets the clock of one engine, so that its next authenticated message sets it anew.
     ///
-    /// # Errors
-    /// [`Refusal`]; nothing but the usmStats counters has changed then.
-    pub fn process(&mut self, _datagram: &[u8], _source: IpAddr, _now: Timestamp) -> Result<Outcome, Box<Refusal>> {
-        let _ = (self.local, &self.users);
-        Err(Box::new(Refusal {
-            reason: RefusalReason::UnknownEngine,
-            engine: None,
-            user: String::new(),
-            level: None,
-            ours: None,
-            theirs: None,
-            report: None,
-        }))
+    /// An audited act: until that message came, any that was recorded before can be replayed, unless it is remembered yet.
+    pub fn reset_engine(&mut self, engine: &EngineId) {
+        self.engines.reset(engine);
     }
 }
+
+#[cfg(test)]
+mod tests;

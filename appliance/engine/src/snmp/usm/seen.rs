@@ -1,0 +1,85 @@
+//! What was taken in within the time window: RFC 3414 lets a copy of a message through for 150 s, this does not.
+
+use std::collections::{HashSet, VecDeque};
+use std::hash::{BuildHasherDefault, Hasher};
+
+use postern_protocol::timestamp::Timestamp;
+
+use super::EngineTime;
+use super::clock::Slot;
+
+/// Most messages that are remembered.
+pub(super) const MAX_SEEN: usize = 262_144;
+
+/// Seconds for which a message is remembered: until its engine's window has passed it by.
+const KEEP_SECS: u32 = 151;
+
+/// The messages that were taken in, in the order in which they came.
+#[derive(Default)]
+pub(super) struct Seen {
+    digests: HashSet<u64, BuildHasherDefault<AsItIs>>,
+    order: VecDeque<Entry>,
+}
+
+/// One message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) digest: u64,
+    pub(super) slot: Slot,
+    pub(super) time: EngineTime,
+    at_secs: u32,
+}
+
+impl Entry {
+    pub(super) fn new(digest: u64, slot: Slot, time: EngineTime, at: Timestamp) -> Self {
+        Self { digest, slot, time, at_secs: secs(at) }
+    }
+}
+
+impl Seen {
+    /// Says whether a message is remembered.
+    pub(super) fn contains(&self, digest: u64) -> bool {
+        self.digests.contains(&digest)
+    }
+
+    /// Remembers a message.
+    pub(super) fn insert(&mut self, entry: Entry) {
+        if self.digests.insert(entry.digest) {
+            self.order.push_back(entry);
+        }
+    }
+
+    /// Forgets the oldest message that is old enough, or that there is no room for: to be called until it returns `None`, and each time
+    /// the floor of that engine be raised.
+    pub(super) fn forget(&mut self, now: Timestamp) -> Option<Entry> {
+        let oldest = self.order.front()?;
+        if self.order.len() < MAX_SEEN && secs(now) < oldest.at_secs.saturating_add(KEEP_SECS) {
+            return None;
+        }
+        let oldest = self.order.pop_front()?;
+        self.digests.remove(&oldest.digest);
+        Some(oldest)
+    }
+}
+
+fn secs(at: Timestamp) -> u32 {
+    u32::try_from(at.as_secs()).unwrap_or(u32::MAX)
+}
+
+/// Takes a digest for its own hash: it is one, under a key that those who would choose collisions do not have.
+#[derive(Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = (self.0 << 8) | u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, digest: u64) {
+        self.0 = digest;
+    }
+}
