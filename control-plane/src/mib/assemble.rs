@@ -28,15 +28,17 @@ pub(super) struct Assembled {
 ///
 /// # Errors
 /// [`BuildError::Large`]: the modules are too many for one table.
-pub(super) fn assemble(files: &Files, built_in: &[Definition]) -> Result<Assembled, BuildError> {
-    let texts: Vec<(&str, String)> = files.taken.iter().map(|file| (file.name.as_str(), text::plain(&file.bytes))).collect();
-    let mut skipped = files.skipped.clone();
+pub(super) fn assemble(files: Files, built_in: &[Definition]) -> Result<Assembled, BuildError> {
+    let Files { taken, mut skipped, .. } = files;
+    let count = taken.len();
+    // One after the other, so that only one copy of most bytes is there.
+    let texts: Vec<(String, String)> = taken.into_iter().map(|file| (file.name, text::plain(&file.bytes))).collect();
     let mut sources: Vec<Source<'_>> = Vec::new();
     let mut modules: Vec<Module> = Vec::new();
     for (file, text) in &texts {
-        let found = lexer::modules(text);
+        let found = lexer::modules(text, stem(file));
         if found.is_empty() {
-            skipped.push(SkippedFile { file: (*file).to_owned(), why: "there is no MIB module in it".to_owned() });
+            skipped.push(SkippedFile { file: file.clone(), why: "there is no MIB module in it".to_owned() });
         }
         for module in found {
             modules.push(parse::module(&module));
@@ -55,7 +57,7 @@ pub(super) fn assemble(files: &Files, built_in: &[Definition]) -> Result<Assembl
         resolver: Resolver::new(&world),
         report: Report { skipped, ..Report::default() },
     };
-    assembly.report.totals.files = files.taken.len();
+    assembly.report.totals.files = count;
     let chosen = assembly.definitions();
     assembly.tell_faults();
     assembly.tell_notifications();
@@ -288,7 +290,7 @@ impl Assembly<'_> {
             let Some(module) = self.modules.get(at) else { continue };
             for found in scan::notifications(&source.module) {
                 let node = module.nodes.iter().position(|node| {
-                    node.name == found.name && matches!(node.role, Role::Notification { .. } | Role::Trap { .. })
+                    node.name == found.name && node.line == found.line && matches!(node.role, Role::Notification { .. } | Role::Trap { .. })
                 });
                 let fault = match node {
                     None => Some((Reason::BrokenText, "its definition cannot be read".to_owned())),
@@ -358,6 +360,12 @@ fn cleaned(mut syntax: SyntaxDefinition) -> SyntaxDefinition {
     syntax.hint.retain(|c| (' '..='~').contains(&c));
     syntax.labels.retain(|_, label| !label.is_empty() && label.len() <= dictionary::entry::MAX_NAME_BYTES && label.is_ascii());
     syntax
+}
+
+/// Returns the name of a file without its folders and its ending.
+fn stem(file: &str) -> &str {
+    let name = file.rsplit(['/', '\\']).next().unwrap_or(file);
+    name.split_once('.').map_or(name, |(stem, _)| stem)
 }
 
 fn dotted(oid: &[u32]) -> String {

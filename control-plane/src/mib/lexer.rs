@@ -33,7 +33,6 @@ impl Token<'_> {
 #[derive(Clone, Debug)]
 pub(super) struct ModuleText<'t> {
     pub(super) name: &'t str,
-    pub(super) line: u32,
     pub(super) tokens: Vec<Token<'t>>,
     /// Where the module's text lies in the file, header and END included.
     pub(super) range: std::ops::Range<usize>,
@@ -50,11 +49,11 @@ enum Quotes {
     Unbalanced,
 }
 
-/// Finds the modules in `text`.
-pub(super) fn modules(text: &str) -> Vec<ModuleText<'_>> {
+/// Finds the modules in `text`; one without a name gets `name`.
+pub(super) fn modules<'t>(text: &'t str, name: &'t str) -> Vec<ModuleText<'t>> {
     let mut found = Vec::new();
     let mut from = 0_usize;
-    while let Some(header) = header(text, from) {
+    while let Some(header) = header(text, from, name) {
         let mut module = body(text, &header, Quotes::Balanced);
         if !module.0 {
             let mended = body(text, &header, Quotes::Unbalanced);
@@ -63,6 +62,9 @@ pub(super) fn modules(text: &str) -> Vec<ModuleText<'_>> {
             }
         }
         from = module.1.range.end.max(header.body);
+        if !header.is_named {
+            module.1.faults.push((header.line, "the module has no name: its file's is taken"));
+        }
         found.push(module.1);
     }
     found
@@ -70,13 +72,14 @@ pub(super) fn modules(text: &str) -> Vec<ModuleText<'_>> {
 
 struct Header<'t> {
     name: &'t str,
+    is_named: bool,
     start: usize,
     body: usize,
     line: u32,
 }
 
 /// Finds the next `NAME … DEFINITIONS ::= BEGIN` at or behind `from` that is not in a comment.
-fn header(text: &str, from: usize) -> Option<Header<'_>> {
+fn header<'t>(text: &'t str, from: usize, otherwise: &'t str) -> Option<Header<'t>> {
     let mut search = from;
     loop {
         let at = search.checked_add(text.get(search..)?.find("DEFINITIONS")?)?;
@@ -86,17 +89,27 @@ fn header(text: &str, from: usize) -> Option<Header<'_>> {
         if text.get(line_start..at)?.contains("--") {
             continue;
         }
-        // `NAME { iso org(3) … } DEFINITIONS IMPLICIT TAGS ::= BEGIN`, over several lines perhaps.
-        let mut before = text.get(from..at)?.trim_end();
-        if let Some(without) = before.strip_suffix('}') {
-            before = without.rsplit_once('{').map_or(without, |(before, _)| before).trim_end();
+        // `NAME { iso org(3) … } DEFINITIONS IMPLICIT TAGS ::= BEGIN`, over several lines perhaps, with comments between.
+        let (mut name, mut end) = ("", at);
+        for line in text.get(from..at)?.split_inclusive('\n').rev() {
+            let start = end.saturating_sub(line.len());
+            let mut code = line.split_once("--").map_or(line, |(code, _)| code).trim_end();
+            if let Some(without) = code.strip_suffix('}') {
+                code = without.rsplit_once('{').map_or(without, |(before, _)| before).trim_end();
+            }
+            end = start;
+            if !code.trim().is_empty() {
+                name = code.rsplit(|c: char| !is_word(c)).next().unwrap_or_default();
+                end = start.saturating_add(code.len()).saturating_sub(name.len());
+                break;
+            }
         }
-        let name = before.rsplit(|c: char| !is_word(c)).next().filter(|name| name.starts_with(|c: char| c.is_ascii_alphabetic()));
+        let is_named = name.starts_with(|c: char| c.is_ascii_alphabetic());
+        let (name, start) = if is_named { (name, end) } else { (otherwise, at) };
         let mut lexer = Lexer { text, at: after, line: 1, quotes: Quotes::Balanced, faults: Vec::new() };
         let begins = (0..6).find_map(|_| lexer.next().map(|token| token.is("BEGIN")).filter(|begins| *begins)).is_some();
-        if let (Some(name), true) = (name, begins) {
-            let start = from.saturating_add(before.len()).saturating_sub(name.len());
-            return Some(Header { name, start, body: lexer.at, line: line_of(text, start) });
+        if begins {
+            return Some(Header { name, is_named, start, body: lexer.at, line: line_of(text, start) });
         }
     }
 }
@@ -131,7 +144,7 @@ fn body<'t>(text: &'t str, header: &Header<'t>, quotes: Quotes) -> (bool, Module
         lexer.faults.push((lexer.line, "the module has no END"));
     }
     let range = header.start..lexer.at;
-    (ended, ModuleText { name: header.name, line: header.line, tokens, range, faults: lexer.faults })
+    (ended, ModuleText { name: header.name, tokens, range, faults: lexer.faults })
 }
 
 fn line_of(text: &str, at: usize) -> u32 {
@@ -267,7 +280,7 @@ mod tests {
     use super::*;
 
     fn words(text: &str) -> Vec<(&str, u32)> {
-        modules(text).iter().flat_map(|module| module.tokens.iter().map(|token| (token.text, token.line))).collect()
+        modules(text, "F").iter().flat_map(|module| module.tokens.iter().map(|token| (token.text, token.line))).collect()
     }
 
     #[test]
@@ -280,21 +293,28 @@ mod tests {
     #[test]
     fn several_modules_in_one_file_are_found_with_macros_and_prose_between() {
         let text = "It's \"prose\nA { iso 1 } DEFINITIONS ::= BEGIN M MACRO ::= BEGIN x END y END\n don't\nB\n DEFINITIONS IMPLICIT TAGS ::= BEGIN z END";
-        let found = modules(text);
-        assert_eq!(found.iter().map(|module| (module.name, module.line, module.tokens.len())).collect::<Vec<_>>(), [("A", 2, 6), ("B", 4, 1)]);
+        let found = modules(text, "F");
+        assert_eq!(found.iter().map(|module| (module.name, module.tokens.len())).collect::<Vec<_>>(), [("A", 6), ("B", 1)]);
+    }
+
+    #[test]
+    fn a_modules_name_may_stand_before_comments_or_nowhere() {
+        let text = "-- old\nA --{ iso }\n--FORCE \"x\"\n\nDEFINITIONS ::= BEGIN a END -- b\n\nDEFINITIONS ::= BEGIN c END";
+        let found = modules(text, "F");
+        assert_eq!(found.iter().map(|module| (module.name, module.faults.len())).collect::<Vec<_>>(), [("A", 0), ("F", 1)]);
     }
 
     #[test]
     fn a_missing_quotation_mark_costs_one_text() {
         let text = "M DEFINITIONS ::= BEGIN\na OBJECT-TYPE DESCRIPTION \"never ends\n  ::= { b 1 }\nc X DESCRIPTION \"good\"\n::= { b 2 }\nEND";
-        let [module] = <[_; 1]>::try_from(modules(text)).unwrap();
+        let [module] = <[_; 1]>::try_from(modules(text, "F")).unwrap();
         assert_eq!(module.faults.len(), 1);
         assert_eq!(module.tokens.iter().filter(|token| token.is("b")).count(), 2);
     }
 
     #[test]
     fn a_module_without_end_ends_where_the_next_begins() {
-        let found = modules("A DEFINITIONS ::= BEGIN a b\nB DEFINITIONS ::= BEGIN c END");
+        let found = modules("A DEFINITIONS ::= BEGIN a b\nB DEFINITIONS ::= BEGIN c END", "F");
         assert_eq!(found.iter().map(|module| (module.name, module.tokens.len())).collect::<Vec<_>>(), [("A", 2), ("B", 1)]);
     }
 }

@@ -54,6 +54,9 @@ pub(super) struct Importing {
     pub(super) line: u32,
 }
 
+/// Modules whose names begin with so many bytes alike are taken for one vendor's.
+const ALIKE_BYTES: usize = 4;
+
 /// Names that the SMI gives (RFC 1155, RFC 2578 §3, RFC 3417), and those of RFC 1213 on which whole trees stand.
 const WELL_KNOWN: [(&str, &[u32]); 24] = [
     ("ccitt", &[0]),
@@ -171,7 +174,7 @@ impl<'w> World<'w> {
         let mut ambiguous = None;
         for (everywhere, spelt) in [(self.definitions.get(name), None), (self.plain_definitions.get(&plain(name)), Some(()))] {
             let candidates: Vec<Place> = everywhere.into_iter().flatten().copied().filter(|place| Some(*place) != not).collect();
-            match self.choose(from, candidates, oid_of) {
+            match self.choose(from, import.map_or("", |import| &import.module), candidates, oid_of) {
                 Ok(Some(place)) => {
                     let by = self.modules.get(place.module).map_or("", |module| module.name.as_str());
                     let written = spelt.map(|()| format!(", where it is spelt {}", self.node_name(place))).unwrap_or_default();
@@ -223,8 +226,8 @@ impl<'w> World<'w> {
     }
 
     /// Chooses one of several definitions of a name: when all are of one OID any, else those of modules that `from` imports from, else
-    /// those of the same vendor by the module's name. An error names the modules when that leaves several.
-    fn choose(&self, from: usize, candidates: Vec<Place>, oid_of: &mut OidOf<'_>) -> Result<Option<Place>, Vec<String>> {
+    /// those of modules that are called like `asked`, from which it was to come, else those of the same vendor by the module's name. An error names the modules when that leaves several.
+    fn choose(&self, from: usize, asked: &str, candidates: Vec<Place>, oid_of: &mut OidOf<'_>) -> Result<Option<Place>, Vec<String>> {
         let candidates: Vec<Place> = candidates.into_iter().filter(|place| oid_of(*place).is_some()).collect();
         let Some(module) = self.modules.get(from) else { return Ok(None) };
         let name = |place: &Place| self.modules.get(place.module).map_or("", |module| module.name.as_str());
@@ -232,7 +235,9 @@ impl<'w> World<'w> {
         let of_imports: Vec<Place> = of_imports.collect();
         let vendor = |name: &str| name.split(['-', '_']).next().unwrap_or_default().to_ascii_uppercase();
         let of_vendor: Vec<Place> = candidates.iter().copied().filter(|place| vendor(name(place)) == vendor(&module.name)).collect();
-        for group in [&of_imports, &of_vendor, &candidates] {
+        let alike = |name: &str| name.bytes().zip(asked.bytes()).take_while(|(a, b)| a.eq_ignore_ascii_case(b)).count() >= ALIKE_BYTES;
+        let of_kin: Vec<Place> = candidates.iter().copied().filter(|place| alike(name(place))).collect();
+        for group in [&of_imports, &of_kin, &of_vendor, &candidates] {
             let mut oids: Vec<Vec<u32>> = group.iter().filter_map(|place| oid_of(*place)).collect();
             oids.sort();
             oids.dedup();

@@ -355,27 +355,37 @@ impl<'t> Parser<'_, 't> {
     /// Reads `{ up(1), down(2) }`; negative numbers are possible.
     fn labels(&mut self) -> BTreeMap<i32, String> {
         let mut labels = BTreeMap::new();
-        let mut name: Option<&str> = None;
-        let mut sign = "";
+        let mut name = String::new();
+        let (mut sign, mut joins) = ("", false);
         self.skip(1);
         while let Some(token) = self.peek(0) {
             if CLAUSES.contains(&token.text) || token.kind == Kind::Assign || self.begins_definition() {
                 return labels;
             }
             self.skip(1);
-            match token.kind {
-                Kind::Mark if token.text == "}" => break,
-                Kind::Mark if token.text == "-" => sign = "-",
-                Kind::Number if name.is_none() => name = Some(token.text),
-                Kind::Number => {
-                    if let (Some(name), Ok(number)) = (name.take(), format!("{sign}{}", token.text).parse()) {
-                        labels.entry(number).or_insert_with(|| name.to_owned());
+            match (token.kind, token.text) {
+                (Kind::Mark, "}") => break,
+                (Kind::Mark, "-") => sign = "-",
+                (Kind::Mark, ",") => name.clear(),
+                (Kind::Number, digits) if !name.is_empty() && !joins => {
+                    if let Ok(number) = format!("{sign}{digits}").parse() {
+                        labels.entry(number).or_insert_with(|| std::mem::take(&mut name));
                     }
-                    sign = "";
+                    (name, sign) = (String::new(), "");
                 }
-                Kind::Word => name = Some(token.text),
-                Kind::Mark if token.text == "," => name = None,
-                Kind::Assign | Kind::Mark | Kind::Text => {}
+                (Kind::Word | Kind::Number, word) => {
+                    if !joins {
+                        name.clear();
+                    }
+                    name.push_str(word);
+                    joins = false;
+                }
+                // No label may have it, but some do: `packet/attack(3)`.
+                (Kind::Mark, mark @ ("/" | "." | "+" | "&")) if !name.is_empty() => {
+                    name.push_str(mark);
+                    joins = true;
+                }
+                (Kind::Assign | Kind::Mark | Kind::Text, _) => {}
             }
         }
         labels

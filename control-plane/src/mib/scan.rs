@@ -19,7 +19,7 @@ pub(super) fn notifications<'t>(module: &ModuleText<'t>) -> Vec<Found<'t>> {
         // In a list of imports a comma, another name or FROM follows.
         let is_use = ["OBJECTS", "STATUS", "ENTERPRISE", "VARIABLES", "DESCRIPTION", "REFERENCE"].iter().any(|clause| next.is(clause))
             || next.kind == Kind::Assign;
-        if name.kind == Kind::Word && is_macro && is_use && !found.iter().any(|known| known.name == name.text) {
+        if name.kind == Kind::Word && is_macro && is_use {
             found.push(Found { name: name.text, line: name.line });
         }
     }

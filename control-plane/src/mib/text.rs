@@ -1,9 +1,8 @@
 //! Makes plain text of a file: whatever an editor, a mail program or a printed standard did to it is undone, line by line, so that line
 //! numbers stay those of the file.
 
-/// Headings and footings of a printed RFC, which fall between two pages and may stand in the middle of a definition.
-const MONTHS: [&str; 12] =
-    ["January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"];
+/// How the months begin, as headings of printed pages write them.
+const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// Returns the text of `bytes`.
 ///
@@ -11,8 +10,7 @@ const MONTHS: [&str; 12] =
 /// footings become empty lines; of an HTML page the text is left.
 pub(super) fn plain(bytes: &[u8]) -> String {
     let text = ends_and_marks(&decoded(bytes));
-    let text = if is_html(&text) { without_tags(&text) } else { text };
-    if text.contains("[Page ") { without_pages(&text) } else { text }
+    without_pages(&if is_html(&text) { without_tags(&text) } else { text })
 }
 
 fn decoded(bytes: &[u8]) -> String {
@@ -105,17 +103,21 @@ fn without_pages(text: &str) -> String {
     out
 }
 
-/// Returns whether a line is a page's footing (`McCloghrie & Kastenholz  Standards Track  [Page 7]`) or heading
-/// (`RFC 2863  The Interfaces Group MIB  June 2000`).
+/// Returns whether a line is the footing of a printed page (`McCloghrie & Kastenholz  Standards Track  [Page 7]`, `T. Otani  Expires
+/// Sept. 30, 2006  9`) or the heading of the next (`RFC 2863  The Interfaces Group MIB  June 2000`). Inside a text it is no loss.
 fn is_page_mark(line: &str) -> bool {
-    let footing = line.ends_with(']') && line.rsplit_once("[Page ").is_some_and(|(_, page)| page.trim_end_matches(']').trim().parse::<u16>().is_ok());
-    let heading = line.strip_prefix("RFC").is_some_and(|rest| {
-        let mut words = rest.split_whitespace();
-        let number = words.next().is_some_and(|word| word.parse::<u16>().is_ok());
-        let last: Vec<&str> = words.rev().take(2).collect();
-        number && matches!(last.as_slice(), [year, month] if year.parse::<u16>().is_ok() && MONTHS.contains(month))
-    });
-    footing || heading
+    let ends_like_one = line.ends_with(|c: char| c.is_ascii_digit() || c == ']');
+    if !ends_like_one || !(line.contains("   ") || line.starts_with("RFC ")) || line.contains(['"', '{', '}', ';', '=']) || line.contains("--") {
+        return false;
+    }
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let is_year = |word: &str| word.len() == 4 && word.parse::<u16>().is_ok_and(|year| (1980..2100).contains(&year));
+    let is_month = |word: &str| MONTHS.iter().any(|month| word.starts_with(month));
+    let is_number = |word: &&str| word.trim_end_matches(']').parse::<u16>().is_ok();
+    let heading = matches!(words.as_slice(), [.., month, year] if is_year(year) && is_month(month));
+    let footing = words.windows(2).any(|pair| matches!(pair, ["Page" | "[Page", number] if is_number(number)));
+    let draft = words.contains(&"Expires") && words.iter().any(|word| is_year(word));
+    heading || footing || draft
 }
 
 #[cfg(test)]
@@ -124,21 +126,23 @@ mod tests {
 
     #[test]
     fn encodings_and_line_ends_become_one() {
-        assert_eq!(plain(b"a\r\nb\rc\x1a"), "a\nb\nc ");
-        assert_eq!(plain(b"\xef\xbb\xbfM\xfcller"), "Müller");
+        assert_eq!(plain(b"a\r\nb\rc\x1a"), "a\nb\nc \n");
+        assert_eq!(plain(b"\xef\xbb\xbfM\xfcller"), "Müller\n");
         assert_eq!(plain(b"\xff\xfea\0\n\0"), "a\n");
-        assert_eq!(plain("“x” \u{a0}–".as_bytes()), "\"x\"  -");
+        assert_eq!(plain("“x” \u{a0}–".as_bytes()), "\"x\"  -\n");
     }
 
     #[test]
     fn of_a_page_of_the_web_the_text_is_left() {
         assert_eq!(plain(b"<html><body\n><pre>\nA ::= { b 1 }  -- a &lt; b &amp; c\n</pre>"), "\n\nA ::= { b 1 }  -- a < b & c\n");
-        assert_eq!(plain(b"-- a < b && c"), "-- a < b && c");
+        assert_eq!(plain(b"-- a < b && c"), "-- a < b && c\n");
     }
 
     #[test]
     fn pages_of_a_printed_rfc_join_without_a_trace() {
         let text = "x\n\nMcCloghrie & Kastenholz     Standards Track      [Page 7]\n\x0c\nRFC 2863      The Interfaces Group MIB     June 2000\n\ny";
         assert_eq!(plain(text.as_bytes()), "x\n\n\n \n\n\ny\n");
+        assert_eq!(plain(b"  T. Otani et al.     Expires Sept. 30, 2006     9\n a   OF     Page 3   2/9/2004\n     EFM OAM MIB     March 2005"), "\n\n\n");
+        assert_eq!(plain(b"::= { a   2005 }\n-- March 2005\n"), "::= { a   2005 }\n-- March 2005\n");
     }
 }

@@ -77,7 +77,7 @@ pub fn serve(input: &mut dyn Read, output: &mut dyn Write) -> Result<(), WorkErr
     let outcome = loop {
         match input.read_exact(&mut length) {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break compile(&files),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => break compile(files),
             Err(error) => return Err(WorkError::Stream(error)),
         }
         number = number.saturating_add(1);
@@ -112,7 +112,7 @@ pub fn compile_paths(paths: &[PathBuf]) -> Result<Worked, WorkError> {
     for path in paths {
         add_path(&mut files, path)?;
     }
-    compile(&files)
+    compile(files)
 }
 
 fn add_path(files: &mut Files, path: &Path) -> Result<(), WorkError> {
@@ -135,7 +135,7 @@ fn add_path(files: &mut Files, path: &Path) -> Result<(), WorkError> {
     Ok(files.unpack(&path.to_string_lossy(), &bytes)?)
 }
 
-fn compile(files: &Files) -> Result<Worked, WorkError> {
+fn compile(files: Files) -> Result<Worked, WorkError> {
     let started = Instant::now();
     let built_in: Vec<Definition> = built_in::table().definitions().collect();
     let assembled = assemble(files, &built_in)?;
