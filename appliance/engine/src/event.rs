@@ -4,6 +4,7 @@
 //! Made by the decoders, consumed by `AlertEngine::handle`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 
 use postern_protocol::alert::{Authenticity, Severity};
@@ -150,6 +151,9 @@ pub enum Value {
 }
 
 /// A syslog message in either grammar (RFC 5424, RFC 3164).
+///
+/// What the sender left out is told apart from what it said: `pri_present` is false without a PRI, `timestamp` and `host` are `None`
+/// where the line has none, be it NILVALUE, a missing header, or one that cannot be read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SyslogMessage {
     /// Facility, 0 to 23 (RFC 5424 §6.2.1).
@@ -158,22 +162,78 @@ pub struct SyslogMessage {
     pub severity: u8,
     /// Whether a PRI was there; without one facility is `user` and severity `notice` (RFC 3164 §4.3.3).
     pub pri_present: bool,
-    /// The sender's time stamp.
+    /// The sender's time stamp; `None` also for an uptime, as Cisco devices write before their clock is set.
     pub timestamp: Option<Timestamp>,
-    /// HOSTNAME.
+    /// HOSTNAME, or the name by which the vendor's format calls the device (`devname=`, `dvchost=`, `fw=` …) where the line has no header.
     pub host: Option<String>,
-    /// APP-NAME or TAG.
+    /// APP-NAME or TAG; for Cisco's lines `%FACILITY-SEVERITY-MNEMONIC`. `None` where the text begins at once.
     pub program: Option<String>,
     /// PROCID.
     pub pid: Option<String>,
-    /// MSGID.
+    /// MSGID, or the mnemonic or number by which the vendor names the message.
     pub msgid: Option<String>,
     /// STRUCTURED-DATA: element id to parameters, in order.
     pub structured_data: Vec<(String, Vec<(String, String)>)>,
     /// Key=value pairs that the vendor's format has, CEF's and LEEF's header and extension, in order.
-    pub fields: Vec<(String, String)>,
-    /// MSG, readable: what is not UTF-8 is replaced, a BOM removed.
+    pub fields: Fields,
+    /// MSG, readable: what is neither UTF-8 nor clearly Windows-1252 is replaced, a BOM removed.
     pub message: String,
+}
+
+/// Names and values in order, in one piece of memory: a firewall's line has dozens.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Fields {
+    text: String,
+    /// Where a name and its value end in `text`.
+    ends: Vec<(u32, u32)>,
+}
+
+impl Fields {
+    /// Makes room for fields with this many bytes in all.
+    pub fn reserve(&mut self, bytes: usize) {
+        self.text.reserve(bytes);
+    }
+
+    /// Adds a field; one that does not fit into 4 GiB is left out.
+    pub fn push(&mut self, name: &str, value: &str) {
+        let name_end = self.text.len().saturating_add(name.len());
+        let Ok(value_end) = u32::try_from(name_end.saturating_add(value.len())) else { return };
+        self.text.push_str(name);
+        self.text.push_str(value);
+        self.ends.push((u32::try_from(name_end).unwrap_or(value_end), value_end));
+    }
+
+    /// Returns the value of the first field of this name.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.iter().find(|(key, _)| *key == name).map(|(_, value)| value)
+    }
+
+    /// Goes through names and values.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        let mut start = 0;
+        self.ends.iter().map(move |(name_end, value_end)| {
+            let name = self.text.get(start..*name_end as usize).unwrap_or_default();
+            let value = self.text.get(*name_end as usize..*value_end as usize).unwrap_or_default();
+            start = *value_end as usize;
+            (name, value)
+        })
+    }
+
+    /// Returns how many there are.
+    pub fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Returns whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.ends.is_empty()
+    }
+}
+
+impl fmt::Debug for Fields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
 }
 
 /// An event from `POST /v1/push`.

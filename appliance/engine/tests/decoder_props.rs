@@ -3,7 +3,7 @@
 #![expect(clippy::indexing_slicing, clippy::unwrap_used, reason = "test code outside of #[test] functions")]
 
 use postern_engine::ber::{self, Reader, Writer};
-use postern_engine::event::{SyslogMessage, Value, Varbind};
+use postern_engine::event::{Fields, SyslogMessage, Value, Varbind};
 use postern_engine::syslog::Context;
 use postern_engine::syslog::framing::{Deframer, FramingError};
 use postern_engine::{push, snmp, syslog, value};
@@ -135,7 +135,7 @@ fn syslog_message() -> impl Strategy<Value = SyslogMessage> {
             pid,
             msgid,
             structured_data,
-            fields: vec![],
+            fields: Fields::default(),
             message,
         },
     )

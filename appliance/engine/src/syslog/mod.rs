@@ -3,12 +3,18 @@
 //! [`decode`] takes one line of any transport; [`framing`] cuts lines out of a TCP stream. A line that fits no grammar is still an
 //! event: all of it is the message. Text comes out readable: what is not UTF-8, and control characters, become U+FFFD.
 
-mod date;
+mod calendar;
+mod cisco;
+mod fields;
 pub mod framing;
-mod rfc3164;
+mod header;
+mod label;
+mod marker;
 mod rfc5424;
 mod scan;
-mod vendor;
+mod stamp;
+mod tag;
+mod text;
 mod zone;
 
 use self::scan::Scanner;
@@ -36,8 +42,8 @@ pub enum DecodeError {
 
 /// Decodes one line in either grammar; RFC 5424 is known by its version number, `<PRI>1 `.
 ///
-/// Trailing line feeds, carriage returns and NULs are no part of it. `received` gives RFC 3164 time stamps their year; those
-/// without a zone are taken as UTC.
+/// Trailing line feeds, carriage returns and NULs are no part of it. The context gives time stamps the year and the zone that they
+/// do not name.
 ///
 /// # Errors
 /// [`DecodeError`]; what is in a line is never an error.
@@ -48,8 +54,6 @@ pub fn decode(line: &[u8], context: &Context<'_>) -> Result<SyslogMessage, Decod
     let end = line.iter().rposition(|byte| !matches!(byte, b'\n' | b'\r' | 0)).ok_or(DecodeError::Empty)?;
     let line = line.get(..=end).unwrap_or_default();
 
-    let received = context.received;
-    let _ = context.zone.offset(0, received);
     let mut message = SyslogMessage { facility: DEFAULT_FACILITY, severity: DEFAULT_SEVERITY, ..SyslogMessage::default() };
     let mut content = line;
     let mut scanner = Scanner::new(line);
@@ -61,10 +65,11 @@ pub fn decode(line: &[u8], context: &Context<'_>) -> Result<SyslogMessage, Decod
         message.pri_present = true;
         content = scanner.rest();
     }
-    let known = (message.pri_present && rfc5424::decode(content, &mut message)) || vendor::decode(content, received, &mut message);
+    let known = (message.pri_present && rfc5424::decode(content, context, &mut message)) || cisco::decode(content, context, &mut message);
     if !known {
-        rfc3164::decode(content, received, &mut message);
+        header::decode(content, context, &mut message);
     }
+    fields::extract(&mut message, context);
     Ok(message)
 }
 
@@ -76,13 +81,6 @@ fn pri(scanner: &mut Scanner<'_>) -> Option<u8> {
     let number = scanner.digits(1..=3)?;
     let valid = scanner.eat(b'>') && number <= 191;
     if valid { u8::try_from(number).ok() } else { None }
-}
-
-/// Makes bytes readable: what is not UTF-8 and control characters, save tab and line ends, become U+FFFD.
-fn readable(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    let hidden = |c: char| c.is_control() && !matches!(c, '\t' | '\n' | '\r');
-    if text.chars().any(hidden) { text.replace(hidden, "\u{fffd}") } else { text.into_owned() }
 }
 
 #[cfg(test)]

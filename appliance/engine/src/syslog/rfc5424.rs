@@ -1,7 +1,9 @@
 //! The grammar of RFC 5424 §6, behind the PRI. Senders that leave out the end of it, or exceed its lengths, are understood.
 
 use super::scan::Scanner;
-use super::{date, readable};
+use super::text::readable;
+use super::zone::Context;
+use super::{stamp, tag};
 use crate::event::SyslogMessage;
 
 type Element = (String, Vec<(String, String)>);
@@ -9,8 +11,9 @@ type Element = (String, Vec<(String, String)>);
 /// Fills in what follows the PRI and says whether it is RFC 5424; if not, `message` is as it was.
 ///
 /// It is when version 1 and a TIMESTAMP (§6.2.3) or NILVALUE are there. What comes after that may be cut off (§6.1 lets receivers
-/// truncate): what is missing stays `None`. STRUCTURED-DATA that breaks the grammar is left in the message, whole.
-pub(super) fn decode(content: &[u8], message: &mut SyslogMessage) -> bool {
+/// truncate): what is missing stays `None`. STRUCTURED-DATA that breaks the grammar is left in the message, whole. Devices' own
+/// ideas are understood: other shapes of time, `program[pid]:` in the place of APP-NAME.
+pub(super) fn decode(content: &[u8], context: &Context<'_>, message: &mut SyslogMessage) -> bool {
     let mut scanner = Scanner::new(content);
     if !scanner.eat_all(b"1 ") {
         return false;
@@ -18,15 +21,26 @@ pub(super) fn decode(content: &[u8], message: &mut SyslogMessage) -> bool {
     let timestamp = if nil(&mut scanner) {
         None
     } else {
-        let Some(timestamp) = date::rfc3339(&mut scanner) else { return false };
-        Some(timestamp)
+        let stamp = stamp::rfc3339(&mut scanner, context).or_else(|| stamp::any(&mut scanner, context));
+        if stamp.is_none() {
+            return false;
+        }
+        stamp
     };
     if !scanner.is_empty() && !scanner.eat(b' ') {
         return false;
     }
     message.timestamp = timestamp;
     message.host = field(&mut scanner);
+    if tag::take(scanner).is_some() {
+        tag::fill(&mut scanner, message);
+        return true;
+    }
     message.program = field(&mut scanner);
+    if meraki(scanner, message) {
+        message.message = readable(scanner.rest());
+        return true;
+    }
     message.pid = field(&mut scanner);
     message.msgid = field(&mut scanner);
     if let Some(elements) = structured_data(&mut scanner) {
@@ -38,6 +52,13 @@ pub(super) fn decode(content: &[u8], message: &mut SyslogMessage) -> bool {
     scanner.eat(b' ');
     message.message = readable(scanner.rest());
     true
+}
+
+/// Says whether it is a line of Meraki's, which has a type where APP-NAME is, and pairs or text at once behind it.
+fn meraki(scanner: Scanner<'_>, message: &SyslogMessage) -> bool {
+    const TYPES: [&str; 11] =
+        ["airmarshal_events", "cellular_firewall", "events", "firewall", "flows", "ids-alerts", "ip_flow_end", "ip_flow_start", "security_event", "urls", "vpn_firewall"];
+    message.program.as_deref().is_some_and(|program| TYPES.contains(&program)) && !scanner.rest().starts_with(b"- ")
 }
 
 /// Takes NILVALUE when it is a whole field.

@@ -51,9 +51,16 @@ impl<'a> Scanner<'a> {
         taken
     }
 
-    /// Takes the bytes up to a space or the end.
+    /// Takes the next `N` bytes.
+    pub(super) fn chunk<const N: usize>(&mut self) -> Option<[u8; N]> {
+        let (chunk, rest) = self.rest.split_first_chunk()?;
+        self.rest = rest;
+        Some(*chunk)
+    }
+
+    /// Takes the bytes up to a space, a tab or the end.
     pub(super) fn word(&mut self) -> &'a [u8] {
-        self.take_while(|byte| byte != b' ')
+        self.take_while(|byte| !matches!(byte, b' ' | b'\t'))
     }
 
     /// Takes a number that has this many digits (at most 9), all of them.

@@ -3,6 +3,7 @@
 use postern_protocol::timestamp::Timestamp;
 
 use super::*;
+use crate::event::Fields;
 
 /// 2026-11-21T22:09:40Z.
 const RECEIVED: Timestamp = Timestamp::from_secs(1_795_298_980);
@@ -43,7 +44,7 @@ fn the_examples_of_rfc_5424_are_decoded() {
                 ("exampleSDID@32473".into(), vec![param("iut", "3"), param("eventSource", "Application"), param("eventID", "1011")]),
                 ("examplePriority@32473".into(), vec![param("class", "high")]),
             ],
-            fields: vec![],
+            fields: Fields::default(),
             message: "An application event log entry...".into(),
         }
     );
@@ -109,7 +110,7 @@ fn what_rsyslog_forwards_is_decoded() {
     assert_eq!(parts("<38>2026-11-21T23:09:39.123456+01:00 web1 sshd[812]: Failed"), ["web1", "sshd", "812", "Failed"]);
     assert_eq!(seconds("<38>2026-11-21T23:09:39.123456+01:00 web1 sshd[812]: Failed"), RECEIVED.as_secs() - 1);
     // It came to rsyslog as RFC 5424, without and with PROCID.
-    assert_eq!(parts("<155>Nov 21 22:26:31 vm app Hello wörld: x"), ["vm", "app", "", "Hello wörld: x"]);
+    assert_eq!(parts("<155>Nov 21 22:26:31 vm sshd Hello wörld: x"), ["vm", "sshd", "", "Hello wörld: x"]);
     assert_eq!(parts("<155>2026-11-21T22:26:31.216328+00:00 vm app Hello wörld: x"), ["vm", "app", "", "Hello wörld: x"]);
     assert_eq!(parts("<155>2026-11-21T22:26:31.216328+00:00 vm app[5] Hello wörld: x"), ["vm", "app", "5", "Hello wörld: x"]);
     assert_eq!(parts("<6>Nov 21 22:09:39 web1 kernel: [ 12.5] oom"), ["web1", "kernel", "", "[ 12.5] oom"]);
@@ -124,7 +125,7 @@ fn the_examples_of_rfc_3164_are_decoded() {
     assert_eq!(parts("Use the BFG!"), ["", "", "", "Use the BFG!"]);
     let message = line("Use the BFG!");
     assert_eq!((message.facility, message.severity, message.pri_present), (1, 5, false));
-    assert_eq!(parts("<13>Feb  5 17:32:18 10.0.0.99 Use the BFG!"), ["10.0.0.99", "Use", "", "the BFG!"]);
+    assert_eq!(parts("<13>Feb  5 17:32:18 10.0.0.99 Use the BFG!"), ["10.0.0.99", "", "", "Use the BFG!"]);
 }
 
 #[test]

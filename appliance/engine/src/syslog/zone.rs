@@ -67,6 +67,81 @@ impl Zone {
     }
 }
 
+/// Names of zones as devices write them, with their hours east of UTC in quarters. Where several zones share a name, the one whose
+/// devices are met most often is meant, unless the source's own zone has the name.
+const NAMES: [(&[u8], i64); 48] = [
+    (b"ACDT", 42),
+    (b"ACST", 38),
+    (b"ADT", -12),
+    (b"AEDT", 44),
+    (b"AEST", 40),
+    (b"AKDT", -32),
+    (b"AKST", -36),
+    (b"ART", -12),
+    (b"AST", -16),
+    (b"AWST", 32),
+    (b"BRT", -12),
+    (b"BST", 4),
+    (b"CAT", 8),
+    (b"CDT", -20),
+    (b"CEST", 8),
+    (b"CET", 4),
+    (b"CST", -24),
+    (b"EAT", 12),
+    (b"EDT", -16),
+    (b"EEST", 12),
+    (b"EET", 8),
+    (b"EST", -20),
+    (b"GMT", 0),
+    (b"GST", 16),
+    (b"HKT", 32),
+    (b"HST", -40),
+    (b"ICT", 28),
+    (b"IST", 22),
+    (b"JST", 36),
+    (b"KST", 36),
+    (b"MDT", -24),
+    (b"MEST", 8),
+    (b"MESZ", 8),
+    (b"MET", 4),
+    (b"MEZ", 4),
+    (b"MSK", 12),
+    (b"MST", -28),
+    (b"NZDT", 52),
+    (b"NZST", 48),
+    (b"PDT", -28),
+    (b"PKT", 20),
+    (b"PST", -32),
+    (b"SAST", 8),
+    (b"SGT", 32),
+    (b"UTC", 0),
+    (b"WEST", 4),
+    (b"WET", 0),
+    (b"WIB", 28),
+];
+
+/// Seconds of a quarter of an hour.
+const QUARTER: i64 = 900;
+/// Half a year: the other offset of a zone with summer time.
+const HALF_YEAR: i64 = 182 * 86_400;
+
+impl Zone {
+    /// Returns the offset that a name such as `CEST` means to this source, or `None` when it is none.
+    pub(super) fn named(&self, name: &[u8], received: Timestamp) -> Option<i64> {
+        if let Rules::Iana(rules) = &self.0 {
+            for seconds in [received.as_secs(), received.as_secs().saturating_sub(HALF_YEAR)] {
+                let Ok(time) = jiff::Timestamp::from_second(seconds) else { continue };
+                let info = rules.to_offset_info(time);
+                if info.abbreviation().as_bytes() == name {
+                    return Some(info.offset().seconds().into());
+                }
+            }
+        }
+        let at = NAMES.binary_search_by_key(&name, |(name, _)| *name).ok()?;
+        NAMES.get(at).map(|(_, quarters)| quarters * QUARTER)
+    }
+}
+
 /// What a line is decoded with, besides its bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Context<'a> {
@@ -90,6 +165,17 @@ mod tests {
     /// Offset in minutes at a local time near which the line was received: both in seconds as UTC.
     fn minutes(zone: &str, local: i64, received: i64) -> i64 {
         Zone::parse(zone).unwrap().offset(local, Timestamp::from_secs(received)) / 60
+    }
+
+    #[test]
+    fn names_are_sorted_and_mean_what_the_source_s_zone_means() {
+        assert!(NAMES.is_sorted());
+        let named = |zone: &str, name: &[u8]| Zone::parse(zone).unwrap().named(name, Timestamp::from_secs(1_795_298_980));
+        assert_eq!(named("UTC", b"CST"), Some(-21_600));
+        assert_eq!(named("Asia/Shanghai", b"CST"), Some(28_800));
+        assert_eq!(named("Europe/Dublin", b"IST"), Some(3_600));
+        assert_eq!(named("Asia/Kolkata", b"EST"), Some(-18_000));
+        assert_eq!(named("UTC", b"NAS"), None);
     }
 
     #[test]

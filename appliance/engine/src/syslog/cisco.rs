@@ -1,53 +1,41 @@
-//! Cisco's lines, behind the PRI: `[seq:] [host:] [time:] %FACILITY-SEVERITY-MNEMONIC: text` from IOS, IOS-XR, NX-OS, ASA and AireOS.
+//! Lines that a label tells apart, behind the PRI: `[seq:] [host:] [time:] %FACILITY-SEVERITY-MNEMONIC: text` from Cisco's IOS, IOS-XE,
+//! IOS-XR, NX-OS, ASA, FTD and AireOS and those who write like them; `[time] [host] %%01MODULE/SEVERITY/MNEMONIC(l): text` from Huawei and H3C.
 //!
 //! Their own prefixes break RFC 3164 in ways that would take a sequence number for the program.
 
 use postern_protocol::timestamp::Timestamp;
 
+use super::label::{self, Label};
 use super::scan::Scanner;
-use super::{date, readable, rfc3164};
+use super::text::readable;
+use super::zone::Context;
+use super::{header, stamp};
 use crate::event::SyslogMessage;
 
 /// How far into a line the percent sign may be.
 const MAX_PREFIX_BYTES: usize = 192;
-/// How many percent signs are looked at: NX-OS has two before the label's. Each can cost the length of the line.
-const MAX_PERCENT_SIGNS: usize = 3;
+/// How many percent signs are looked at: NX-OS has two before the label's, H3C one before the date. Each can cost the length of the line.
+const MAX_PERCENT_SIGNS: usize = 4;
 
-/// Fills in what follows the PRI and says whether it is a Cisco line; if not, `message` is as it was.
+/// Fills in what follows the PRI and says whether it is a labelled line; if not, `message` is as it was.
 ///
-/// The program is `%FACILITY-SEVERITY-MNEMONIC`, as any syslog server names it, and the msgid the mnemonic.
-pub(super) fn decode(content: &[u8], received: Timestamp, message: &mut SyslogMessage) -> bool {
+/// The program is `%FACILITY-SEVERITY-MNEMONIC`, as any syslog server names it, or Huawei's module; the msgid is the mnemonic.
+pub(super) fn decode(content: &[u8], context: &Context<'_>, message: &mut SyslogMessage) -> bool {
     let window = content.get(..content.len().min(MAX_PREFIX_BYTES)).unwrap_or_default();
     let labelled = memchr::memchr_iter(b'%', window).take(MAX_PERCENT_SIGNS).find_map(|percent| {
         let (before, from_percent) = content.split_at_checked(percent)?;
         let mut scanner = Scanner::new(from_percent);
-        let (label, mnemonic) = label(&mut scanner)?;
-        Some((before, label, mnemonic, scanner))
+        Some((before, label::take(&mut scanner)?, scanner))
     });
-    let Some((before, label, mnemonic, scanner)) = labelled else { return false };
-    let Some(prefix) = prefix(before, received) else { return false };
+    let Some((before, Label { program, mnemonic }, scanner)) = labelled else { return false };
+    let Some(prefix) = prefix(before, context) else { return false };
     message.timestamp = prefix.timestamp;
     message.host = prefix.host.map(readable);
     message.pid = prefix.pid.map(readable);
-    message.program = Some(readable(label));
+    message.program = Some(readable(program));
     message.msgid = Some(readable(mnemonic));
     message.message = readable(scanner.rest());
     true
-}
-
-/// Takes `%FACILITY[-SUBFACILITY]-SEVERITY-MNEMONIC`, the colon and the space; returns the label and its mnemonic.
-fn label<'a>(scanner: &mut Scanner<'a>) -> Option<(&'a [u8], &'a [u8])> {
-    let label = scanner.take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'%' | b'_' | b'-'));
-    scanner.skip_spaces();
-    if !scanner.eat(b':') {
-        return None;
-    }
-    scanner.skip_spaces();
-    let mut parts = label.strip_prefix(b"%")?.rsplit(|byte| *byte == b'-');
-    let mnemonic = parts.next().filter(|mnemonic| !mnemonic.is_empty())?;
-    let severity = parts.next()?;
-    let facility = parts.next()?;
-    (matches!(severity, [b'0'..=b'7']) && !facility.is_empty()).then_some((label, mnemonic))
 }
 
 #[derive(Default)]
@@ -57,14 +45,16 @@ struct Prefix<'a> {
     pid: Option<&'a [u8]>,
 }
 
-/// Reads all that stands before the percent sign; `None` when something there is not Cisco's.
-fn prefix(before: &[u8], received: Timestamp) -> Option<Prefix<'_>> {
+/// Reads all that stands before the percent sign; `None` when something there is not a device's.
+fn prefix<'a>(before: &'a [u8], context: &Context<'_>) -> Option<Prefix<'a>> {
     let mut prefix = Prefix::default();
     let mut located = false;
     let mut marked = false;
     let mut scanner = Scanner::new(before);
     loop {
-        scanner.take_while(|byte| matches!(byte, b' ' | b':'));
+        let divider = scanner.take_while(|byte| matches!(byte, b' ' | b':'));
+        // `fw1 : %ASA-…`: a colon of its own makes the word before it a host.
+        marked |= prefix.host.is_some() && divider.contains(&b':');
         if scanner.is_empty() {
             break;
         }
@@ -76,14 +66,17 @@ fn prefix(before: &[u8], received: Timestamp) -> Option<Prefix<'_>> {
             }
             continue;
         }
-        // `*` and `.`: the device's clock is not set, or not synchronised.
+        // `*` and `.`: the device's clock is not set, or not synchronised. H3C writes a percent sign before the date.
         let mut dated = scanner;
-        dated.take_while(|byte| matches!(byte, b'*' | b'.'));
-        if let Some(timestamp) = date::month_day(&mut dated, received).or_else(|| date::rfc3339(&mut dated)) {
+        dated.take_while(|byte| matches!(byte, b'*' | b'.' | b'%'));
+        if let Some(timestamp) = stamp::any(&mut dated, context) {
             // A relay's time stamp comes before the device's own, which is the better one.
             prefix.timestamp = Some(timestamp);
             marked = true;
             scanner = dated;
+            if scanner.eat_all(b" DST") {
+                // Huawei says so in summer; the offset has it already.
+            }
             zone(&mut scanner);
             continue;
         }
@@ -91,16 +84,17 @@ fn prefix(before: &[u8], received: Timestamp) -> Option<Prefix<'_>> {
         let name = word.strip_suffix(b":");
         if name.is_some_and(is_counter) {
             marked = true;
-        } else if name.is_some_and(|name| name.starts_with(b"*")) {
-            // AireOS names the task: `*spamApTask4:`.
+        } else if word.starts_with(b"%") || name.is_some_and(|name| name.starts_with(b"*")) {
+            // AireOS names the task, `*spamApTask4:`, FTOS the stack unit, `%STKUNIT0-M:CP`.
         } else if let Some(inner) = name.and_then(process).filter(|_| located) {
             prefix.pid = Some(inner);
         } else if let Some(behind) = location(word) {
             let skip = before.len().checked_sub(scanner.rest().len())?.checked_sub(behind.len())?;
             scanner = Scanner::new(before.get(skip..)?);
             located = true;
-        } else if prefix.host.is_none() && rfc3164::is_host(name.unwrap_or(word)) {
+        } else if prefix.host.is_none() && header::is_host(name.unwrap_or(word)) {
             prefix.host = Some(name.unwrap_or(word));
+            marked |= name.is_some_and(header::is_address);
         } else {
             return None;
         }
@@ -110,12 +104,12 @@ fn prefix(before: &[u8], received: Timestamp) -> Option<Prefix<'_>> {
     (marked || prefix.host.is_none()).then_some(prefix)
 }
 
-/// Takes the name of a time zone, which a colon ends. The name says no offset that can be trusted: the time is taken as UTC.
+/// Takes the name of a time zone that means nothing to `stamp`, when a colon ends it.
 fn zone(scanner: &mut Scanner<'_>) {
     let mut ahead = *scanner;
     ahead.skip_spaces();
-    let name = ahead.take_while(|byte| byte.is_ascii_uppercase());
-    if (1..=5).contains(&name.len()) && ahead.eat(b':') {
+    let name = ahead.take_while(|byte| byte.is_ascii_alphabetic());
+    if (1..=7).contains(&name.len()) && ahead.eat(b':') {
         *scanner = ahead;
     }
 }
