@@ -175,7 +175,7 @@ impl Control {
         let (before, vault) = (Arc::clone(&self.site.borrow()), self.vault.borrow().clone());
         let (site, problems) = tokio::task::spawn_blocking(move || {
             let settings = Arc::clone(before.settings());
-            Site::compile(settings, &vault, Some(&before))
+            Site::compile(settings, &|name| vault.secret(name).cloned(), Some(&before))
         })
         .await?;
         for problem in problems {
@@ -196,7 +196,7 @@ impl Control {
         // Thousands of regular expressions and passphrases take longer than a task may block.
         let compiled = tokio::task::spawn_blocking(move || {
             let Compiled { document, rules } = revisions.compile(&document)?;
-            let (site, problems) = Site::compile(Arc::new(Settings::from(&document)), &vault, Some(&before));
+            let (site, problems) = Site::compile(Arc::new(Settings::from(&document)), &|name| vault.secret(name).cloned(), Some(&before));
             if problems.is_empty() { Ok((rules, site)) } else { Err(problems) }
         })
         .await?;

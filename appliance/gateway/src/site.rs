@@ -18,7 +18,7 @@ use postern_protocol::revision::intake::{CommunityGrant, SecurityLevel, Snmp, So
 
 use crate::network_map::NetworkMap;
 use crate::pipeline::usm::Reset;
-use crate::vault::{Secret, Vault};
+use crate::vault::Secret;
 
 /// Fewest characters of a passphrase (RFC 3414 §11.2).
 const MIN_PASSPHRASE_BYTES: usize = 8;
@@ -51,12 +51,12 @@ pub(crate) struct Site {
 }
 
 impl Site {
-    /// Compiles the settings with the vault's secrets; takes processor time for each new passphrase.
+    /// Compiles the settings with the secrets that `find` finds by name; takes processor time for each new passphrase.
     ///
     /// The site can be used whatever the problems are: a user whose secret is missing is not known, and a grant's missing community
     /// is not taken.
-    pub(crate) fn compile(settings: Arc<Settings>, vault: &Vault, before: Option<&Self>) -> (Self, Vec<Problem>) {
-        let mut lookup = Lookup { vault, passphrases: BTreeMap::new(), problems: Vec::new() };
+    pub(crate) fn compile(settings: Arc<Settings>, find: &dyn Fn(&str) -> Option<Secret>, before: Option<&Self>) -> (Self, Vec<Problem>) {
+        let mut lookup = Lookup { find, passphrases: BTreeMap::new(), problems: Vec::new() };
         let entries = users(&settings.snmp.users, &mut lookup);
         let passphrases = std::mem::take(&mut lookup.passphrases);
         let users = match before {
@@ -116,14 +116,14 @@ impl Site {
 
 /// Looks secrets up and notes those that are not there.
 struct Lookup<'a> {
-    vault: &'a Vault,
+    find: &'a dyn Fn(&str) -> Option<Secret>,
     passphrases: BTreeMap<String, Secret>,
     problems: Vec<Problem>,
 }
 
 impl Lookup<'_> {
     fn secret(&mut self, name: &str, path: impl FnOnce() -> String) -> Option<Secret> {
-        let found = self.vault.secret(name).cloned();
+        let found = (self.find)(name);
         if found.is_none() {
             self.problem(path(), format!("no secret of the name \"{name}\" is in the vault: seal it first"));
         }
@@ -218,4 +218,82 @@ fn communities(grants: &[CommunityGrant], lookup: &mut Lookup<'_>) -> NetworkMap
 /// The networks of a list that the document's check has passed.
 fn networks(list: &[String]) -> impl Iterator<Item = IpNet> {
     list.iter().filter_map(|network| network.parse().ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zeroize::Zeroizing;
+
+    const DOCUMENT: &str = r#"{"format":1,"rules":[],"sources":[{"networks":["10.0.0.0/8"],"time_zone":"+02:00"}],"snmp":{
+        "users":[{"name":"a","sources":["10.0.0.0/8"],"auth":{"algorithm":"sha-256","secret":"a.auth"},"priv":{"algorithm":"aes-128","secret":"a.priv"}}],
+        "communities":[{"sources":["10.0.0.0/8"],"secrets":["wide"]},{"sources":["10.1.0.0/16"],"secrets":["narrow"]}],
+        "trusted_relays":["10.0.0.7/32"],"engine_resets":[{"engine":"80001F8801","serial":3}]}}"#;
+
+    fn settings(text: &str) -> Arc<Settings> {
+        Arc::new(Settings::from(&postern_protocol::revision::parse(text.as_bytes()).unwrap()))
+    }
+
+    fn find(content: &'static str) -> impl Fn(&str) -> Option<Secret> {
+        move |name| {
+            let content = if name.contains('.') { content } else { name };
+            Some(Secret::new(Zeroizing::new(content.as_bytes().to_vec())))
+        }
+    }
+
+    fn address(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn communities_hold_for_their_networks() {
+        let (site, problems) = Site::compile(settings(DOCUMENT), &find("passphrase"), None);
+        assert_eq!(problems, []);
+        for (source, community, taken) in [
+            ("10.9.9.9", "wide", true),
+            ("10.9.9.9", "narrow", false),
+            ("10.1.9.9", "narrow", true),
+            ("10.1.9.9", "wide", true),
+            ("10.1.9.9", "wid", false),
+            ("192.0.2.1", "wide", false),
+        ] {
+            assert_eq!(site.takes_community(address(source), community.as_bytes()), taken, "{source} {community}");
+        }
+        let (open, _) = Site::compile(settings(r#"{"format":1,"rules":[]}"#), &find("passphrase"), None);
+        assert!(open.takes_community(address("192.0.2.1"), b"any"), "without grants any is taken");
+    }
+
+    #[test]
+    fn relays_zones_and_resets_are_as_configured() {
+        let (site, _) = Site::compile(settings(DOCUMENT), &find("passphrase"), None);
+        assert!(site.trusts_relay(address("10.0.0.7")) && !site.trusts_relay(address("10.0.0.8")));
+        let zone = |source| format!("{:?}", site.zone(address(source)));
+        assert_eq!(zone("10.0.0.8"), format!("{:?}", Zone::parse("+02:00").unwrap()));
+        assert_eq!(zone("192.0.2.1"), format!("{:?}", Zone::UTC));
+        assert_eq!(site.resets(), [Reset { engine: "80001f8801".parse().unwrap(), serial: 3 }]);
+    }
+
+    #[test]
+    fn a_missing_or_short_secret_is_told_with_its_place_and_fails_closed() {
+        let (site, problems) = Site::compile(settings(DOCUMENT), &|_| None, None);
+        let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
+        assert_eq!(
+            paths,
+            ["snmp.users[0].auth.secret", "snmp.users[0].priv.secret", "snmp.communities[0].secrets[0]", "snmp.communities[1].secrets[0]"]
+        );
+        assert!(problems.iter().all(|problem| problem.reason.contains("seal it first")));
+        assert!(!site.takes_community(address("10.9.9.9"), b"wide"), "a grant without its community takes none");
+        assert_eq!(site.warnings().len(), 4);
+        let (_, problems) = Site::compile(settings(DOCUMENT), &find("short"), None);
+        assert!(problems.first().unwrap().reason.contains("fewer than 8"));
+    }
+
+    #[test]
+    fn users_are_hashed_again_only_when_they_or_their_secrets_change() {
+        let (first, _) = Site::compile(settings(DOCUMENT), &find("passphrase"), None);
+        let (same, _) = Site::compile(settings(DOCUMENT), &find("passphrase"), Some(&first));
+        assert!(Arc::ptr_eq(first.users(), same.users()));
+        let (rotated, _) = Site::compile(settings(DOCUMENT), &find("another passphrase"), Some(&same));
+        assert!(!Arc::ptr_eq(same.users(), rotated.users()));
+    }
 }

@@ -25,7 +25,7 @@ use crate::intake::{Arrival, Inform, Intake};
 use crate::pipeline::usm::{Restored, UsmChange};
 use crate::site::Site;
 use crate::snmp_engine::OwnEngine;
-use crate::waiting_room::advice::Clocks;
+use crate::waiting_room::advice::{Authority, Clocks};
 use crate::waiting_room::{Refused, WaitingRoom};
 
 /// Version number of SNMPv3 in a message (RFC 3412 §6).
@@ -67,6 +67,7 @@ pub(crate) struct TrapDecoder {
     view: watch::Receiver<Arc<Site>>,
     site: Arc<Site>,
     usm: Usm,
+    own: EngineId,
     resets: BTreeMap<EngineId, u32>,
     room: WaitingRoom,
     started: (Timestamp, Instant),
@@ -85,7 +86,7 @@ impl TrapDecoder {
         restored.seen.into_iter().for_each(|seen| usm.restore_seen(seen));
         let (per_source, in_all) = (RateLimit::new(REPORTS_PER_SOURCE), RateLimit::new(REPORTS));
         let mut decoder =
-            Self { socket, intake, view: site, site: current, usm, resets: restored.resets, room, started, per_source, in_all };
+            Self { socket, intake, view: site, site: current, usm, own: own.id, resets: restored.resets, room, started, per_source, in_all };
         decoder.reset_engines();
         decoder
     }
@@ -154,9 +155,9 @@ impl TrapDecoder {
 
     fn notification(&self, datagram: &Datagram<'_>, notification: AuthenticatedNotification) -> Arrival {
         let AuthenticatedNotification { notification, level, user, clock, seen, response, scoped_pdu, .. } = notification;
-        if let Some(engine) = &notification.engine_id {
-            self.room.admit(datagram.source, engine, user.as_bytes());
-        }
+        // A trap's engine is its sender's, an inform's is ours: what the waiting room has of those who were refused.
+        let engine = if response.is_some() { Some(self.own.as_bytes()) } else { notification.engine_id.as_deref() };
+        self.room.admit(datagram.source, engine.unwrap_or_default(), user.as_bytes());
         let inform = response.map(|response| {
             // A retransmission has another msgID and time, and with privacy another salt; the request-id is in the scopedPDU.
             let peer = datagram.peer.to_string();
@@ -195,6 +196,7 @@ impl TrapDecoder {
             let refused = Refused {
                 reason,
                 source: datagram.source,
+                authority: if refusal.engine == Some(self.own) { Authority::Ours } else { Authority::Senders },
                 engine_id: refusal.engine.as_ref().map(EngineId::as_bytes).unwrap_or_default(),
                 user: refusal.user.as_bytes(),
                 level: refusal.level.unwrap_or(SecurityLevel::NoAuthNoPriv),

@@ -95,7 +95,8 @@ pub(crate) enum Changed {
 pub(crate) struct Secret(Arc<Zeroizing<Vec<u8>>>);
 
 impl Secret {
-    fn new(content: Zeroizing<Vec<u8>>) -> Self {
+    /// Takes a content.
+    pub(crate) fn new(content: Zeroizing<Vec<u8>>) -> Self {
         Self(Arc::new(content))
     }
 

@@ -8,6 +8,15 @@ use super::{Refused, level, readable};
 /// Where snmpEngineBoots ends (RFC 3414 §2.2.2).
 const LATCHED: u32 = 2_147_483_647;
 
+/// Whose engine is authoritative (RFC 3414 §1.5.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Authority {
+    /// Ours: an inform.
+    Ours,
+    /// The sender's: a trap.
+    Senders,
+}
+
 /// What a message said of its engine's clock, and what was known (RFC 3414 §2.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Clocks {
@@ -25,13 +34,15 @@ pub(crate) struct Clocks {
 pub(super) fn advice(refused: &Refused<'_>) -> String {
     let (engine, user) = (HEXLOWER.encode(refused.engine_id), readable(refused.user));
     let source = refused.source;
+    let binding = match refused.authority {
+        Authority::Ours => format!("the network of {source}"),
+        Authority::Senders => format!("engine {engine} or the network of {source}"),
+    };
     match refused.reason {
-        DropReason::UnknownUser => format!(
-            "no user is named \"{user}\": add it with its algorithms and passphrases, bound to engine {engine} or to the network of {source}"
-        ),
-        DropReason::UnknownEngine => {
-            format!("user \"{user}\" is not bound to engine {engine} at {source}: bind it, or add {source} to the user's sources")
+        DropReason::UnknownUser => {
+            format!("no user \"{user}\" may send from here: add it with its algorithms and passphrases, or bind it to {binding}")
         }
+        DropReason::UnknownEngine => format!("no user is bound to {binding}: bind \"{user}\" to it, or add that user first"),
         DropReason::WrongDigest => format!(
             "the authentication passphrase or algorithm of user \"{user}\" is not the one that the device uses, or somebody forges its messages: \
              compare the algorithm, then seal the passphrase again"

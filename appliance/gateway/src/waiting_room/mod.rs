@@ -16,7 +16,7 @@ use postern_protocol::revision::intake::SecurityLevel;
 use postern_protocol::status::intake::Waiting;
 use postern_protocol::timestamp::Timestamp;
 
-use self::advice::{Clocks, advice};
+use self::advice::{Authority, Clocks, advice};
 
 /// Most entries, those under `others` besides: one for each reason.
 const MAX_ENTRIES: usize = 256;
@@ -33,6 +33,8 @@ pub(crate) struct Refused<'a> {
     pub(crate) reason: DropReason,
     /// Who sent it.
     pub(crate) source: IpAddr,
+    /// Whose engine it says is authoritative.
+    pub(crate) authority: Authority,
     /// msgAuthoritativeEngineID.
     pub(crate) engine_id: &'a [u8],
     /// msgUserName.

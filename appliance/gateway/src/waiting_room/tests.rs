@@ -10,6 +10,7 @@ fn refused(n: u32) -> Refused<'static> {
     Refused {
         reason: DropReason::UnknownUser,
         source: IpAddr::from(n.to_be_bytes()),
+        authority: Authority::Senders,
         engine_id: &[0x80, 0, 0, 9, 1],
         user: b"monitor",
         level: SecurityLevel::AuthPriv,
@@ -29,7 +30,7 @@ fn refusals_of_one_kind_are_one_entry() {
     assert_eq!((first.reason.as_str(), first.count, first.source.as_str()), ("unknown_user", 2, "0.0.0.1"));
     assert_eq!((first.engine_id.as_str(), first.user.as_str(), first.level.as_str()), ("8000000901", "monitor", "auth_priv"));
     assert_eq!((first.first_seen, first.last_seen), (at(10).as_nanos(), at(20).as_nanos()));
-    assert!(first.advice.contains("no user is named \"monitor\"") && first.advice.contains("8000000901"), "{}", first.advice);
+    assert!(first.advice.contains("no user \"monitor\"") && first.advice.contains("8000000901"), "{}", first.advice);
 }
 
 #[test]
@@ -80,6 +81,12 @@ fn names_from_the_wire_are_readable_and_short() {
     room.refuse(&Refused { user: &[b'x'; 500], engine_id: &[1; 500], ..refused(1) }, at(0));
     let report = room.report(at(0));
     assert_eq!((report.first().unwrap().user.len(), report.first().unwrap().engine_id.len()), (32, 64));
+}
+
+#[test]
+fn the_user_of_an_inform_is_not_bound_to_our_own_engine() {
+    let told = advice(&Refused { authority: Authority::Ours, ..refused(1) });
+    assert!(told.contains("network of 0.0.0.1") && !told.contains("8000000901"), "{told}");
 }
 
 #[test]
