@@ -236,7 +236,7 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
 /// Compiles what the receivers go by at the start. A secret that is not there any more is no reason to leave the rest aside.
 async fn first_site(document: &Document, vault: Vault) -> anyhow::Result<Site> {
     let settings = Arc::new(Settings::from(document));
-    let (site, problems) = tokio::task::spawn_blocking(move || Site::compile(settings, &vault, None)).await?;
+    let (site, problems) = tokio::task::spawn_blocking(move || Site::compile(settings, &|name| vault.secret(name).cloned(), None)).await?;
     for problem in problems {
         tracing::warn!(path = problem.path, reason = problem.reason, "the revision in force lacks a secret");
     }
