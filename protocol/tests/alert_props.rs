@@ -30,7 +30,13 @@ fn alerts() -> impl Strategy<Value = Alert> {
             labels,
             rule: RuleId::new("a-rule").unwrap(),
             rule_version: 3,
-            evidence: Evidence { relay: peer.clone(), peer, conflict, authenticity: Authenticity::ALL[authenticity], ..Evidence::default() },
+            evidence: Evidence {
+                relay: peer.clone(),
+                peer,
+                conflict,
+                authenticity: Authenticity::ALL[authenticity],
+                ..Evidence::default()
+            },
         },
     )
 }

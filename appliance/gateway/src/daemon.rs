@@ -25,9 +25,11 @@ use crate::config::Config;
 use crate::control::Control;
 use crate::descriptors;
 use crate::intake::{self, Digests};
+use crate::listener_certificate::ListenerCertificate;
 use crate::listeners::Listeners;
 use crate::pipeline::local::{self, State};
 use crate::pipeline::{Parts, Pipeline, PipelineFacts};
+use crate::proxy::agents::Agents;
 use crate::receivers::snmp_trap::UsmStart;
 use crate::receivers::{self, Sockets, reply, udp};
 use crate::revision::veto::Veto;
@@ -87,6 +89,7 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     descriptors::fit(&mut config, descriptors::limit()?);
     crate::create_private_dir(&config.data_dir)?;
     let identity = Arc::new(Identity::load(&config.identity_dir()).context("this gateway has no identity yet; run postern-gateway enrol")?);
+    let certificate = ListenerCertificate::choose(&config, &identity)?;
     let Opened { sockets, engine: own_engine } = options.opened;
     let kernel_drops = sockets.kernel_drops.clone();
     let signers = Signers { gateway: identity.gateway.clone(), keys: identity.revision_keys.clone() };
@@ -163,9 +166,12 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
         spool: spool.clone(),
     };
     tasks.spawn("pipeline", Pipeline::new(parts).run());
+    let agents = Agents::default();
     let listeners = Listeners {
         config: &config,
         identity: &identity,
+        certified: &certificate.certified,
+        agents: agents.clone(),
         intake,
         kernel_drops: kernel_drops.clone(),
         site: site_view.clone(),
@@ -190,6 +196,8 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     tasks.spawn("control", control.run(stop.clone()));
     // Whoever knows something of the intake adds it here: `intake_reports.add(move |intake| intake.waiting_room = …)`.
     let mut intake_reports = IntakeReports::default();
+    intake_reports.add(move |intake| intake.agents = agents.report());
+    intake_reports.add(move |intake| intake.warnings.extend(certificate.warning(Timestamp::from(SystemTime::now()))));
     intake_reports.add(move |intake| {
         let vault = vault_view.borrow();
         (intake.sealing_key, intake.secrets) = (Some(vault.fingerprint()), vault.report());

@@ -7,9 +7,13 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::config::Config;
 use crate::proxy::REFUSABLE;
+use crate::proxy::splice::MAX_PIPES;
 
 /// Descriptors that no connection may have: sockets, spool, tunnel, look-ups of names, and what is opened for a moment.
 const RESERVED: u64 = 128;
+
+/// Of the pipes through which bulky tunnels go, which are few and shared.
+const FOR_PIPES: u64 = 2 * MAX_PIPES as u64;
 
 /// A connection to the proxy may hold another one, to its destination.
 const FOR_A_TUNNEL: u64 = 2;
@@ -33,8 +37,8 @@ pub(crate) fn limit() -> std::io::Result<u64> {
 
 /// Lowers the connections that `config` allows, each listener's in proportion, until they fit into `limit` descriptors.
 pub(crate) fn fit(config: &mut Config, limit: u64) {
-    let refusable = if config.proxy.is_some() { REFUSABLE as u64 } else { 0 };
-    let room = limit.saturating_sub(RESERVED).saturating_sub(refusable);
+    let shared = if config.proxy.is_some() { FOR_PIPES.saturating_add(REFUSABLE as u64) } else { 0 };
+    let room = limit.saturating_sub(RESERVED).saturating_sub(shared);
     let syslog = [&config.syslog, &config.syslog_tls].into_iter().flatten().map(|receiver| receiver.max_connections as u64);
     let tunnels = config.proxy.iter().map(|proxy| (proxy.max_connections as u64).saturating_mul(FOR_A_TUNNEL));
     let wanted = syslog.chain(tunnels).fold(0, u64::saturating_add);
@@ -72,11 +76,11 @@ mod tests {
 
     #[test]
     fn idle_connections_cannot_take_the_spools_descriptors() {
-        for limit in [300, 1024, 4096] {
+        for limit in [400, 1024, 4096] {
             let mut config = config();
             fit(&mut config, limit);
             let [tcp, tls, proxy] = connections(&config);
-            assert!(tcp + tls + FOR_A_TUNNEL * proxy + REFUSABLE as u64 + RESERVED <= limit, "{limit}: {tcp} {tls} {proxy}");
+            assert!(tcp + tls + FOR_A_TUNNEL * proxy + REFUSABLE as u64 + FOR_PIPES + RESERVED <= limit, "{limit}: {tcp} {tls} {proxy}");
             assert!(tcp > 0 && tls > 0 && proxy > 0);
         }
     }

@@ -10,6 +10,7 @@ mod daemon;
 pub mod descriptors;
 pub mod enrol;
 mod intake;
+pub mod listener_certificate;
 mod listeners;
 mod network_map;
 mod pipeline;

@@ -7,33 +7,52 @@ use std::sync::atomic::AtomicU64;
 use postern_engine::event::Protocol;
 use postern_uplink::identity::Identity;
 use postern_uplink::tasks::Tasks;
-use postern_uplink::tls::TlsError;
+use postern_uplink::tls::{Certified, ClientAuth, TlsError};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::config::{self, Config};
+use crate::config::{self, ClientDemand, Config};
 use crate::intake::Intake;
+use crate::proxy::agents::Agents;
+use crate::proxy::authentication::Authentication;
 use crate::proxy::policy::Policy;
 use crate::proxy::push::Pushes;
+use crate::proxy::splice::{MAX_PIPES, Pipes};
+use crate::proxy::tunnel::Tunnels;
 use crate::proxy::{self, Proxy, REFUSABLE};
 use crate::receivers::kernel_drops::KernelDrops;
 use crate::receivers::snmp_trap::{TrapDecoder, UsmStart};
 use crate::receivers::stream::Listener;
+use crate::receivers::syslog::Streams;
 use crate::receivers::udp::UdpReceiver;
 use crate::receivers::{ListenerFacts, Sockets, snmp_trap, syslog};
 use crate::site::Site;
 use crate::waiting_room::WaitingRoom;
 
+/// Why the listeners cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ListenError {
+    /// The system gives no random numbers.
+    #[error("there are no random numbers for a key")]
+    Random(#[from] aws_lc_rs::error::Unspecified),
+    /// The certificates or the key of the TLS listeners.
+    #[error("the certificate of the TLS listeners cannot be used")]
+    Tls(#[from] TlsError),
+}
+
 /// What every listener needs. Holds an end of the queue: the pipeline ends when this and the tasks are gone.
 pub(crate) struct Listeners<'a> {
     pub(crate) config: &'a Config,
     pub(crate) identity: &'a Identity,
+    /// Of the TLS listeners.
+    pub(crate) certified: &'a Certified,
     pub(crate) intake: Intake,
     pub(crate) kernel_drops: KernelDrops,
     pub(crate) site: watch::Receiver<Arc<Site>>,
     pub(crate) room: WaitingRoom,
     /// There when the configuration has a trap receiver.
     pub(crate) usm: Option<UsmStart>,
+    pub(crate) agents: Agents,
     pub(crate) stop: &'a CancellationToken,
 }
 
@@ -41,8 +60,8 @@ impl Listeners<'_> {
     /// Spawns a task for every socket that there is; returns what reports say about them.
     ///
     /// # Errors
-    /// [`TlsError`] when the identity's listener certificate is not usable.
-    pub(crate) fn spawn(mut self, tasks: &mut Tasks, sockets: Sockets) -> Result<Vec<ListenerFacts>, TlsError> {
+    /// [`ListenError`].
+    pub(crate) fn spawn(mut self, tasks: &mut Tasks, sockets: Sockets) -> Result<Vec<ListenerFacts>, ListenError> {
         let mut facts = Vec::new();
         if let (Some(settings), Some(socket), Some(start)) = (&self.config.snmp_trap, sockets.snmp_trap, self.usm.take()) {
             facts.push(ListenerFacts::udp("snmp_trap", "snmp_trap", &socket));
@@ -59,15 +78,21 @@ impl Listeners<'_> {
         if let (Some(settings), Some(socket)) = (&self.config.syslog, sockets.syslog_tcp) {
             let listener = self.syslog_listener("syslog_tcp", socket, settings);
             facts.push(ListenerFacts::stream("syslog", "tcp", &listener));
-            let (intake, token) = (self.intake.clone(), self.stop.clone());
-            let handle = move |accepted| syslog::tcp(accepted, intake.clone(), token.clone());
+            let streams = self.streams(settings);
+            let handle = move |accepted| syslog::tcp(accepted, streams.clone());
             tasks.spawn("syslog_tcp", listener.serve(self.stop.clone(), handle));
         }
         if let (Some(settings), Some(socket)) = (&self.config.syslog_tls, sockets.syslog_tls) {
             let listener = self.syslog_listener("syslog_tls", socket, settings);
             facts.push(ListenerFacts::stream("syslog_tls", "tls", &listener));
-            let (acceptor, intake, token) = (syslog::acceptor(self.identity)?, self.intake.clone(), self.stop.clone());
-            let handle = move |accepted| syslog::tls(accepted, acceptor.clone(), intake.clone(), token.clone());
+            let ca = settings.client_ca.as_deref().unwrap_or(&self.identity.ca);
+            let clients = match settings.client_certificates {
+                ClientDemand::None => ClientAuth::None,
+                ClientDemand::Optional => ClientAuth::Optional(ca),
+                ClientDemand::Required => ClientAuth::Required(ca),
+            };
+            let (acceptor, streams) = (syslog::acceptor(self.certified, clients)?, self.streams(settings));
+            let handle = move |accepted| syslog::tls(accepted, acceptor.clone(), streams.clone());
             tasks.spawn("syslog_tls", listener.serve(self.stop.clone(), handle));
         }
         if let (Some(settings), Some(socket)) = (&self.config.proxy, sockets.proxy) {
@@ -76,7 +101,9 @@ impl Listeners<'_> {
                 protocol: Protocol::Push,
                 socket,
                 allow: settings.allow.clone(),
+                proxy_protocol_from: settings.proxy_protocol_from.clone(),
                 max_connections: settings.max_connections.saturating_add(REFUSABLE),
+                max_per_source: settings.max_per_source,
                 connections: Arc::new(AtomicU64::new(0)),
                 accounts: self.intake.accounts().clone(),
             };
@@ -105,18 +132,34 @@ impl Listeners<'_> {
             protocol: Protocol::Syslog,
             socket,
             allow: settings.allow.clone(),
+            proxy_protocol_from: settings.proxy_protocol_from.clone(),
             max_connections: settings.max_connections,
+            max_per_source: settings.max_per_source,
             connections: Arc::new(AtomicU64::new(0)),
             accounts: self.intake.accounts().clone(),
         }
     }
 
-    fn proxy(&self, settings: &config::Proxy) -> Result<Proxy, TlsError> {
+    fn streams(&self, settings: &config::Receiver) -> Streams {
+        Streams { intake: self.intake.clone(), idle_timeout: settings.idle_timeout, stop: self.stop.clone() }
+    }
+
+    fn proxy(&self, settings: &config::Proxy) -> Result<Proxy, ListenError> {
+        let authentication = match &settings.authentication {
+            config::Authentication::None => None,
+            config::Authentication::Basic(users) => Some(Authentication::new(users.clone())?),
+        };
         Ok(Proxy {
-            policy: Policy::new(settings.connect_allow.clone()),
-            upstream: self.config.server_proxy.clone(),
+            tunnels: Tunnels {
+                policy: Policy::new(settings.connect_allow.clone()),
+                upstream: self.config.server_proxy.clone(),
+                agents: self.agents.clone(),
+                pipes: Pipes::new(MAX_PIPES),
+                idle_timeout: settings.idle_timeout,
+            },
             pushes: Pushes { keys: self.config.push_keys.clone(), plain: settings.plain_push, intake: self.intake.clone() },
-            acceptor: proxy::acceptor(self.identity)?,
+            authentication,
+            acceptor: proxy::acceptor(self.certified)?,
             idle_timeout: settings.idle_timeout,
             room: Semaphore::new(settings.max_connections.min(Semaphore::MAX_PERMITS)),
             stop: self.stop.clone(),

@@ -1,21 +1,27 @@
 //! `postern-gateway`: reads the command line and calls the library. Nothing is decided here.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{IsTerminal as _, Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::SystemTime;
 
+use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use postern_gateway::config::Config;
 use postern_gateway::enrol::{EnrolFailure, EnrolRequest, enrol};
+use postern_gateway::listener_certificate;
+use postern_gateway::proxy::users::{self as proxy_user, MAX_PASSWORD_BYTES};
 use postern_gateway::revision::Mode;
 use postern_gateway::service::PassedSockets;
 use postern_gateway::table::Table;
 use postern_gateway::{Opened, RunOptions, run, sandbox, status};
+use postern_protocol::timestamp::Timestamp;
 use postern_uplink::url::{ProxyUrl, ServerUrl};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
+use zeroize::Zeroizing;
 
 /// Postern's gateway: receives traps, syslog and pushes, and sends alerts to the control plane.
 #[derive(Parser)]
@@ -27,11 +33,19 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Print the certificate authority (PEM) that the TLS listeners' certificate comes from, unless the site has its own.
+    Ca(Common),
     /// Check the configuration, tell every fault, and exit.
     Check(Common),
     /// Make this gateway known to its control plane with a one-time token; exits with 75 when trying again may help, with 76 when
     /// this token never will.
     Enrol(EnrolArgs),
+    /// Install a certificate for the TLS listeners; the daemon uses it from its next start on.
+    ListenerCertificate(ListenerCertificateArgs),
+    /// Make a key for the TLS listeners here, and a request for a certificate of an authority of your own.
+    ListenerCsr(ListenerCsrArgs),
+    /// Make a line of the proxy's file of users; the password is read from standard input.
+    ProxyUser(ProxyUserArgs),
     /// Run the daemon.
     Run(RunArgs),
     /// Ask the running daemon how it is.
@@ -58,6 +72,33 @@ struct EnrolArgs {
     /// HTTP proxy for this exchange.
     #[arg(long, value_name = "URL")]
     proxy: Option<ProxyUrl>,
+}
+
+#[derive(Args)]
+struct ListenerCertificateArgs {
+    #[command(flatten)]
+    common: Common,
+    /// PEM file with the certificate, then its intermediates.
+    #[arg(long, value_name = "FILE")]
+    install: PathBuf,
+}
+
+#[derive(Args)]
+struct ListenerCsrArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Name or address under which clients reach the listeners; may be given several times, the first one is the common name.
+    #[arg(long = "name", value_name = "NAME", required = true)]
+    names: Vec<String>,
+    /// Where to write the request; standard output when left out.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+#[derive(Args)]
+struct ProxyUserArgs {
+    /// Name of the user.
+    name: String,
 }
 
 #[derive(Args)]
@@ -106,6 +147,10 @@ fn main() -> ExitCode {
 
 fn execute(command: Command) -> anyhow::Result<()> {
     match command {
+        Command::Ca(common) => {
+            let config = Config::load(&common.config)?;
+            print(&std::fs::read_to_string(config.identity_dir().join("ca.pem")).context("this gateway has no identity yet")?)
+        }
         Command::Check(common) => {
             Config::load(&common.config)?;
             println!("{} is valid", common.config.display());
@@ -118,6 +163,25 @@ fn execute(command: Command) -> anyhow::Result<()> {
             println!("enrolled as gateway {} of tenant {}", identity.gateway, identity.tenant);
             println!("identity, keys and pins are in {}", config.identity_dir().display());
             Ok(())
+        }
+        Command::ListenerCertificate(args) => {
+            let config = Config::load(&args.common.config)?;
+            let name = listener_certificate::install(&config, &args.install, Timestamp::from(SystemTime::now()))?;
+            print(&format!("the certificate of {name} is installed; restart the gateway to use it\n"))
+        }
+        Command::ListenerCsr(args) => {
+            let config = Config::load(&args.common.config)?;
+            let name = args.names.first().map(String::as_str).unwrap_or_default();
+            let request = listener_certificate::request(&config, name, &args.names)?;
+            match args.out {
+                None => print(&request),
+                Some(path) => std::fs::write(&path, request).with_context(|| format!("{} cannot be written", path.display())),
+            }
+        }
+        Command::ProxyUser(args) => {
+            let mut password = Zeroizing::new(String::new());
+            std::io::stdin().take(MAX_PASSWORD_BYTES as u64 + 2).read_to_string(&mut password).context("the password cannot be read")?;
+            print(&format!("{}\n", proxy_user::line(&args.name, password.trim_end_matches(['\r', '\n']))?))
         }
         Command::Run(args) => {
             let sockets = PassedSockets::from_environment()?;
@@ -135,12 +199,16 @@ fn execute(command: Command) -> anyhow::Result<()> {
             let config = Config::load(&args.common.config)?;
             let (report, text) = runtime().build()?.block_on(status::ask(&config.status_socket()))?;
             let text = if args.json { format!("{text}\n") } else { Table(&report).to_string() };
-            match std::io::stdout().write_all(text.as_bytes()) {
-                // Whoever reads only the head has what they want.
-                Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-                written => Ok(written?),
-            }
+            print(&text)
         }
+    }
+}
+
+fn print(text: &str) -> anyhow::Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // Whoever reads only the head has what they want.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
     }
 }
 

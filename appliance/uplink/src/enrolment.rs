@@ -157,8 +157,11 @@ pub async fn enrol(options: EnrolOptions) -> Result<Identity, EnrolError> {
     Ok(saved.map_err(|error| EnrolError::Answer { reason: error.to_string() })??)
 }
 
-/// Makes an ECDSA P-256 key and a PKCS#10 request for it (RFC 2986); a common name has at most 64 characters (RFC 5280 A.1).
-fn key_and_request(common_name: &str, names: &[String]) -> Result<(Zeroizing<String>, String), rcgen::Error> {
+/// Makes an ECDSA P-256 key and a PKCS#10 request for it (RFC 2986), both in PEM; a common name has at most 64 characters (RFC 5280 A.1).
+///
+/// # Errors
+/// When a name cannot stand in a certificate.
+pub fn key_and_request(common_name: &str, names: &[String]) -> Result<(Zeroizing<String>, String), rcgen::Error> {
     let key = KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256)?;
     let mut params = CertificateParams::new(names)?;
     params.distinguished_name = DistinguishedName::new();

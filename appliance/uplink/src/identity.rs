@@ -22,6 +22,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
+use crate::tls::Certified;
 use crate::url::ServerUrl;
 
 /// Why an identity cannot be read or written.
@@ -142,6 +143,11 @@ impl Identity {
             return Err(malformed("server_pins is empty".to_owned()));
         }
         Ok(identity)
+    }
+
+    /// Returns the certificate and key of the TLS listeners.
+    pub fn listener(&self) -> Certified {
+        Certified { chain: self.listener_chain.clone(), key: self.listener_key.clone_key() }
     }
 
     /// Checks that [`Identity::save`] will be able to write.

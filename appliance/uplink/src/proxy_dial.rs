@@ -90,15 +90,20 @@ async fn connect(host: &str, port: u16) -> Result<TcpStream, DialError> {
     let to = authority(host, port);
     match tokio::time::timeout(STEP_TIMEOUT, TcpStream::connect((host, port))).await {
         Ok(Ok(stream)) => {
-            // Neither option is worth a failure.
-            let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
-            let _unset = stream.set_nodelay(true);
-            let _unset = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
+            keep_alive(&stream);
             Ok(stream)
         }
         Ok(Err(cause)) => Err(DialError::Connect { to, cause }),
         Err(_) => Err(DialError::Timeout { who: to }),
     }
+}
+
+/// Has small writes sent at once and a silent peer probed, as every connection that this module opens.
+pub fn keep_alive(stream: &TcpStream) {
+    // Neither option is worth a failure.
+    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE);
+    let _unset = stream.set_nodelay(true);
+    let _unset = SockRef::from(stream).set_tcp_keepalive(&keepalive);
 }
 
 async fn open_tunnel(stream: &mut TcpStream, to: &str, proxy: &ProxyUrl) -> Result<(), DialError> {

@@ -6,10 +6,12 @@
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
+use postern_protocol::timestamp::Timestamp;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
 use rustls::{
@@ -55,15 +57,92 @@ pub enum Distrust {
     OtherAuthority,
 }
 
-/// Whether a listener asks its clients for a certificate of our CA.
+/// Whether a listener asks its clients for a certificate, and of which authority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ClientAuth {
+pub enum ClientAuth<'a> {
     /// It does not ask.
     None,
     /// It asks, and checks what it is given.
-    Optional,
+    Optional(&'a [CertificateDer<'static>]),
     /// It refuses clients without one.
-    Required,
+    Required(&'a [CertificateDer<'static>]),
+}
+
+/// A certificate chain, leaf first, with its key. Holds a private key: no `Debug`.
+pub struct Certified {
+    /// The chain.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// The leaf's key.
+    pub key: PrivateKeyDer<'static>,
+}
+
+/// Why certificates and a key do not go together.
+#[derive(Debug, thiserror::Error)]
+pub enum CertifiedError {
+    /// No certificate is in the file.
+    #[error("there is no certificate in PEM form")]
+    NoCertificate,
+    /// No key is in the file.
+    #[error("there is no unencrypted private key in PEM form")]
+    NoKey,
+    /// The chain is out of order or incomplete.
+    #[error("certificate {number} is not the issuer of the one before it: the own certificate comes first, then each one's issuer")]
+    Order {
+        /// Which, from 1.
+        number: usize,
+    },
+    /// The key is another one's.
+    #[error("the key is not that of the first certificate")]
+    OtherKey,
+    /// rustls does not know what to do with the key.
+    #[error("the key is of a kind that cannot be used")]
+    Key(#[source] rustls::Error),
+}
+
+impl Clone for Certified {
+    fn clone(&self) -> Self {
+        Self { chain: self.chain.clone(), key: self.key.clone_key() }
+    }
+}
+
+impl Certified {
+    /// Reads a chain and a key, each in PEM, and checks that they go together.
+    ///
+    /// # Errors
+    /// [`CertifiedError`].
+    pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, CertifiedError> {
+        let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(chain).collect();
+        let chain = chain.map_err(|_| CertifiedError::NoCertificate)?;
+        let key = PrivateKeyDer::from_pem_slice(key).map_err(|_| CertifiedError::NoKey)?;
+        if chain.is_empty() {
+            return Err(CertifiedError::NoCertificate);
+        }
+        for (at, pair) in chain.windows(2).enumerate() {
+            if !matches!(pair, [issued, issuer] if is_issuer(issuer, issued)) {
+                return Err(CertifiedError::Order { number: at.saturating_add(2) });
+            }
+        }
+        let signer = provider().key_provider.load_private_key(key.clone_key()).map_err(CertifiedError::Key)?;
+        match rustls::sign::CertifiedKey::new(chain.clone(), signer).keys_match() {
+            Ok(()) => Ok(Self { chain, key }),
+            Err(_) => Err(CertifiedError::OtherKey),
+        }
+    }
+
+    /// Returns the leaf's first and last moment; `None` when it does not parse.
+    pub fn validity(&self) -> Option<(Timestamp, Timestamp)> {
+        let (_, leaf) = x509_parser::parse_x509_certificate(self.chain.first()?).ok()?;
+        let validity = leaf.validity();
+        Some((Timestamp::from_secs(validity.not_before.timestamp()), Timestamp::from_secs(validity.not_after.timestamp())))
+    }
+}
+
+fn is_issuer(issuer: &CertificateDer<'_>, issued: &CertificateDer<'_>) -> bool {
+    let (Ok((_, issuer)), Ok((_, issued))) = (x509_parser::parse_x509_certificate(issuer), x509_parser::parse_x509_certificate(issued))
+    else {
+        return false;
+    };
+    issued.issuer().as_raw() == issuer.subject().as_raw()
 }
 
 /// Returns the one source of cryptography. Key exchange begins with X25519MLKEM768.
@@ -112,19 +191,19 @@ pub fn enrolment_client(ca_spki: [u8; 32]) -> Result<ClientConfig, TlsError> {
 /// Makes the configuration of a TLS listener of this gateway; the caller sets its ALPN.
 ///
 /// # Errors
-/// [`TlsError`] when the identity's certificates or keys are not usable.
-pub fn listener_server(identity: &Identity, client_auth: ClientAuth) -> Result<ServerConfig, TlsError> {
+/// [`TlsError`] when a certificate or the key is not usable.
+pub fn listener_server(listener: &Certified, client_auth: ClientAuth<'_>) -> Result<ServerConfig, TlsError> {
     let provider = provider();
-    let verifier = WebPkiClientVerifier::builder_with_provider(roots(&identity.ca)?, Arc::clone(&provider));
+    let verifier = |ca| Ok::<_, TlsError>(WebPkiClientVerifier::builder_with_provider(roots(ca)?, Arc::clone(&provider)));
     let verifier = match client_auth {
         ClientAuth::None => WebPkiClientVerifier::no_client_auth(),
-        ClientAuth::Optional => verifier.allow_unauthenticated().build()?,
-        ClientAuth::Required => verifier.build()?,
+        ClientAuth::Optional(ca) => verifier(ca)?.allow_unauthenticated().build()?,
+        ClientAuth::Required(ca) => verifier(ca)?.build()?,
     };
     let mut config = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(VERSIONS)?
         .with_client_cert_verifier(verifier)
-        .with_single_cert(identity.listener_chain.clone(), identity.listener_key.clone_key())?;
+        .with_single_cert(listener.chain.clone(), listener.key.clone_key())?;
     // The strongest suite that both know, whatever an old device puts first.
     config.ignore_client_order = true;
     Ok(config)

@@ -107,7 +107,7 @@ async fn an_enrolled_gateway_has_a_usable_identity_whose_keys_never_left() {
     assert_eq!((identity.gateway.as_str(), identity.server_url), ("gw-1", server));
     let identity = Identity::load(&dir.path().join("identity")).unwrap();
     assert!(tls::tunnel_client(&identity).is_ok());
-    assert!(tls::listener_server(&identity, tls::ClientAuth::Optional).is_ok());
+    assert!(tls::listener_server(&identity.listener(), tls::ClientAuth::Optional(&identity.ca)).is_ok());
     assert_ne!(tls::spki_sha256(&identity.client_chain[0]), tls::spki_sha256(&identity.listener_chain[0]));
 }
 

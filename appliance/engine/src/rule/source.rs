@@ -16,6 +16,7 @@ use postern_protocol::alert::Evidence;
 
 use super::field::{Released, cut};
 use crate::event::{Body, Event, Notification, SyslogMessage};
+use crate::value;
 
 /// Most bytes of a certificate's subject in evidence.
 pub(crate) const MAX_TLS_NAME_BYTES: usize = 256;
@@ -27,7 +28,7 @@ const MAX_ENGINE_ID_BYTES: usize = 32;
 pub(super) fn source(event: &Event) -> Cow<'_, str> {
     match chosen(event) {
         Chosen::Hostname(name) | Chosen::Push(name) | Chosen::TlsName(name) => Cow::Borrowed(name),
-        Chosen::Peer(address) | Chosen::TrapAddress(address) => Cow::Owned(address.to_string()),
+        Chosen::Peer(address) | Chosen::TrapAddress(address) => Cow::Owned(value::address(address)),
     }
 }
 
@@ -37,14 +38,14 @@ pub(super) fn evidence(event: &Event, hostname: Option<&Released>) -> Evidence {
         Body::Notification(trap) => (trap.trap_address, trap.engine_id.as_deref()),
         Body::Push(_) | Body::Syslog(_) => (None, None),
     };
-    let hostname = hostname.and_then(|released| Some(cut(host(event)?, released.max_bytes)));
-    let address = |address: Option<IpAddr>| address.map(|address| address.to_string()).unwrap_or_default();
+    let hostname = hostname.and_then(|released| Some(cut(host(event)?.to_owned(), released.max_bytes)));
+    let address = |address: Option<IpAddr>| address.map(value::address).unwrap_or_default();
     Evidence {
-        peer: event.peer.to_string(),
+        peer: value::address(event.peer),
         trap_address: address(trap_address),
         engine_id: engine_id.map(hexadecimal).unwrap_or_default(),
         hostname: hostname.unwrap_or_default(),
-        tls_name: event.tls_name.as_deref().map(|name| cut(name, MAX_TLS_NAME_BYTES)).unwrap_or_default(),
+        tls_name: event.tls_name.as_deref().map(|name| cut(name.to_owned(), MAX_TLS_NAME_BYTES)).unwrap_or_default(),
         transport: event.transport.name().to_owned(),
         authenticity: event.authenticity,
         relay: address(event.relay),

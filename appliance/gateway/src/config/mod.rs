@@ -3,32 +3,33 @@
 //! `Config::load` reads the bootstrap file and the files it names, and reports every fault at once with its key. `check` and
 //! `run` take the same path. What the cloud configures is a revision and lives elsewhere.
 
+mod listeners;
 mod raw;
+mod secrets;
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use ipnet::IpNet;
 use postern_protocol::revision::field::Field;
+use postern_uplink::tls::Certified;
 use postern_uplink::url::{ProxyUrl, ServerUrl};
-use zeroize::Zeroizing;
+use rustls::pki_types::CertificateDer;
 
-use self::raw::{RawConfig, RawProxy, RawPush, RawReceiver};
-use crate::proxy::credential::{MIN_KEY_CHARS, PushKeys};
-use crate::proxy::request::{Connect, Host};
+use self::listeners::Kind;
+use self::raw::{RawConfig, RawReceiver};
+use crate::proxy::credential::PushKeys;
+use crate::proxy::request::Connect;
+use crate::proxy::users::Users;
 
-const DEFAULT_RECEIVE_BUFFER_BYTES: u64 = 32 * 1024 * 1024;
-const DEFAULT_CONNECTIONS: u32 = 1024;
-const DEFAULT_IDLE: Duration = Duration::from_secs(300);
 const DEFAULT_SPOOL_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 const DEFAULT_SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
 const MIN_SEGMENT_BYTES: u64 = 64 * 1024;
-const MAX_KEY_FILE_BYTES: u64 = 4096;
 
-/// The gateway's configuration. Holds push keys: no `Debug`.
+/// The gateway's configuration. Holds keys: no `Debug`.
 #[derive(Clone)]
 pub struct Config {
     /// Directory of everything that the gateway keeps.
@@ -45,6 +46,8 @@ pub struct Config {
     pub syslog_tls: Option<Receiver>,
     /// The agents' proxy and push listener.
     pub proxy: Option<Proxy>,
+    /// The site's own certificate of the TLS listeners.
+    pub listener_certificate: Option<Arc<Certified>>,
     /// Who may push.
     pub push_keys: PushKeys,
     /// Most bytes of the spool on disk.
@@ -70,10 +73,40 @@ pub struct Receiver {
     pub receive_buffer_bytes: usize,
     /// Most open connections; TCP and TLS only.
     pub max_connections: usize,
+    /// Most open connections of one source; TCP and TLS only.
+    pub max_per_source: usize,
+    /// After how long a connection on which nothing comes is closed; TCP and TLS only.
+    pub idle_timeout: Duration,
+    /// Balancers that name clients by the PROXY protocol; TCP and TLS only.
+    pub proxy_protocol_from: Networks,
+    /// Whether clients show certificates; TLS only.
+    pub client_certificates: ClientDemand,
+    /// Who issues them; the control plane's authority when `None`.
+    pub client_ca: Option<Vec<CertificateDer<'static>>>,
 }
 
-/// The proxy listener.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Whether TLS clients show certificates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientDemand {
+    /// They are not asked.
+    None,
+    /// They are asked, and what they show is checked.
+    Optional,
+    /// Those without one are refused.
+    Required,
+}
+
+/// What `CONNECT` asks of agents. Holds hashes of passwords: no `Debug`.
+#[derive(Clone)]
+pub enum Authentication {
+    /// A user name and a password.
+    Basic(Users),
+    /// Nothing.
+    None,
+}
+
+/// The proxy listener. Holds hashes of passwords: no `Debug`.
+#[derive(Clone)]
 pub struct Proxy {
     /// Address and port; port 0 for a free one.
     pub listen: SocketAddr,
@@ -83,8 +116,14 @@ pub struct Proxy {
     pub plain_push: PlainPush,
     /// Most open connections.
     pub max_connections: usize,
+    /// Most open connections of one source.
+    pub max_per_source: usize,
     /// After how long a connection on which nothing moves is closed.
     pub idle_timeout: Duration,
+    /// Balancers that name clients by the PROXY protocol.
+    pub proxy_protocol_from: Networks,
+    /// What `CONNECT` asks of agents.
+    pub authentication: Authentication,
     /// Destinations of CONNECT: the control plane and what the file adds.
     pub connect_allow: Vec<Connect>,
 }
@@ -107,14 +146,19 @@ pub enum SandboxPolicy {
     Required,
 }
 
-/// A set of networks; empty stands for all.
+/// A set of networks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Networks(Vec<IpNet>);
 
 impl Networks {
     /// Tells whether `address` is in one of them.
     pub fn allow(&self, address: IpAddr) -> bool {
-        self.0.is_empty() || self.0.iter().any(|net| net.contains(&address))
+        self.0.is_empty() || self.contain(address)
+    }
+
+    /// Tells whether `address` is in one of them; no address is in none.
+    pub fn contain(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|net| net.contains(&address))
     }
 }
 
@@ -185,12 +229,14 @@ impl Config {
         let mut faults = FaultList::default();
         let server = faults.take("server.url", ServerUrl::parse(&raw.server.url));
         let server_proxy = raw.server.proxy.as_deref().and_then(|text| faults.take("server.proxy", ProxyUrl::parse(text)));
-        let receiver = |faults: &mut FaultList, key, raw: Option<RawReceiver>| raw.and_then(|raw| resolve_receiver(faults, key, raw));
-        let snmp_trap = receiver(&mut faults, "receivers.snmp_trap", raw.receivers.snmp_trap);
-        let syslog = receiver(&mut faults, "receivers.syslog", raw.receivers.syslog);
-        let syslog_tls = receiver(&mut faults, "receivers.syslog_tls", raw.receivers.syslog_tls);
-        let proxy = raw.proxy.and_then(|raw| resolve_proxy(&mut faults, raw, server.as_ref()));
-        let push_keys = resolve_keys(&mut faults, raw.push, base);
+        let receiver =
+            |faults: &mut FaultList, kind, raw: Option<RawReceiver>| raw.and_then(|raw| listeners::receiver(faults, kind, raw, base));
+        let snmp_trap = receiver(&mut faults, Kind::SnmpTrap, raw.receivers.snmp_trap);
+        let syslog = receiver(&mut faults, Kind::Syslog, raw.receivers.syslog);
+        let syslog_tls = receiver(&mut faults, Kind::SyslogTls, raw.receivers.syslog_tls);
+        let proxy = raw.proxy.and_then(|raw| listeners::proxy(&mut faults, raw, server.as_ref(), base));
+        let listener_certificate = raw.tls.and_then(|raw| secrets::listener_certificate(&mut faults, raw, base));
+        let push_keys = secrets::push_keys(&mut faults, raw.push, base);
         let spool_max_bytes = raw.spool.max_bytes.unwrap_or(DEFAULT_SPOOL_BYTES);
         let spool_segment_bytes = raw.spool.segment_bytes.unwrap_or(DEFAULT_SEGMENT_BYTES.min(spool_max_bytes / 4));
         if spool_segment_bytes < MIN_SEGMENT_BYTES {
@@ -214,6 +260,7 @@ impl Config {
                 syslog,
                 syslog_tls,
                 proxy,
+                listener_certificate,
                 push_keys,
                 spool_max_bytes,
                 spool_segment_bytes,
@@ -281,99 +328,6 @@ impl FaultList {
         }
         Networks(networks)
     }
-
-    fn connections(&mut self, key: &str, given: Option<u32>) -> usize {
-        let limit = given.unwrap_or(DEFAULT_CONNECTIONS);
-        if limit == 0 {
-            self.add(key, "at least one connection must be possible; leave the section out to turn the listener off");
-        }
-        usize::try_from(limit).unwrap_or(usize::MAX)
-    }
-}
-
-fn resolve_receiver(faults: &mut FaultList, key: &str, raw: RawReceiver) -> Option<Receiver> {
-    let listen = faults.address(&format!("{key}.listen"), &raw.listen);
-    let allow = faults.networks(&format!("{key}.allow"), &raw.allow);
-    let max_connections = faults.connections(&format!("{key}.max_connections"), raw.max_connections);
-    let buffer = raw.receive_buffer_bytes.unwrap_or(DEFAULT_RECEIVE_BUFFER_BYTES);
-    if !(4096..=1 << 30).contains(&buffer) {
-        faults.add(&format!("{key}.receive_buffer_bytes"), "the buffer has 4096 to 1073741824 bytes");
-    }
-    Some(Receiver {
-        listen: listen?,
-        allow,
-        rate_limit_per_source: raw.rate_limit_per_source,
-        receive_buffer_bytes: usize::try_from(buffer).unwrap_or(usize::MAX),
-        max_connections,
-    })
-}
-
-fn resolve_proxy(faults: &mut FaultList, raw: RawProxy, server: Option<&ServerUrl>) -> Option<Proxy> {
-    let listen = faults.address("proxy.listen", &raw.listen);
-    let allow = faults.networks("proxy.allow", &raw.allow);
-    let max_connections = faults.connections("proxy.max_connections", raw.max_connections);
-    let idle_timeout = raw.idle_timeout_s.map_or(DEFAULT_IDLE, Duration::from_secs);
-    if !(1..=86_400).contains(&idle_timeout.as_secs()) {
-        faults.add("proxy.idle_timeout_s", "the idle time is 1 to 86400 seconds");
-    }
-    let mut connect_allow = Vec::new();
-    if let Some(server) = server {
-        // `ServerUrl` keeps an IPv6 address without brackets.
-        let host = server.host().parse().map_or_else(|_| Host::parse(server.host()), |ip: IpAddr| Some(Host::Address(ip.to_canonical())));
-        match host {
-            Some(host) => connect_allow.push(Connect { host, port: server.port() }),
-            None => faults.add("server.url", format!("{:?} is not a host that CONNECT can name", server.host())),
-        }
-    }
-    for (at, text) in raw.connect_allow.iter().enumerate() {
-        let destination = text.rsplit_once(':').and_then(|(host, port)| {
-            let port = port.parse().ok().filter(|port| *port != 0)?;
-            Some(Connect { host: Host::parse(host)?, port })
-        });
-        match destination {
-            Some(destination) => connect_allow.push(destination),
-            None => {
-                faults.add(&format!("proxy.connect_allow[{at}]"), format!("{text:?} is not host:port, for example mirror.example.com:443"))
-            }
-        }
-    }
-    let plain_push = if raw.allow_plain_push { PlainPush::Allowed } else { PlainPush::Refused };
-    Some(Proxy { listen: listen?, allow, plain_push, max_connections, idle_timeout, connect_allow })
-}
-
-fn resolve_keys(faults: &mut FaultList, raw: RawPush, base: &Path) -> PushKeys {
-    let mut keys = PushKeys::default();
-    let mut seen = std::collections::BTreeSet::new();
-    for (at, key) in raw.keys.into_iter().enumerate() {
-        let name = format!("push.keys[{at}]");
-        let allowed = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'-' | b'_');
-        if key.id.is_empty() || key.id.len() > 64 || !key.id.bytes().all(allowed) {
-            faults.add(&format!("{name}.id"), "the id is 1 to 64 of the characters a-z, 0-9, '-' and '_'");
-        } else if !seen.insert(key.id.clone()) {
-            faults.add(&format!("{name}.id"), format!("there is another key {:?}", key.id));
-        }
-        if let Some(text) = faults.take(&format!("{name}.key_file"), read_key(&base.join(key.key_file))) {
-            keys.insert(key.id, &text);
-        }
-    }
-    keys
-}
-
-fn read_key(path: &Path) -> Result<Zeroizing<String>, String> {
-    let cannot = |error: std::io::Error| format!("{} cannot be read: {error}", path.display());
-    let metadata = std::fs::metadata(path).map_err(cannot)?;
-    if metadata.mode() & 0o077 != 0 {
-        return Err(format!("{} can be read by others: set its mode to 0600", path.display()));
-    }
-    if metadata.len() > MAX_KEY_FILE_BYTES {
-        return Err(format!("{} has more than {MAX_KEY_FILE_BYTES} bytes", path.display()));
-    }
-    let text = Zeroizing::new(std::fs::read_to_string(path).map_err(cannot)?);
-    let key = Zeroizing::new(text.trim().to_owned());
-    if key.chars().count() < MIN_KEY_CHARS {
-        return Err(format!("the key in {} has fewer than {MIN_KEY_CHARS} characters", path.display()));
-    }
-    Ok(key)
 }
 
 #[cfg(test)]
@@ -407,7 +361,9 @@ mod tests {
             .map(|line| line.strip_prefix("# ").filter(|line| line.contains(" = ") || line.starts_with('[')).unwrap_or(line));
         let text = everything.collect::<Vec<_>>().join("\n");
         let faults = Config::parse(&text, Path::new("/etc/postern")).err().unwrap();
-        assert_eq!(faults.iter().map(|fault| fault.key.as_str()).collect::<Vec<_>>(), ["push.keys[0].key_file"], "{faults:?}");
+        let keys: Vec<&str> = faults.iter().map(|fault| fault.key.as_str()).collect();
+        let files = ["receivers.syslog_tls.client_ca", "proxy.users_file", "tls.certificate", "tls.key", "push.keys[0].key_file"];
+        assert_eq!(keys, files, "{faults:?}");
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub(super) struct RawConfig {
     pub(super) receivers: RawReceivers,
     /// The agents' proxy and push listener; off when left out.
     pub(super) proxy: Option<RawProxy>,
+    /// The certificate of the TLS listeners; enrolment's, or the one that was installed, when left out.
+    pub(super) tls: Option<RawTls>,
     /// Who may push.
     #[serde(default)]
     pub(super) push: RawPush,
@@ -69,6 +71,19 @@ pub(super) struct RawReceiver {
     pub(super) receive_buffer_bytes: Option<u64>,
     /// Most open connections, TCP and TLS only (default 1024).
     pub(super) max_connections: Option<u32>,
+    /// Most open connections of one source, TCP and TLS only (default half of `max_connections`).
+    pub(super) max_connections_per_source: Option<u32>,
+    /// Seconds after which a connection on which nothing comes is closed, TCP and TLS only (default 86400). A sender of plain TCP
+    /// loses the line that it writes into a closed connection.
+    pub(super) idle_timeout_s: Option<u64>,
+    /// Networks (CIDR) of balancers that begin every connection with a PROXY protocol header, version 1 or 2; TCP and TLS only (default
+    /// none).
+    #[serde(default)]
+    pub(super) proxy_protocol_from: Vec<String>,
+    /// Whether clients show a certificate: `none`, `optional` (default) or `required`; TLS only.
+    pub(super) client_certificates: Option<String>,
+    /// PEM file of the authority that issues them, TLS only (default: the control plane's, that of gateways).
+    pub(super) client_ca: Option<PathBuf>,
 }
 
 /// `[proxy]`
@@ -87,9 +102,28 @@ pub(super) struct RawProxy {
     pub(super) max_connections: Option<u32>,
     /// Seconds after which a connection on which nothing moves is closed (default 300).
     pub(super) idle_timeout_s: Option<u64>,
+    /// Most open connections of one source (default half of `max_connections`).
+    pub(super) max_connections_per_source: Option<u32>,
+    /// Networks (CIDR) of balancers that begin every connection with a PROXY protocol header, version 1 or 2 (default none).
+    #[serde(default)]
+    pub(super) proxy_protocol_from: Vec<String>,
+    /// What CONNECT asks of agents: `none` (default) or `basic`, a user name and password of `users_file`.
+    pub(super) authentication: Option<String>,
+    /// File of `NAME:HASH` lines, as `postern-gateway proxy-user` makes them; readable by its owner only.
+    pub(super) users_file: Option<PathBuf>,
     /// Destinations of CONNECT as `host:port`, besides the control plane (default none).
     #[serde(default)]
     pub(super) connect_allow: Vec<String>,
+}
+
+/// `[tls]`
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawTls {
+    /// PEM file of the certificate and its intermediates, the certificate first.
+    pub(super) certificate: PathBuf,
+    /// PEM file of its key, readable by its owner only.
+    pub(super) key: PathBuf,
 }
 
 /// `[push]`

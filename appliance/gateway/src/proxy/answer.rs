@@ -44,7 +44,13 @@ impl Answer {
 
     /// Refuses anything else: a line of text, and `Proxy-Status` (RFC 9209) with the `error` that fits.
     pub(crate) fn text(status: u16, reason: &str, error: &str) -> Self {
-        let headers = format!("Content-Type: text/plain; charset=utf-8\r\nProxy-Status: postern; error={error}\r\n");
+        let mut headers = format!("Content-Type: text/plain; charset=utf-8\r\nProxy-Status: postern; error={error}\r\n");
+        match status {
+            // RFC 7617 §2.1: the client may take the credential for UTF-8.
+            407 => headers.push_str("Proxy-Authenticate: Basic realm=\"postern\", charset=\"UTF-8\"\r\n"),
+            429 => headers.push_str("Retry-After: 6\r\n"),
+            _ => {}
+        }
         Self { status, counted: None, headers, body: format!("{reason}\n") }
     }
 
@@ -68,6 +74,7 @@ const fn title(status: u16) -> &'static str {
         403 => "Forbidden",
         404 => "Not Found",
         405 => "Method Not Allowed",
+        407 => "Proxy Authentication Required",
         408 => "Request Timeout",
         409 => "Conflict",
         411 => "Length Required",
@@ -75,6 +82,7 @@ const fn title(status: u16) -> &'static str {
         415 => "Unsupported Media Type",
         417 => "Expectation Failed",
         422 => "Unprocessable Content",
+        429 => "Too Many Requests",
         431 => "Request Header Fields Too Large",
         501 => "Not Implemented",
         502 => "Bad Gateway",

@@ -3,36 +3,42 @@
 //! One task for a connection. It ends with its peer, after the idle time, or when the token is cancelled: between requests and
 //! in tunnels at once, in a push after its answer.
 
+pub(crate) mod agents;
 pub(crate) mod answer;
+pub(crate) mod authentication;
 pub mod credential;
 pub(crate) mod policy;
 pub(crate) mod push;
 pub(crate) mod relay;
 pub mod request;
+pub(crate) mod splice;
+pub(crate) mod tunnel;
+pub mod users;
 
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use postern_engine::event::Protocol;
 use postern_engine::ledger::DropReason;
-use postern_uplink::identity::Identity;
-use postern_uplink::proxy_dial;
-use postern_uplink::tls::{ClientAuth, TlsError};
-use postern_uplink::url::ProxyUrl;
+use postern_uplink::tls::{Certified, ClientAuth, TlsError};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+use self::agents::Agent;
 use self::answer::{After, Answer};
+use self::authentication::{Authentication, Denied};
 use self::credential::Channel;
-use self::policy::Policy;
 use self::push::Pushes;
-use self::request::{Connect, Head, Host, MAX_HEAD_BYTES, Refusal, Request};
-use crate::receivers::stream::Accepted;
+use self::relay::Client;
+use self::request::{Connect, Head, MAX_HEAD_BYTES, ProxyCredential, Refusal, Request};
+use self::tunnel::Tunnels;
+use crate::receivers::proxy_protocol;
+use crate::receivers::stream::{Accepted, refuse_header};
 
 /// First byte of a TLS record that begins a handshake (RFC 8446 §5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -42,9 +48,6 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Time for a push's body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// Time for a connection to a destination, name look-up included.
-const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// Time for a peer to take an answer, which is short: one that reads nothing would otherwise keep its place, and hold the stop.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -58,19 +61,28 @@ pub(crate) const REFUSABLE: usize = 64;
 /// Makes the TLS acceptor of the listener; it asks for no client certificate: a push proves itself by its key.
 ///
 /// # Errors
-/// What is wrong with the identity's certificates or key.
-pub(crate) fn acceptor(identity: &Identity) -> Result<TlsAcceptor, TlsError> {
-    let mut config = postern_uplink::tls::listener_server(identity, ClientAuth::None)?;
+/// What is wrong with the certificates or the key.
+pub(crate) fn acceptor(listener: &Certified) -> Result<TlsAcceptor, TlsError> {
+    let mut config = postern_uplink::tls::listener_server(listener, ClientAuth::None)?;
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
+/// Who is at the other end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Peer {
+    /// The client's address.
+    pub(crate) source: IpAddr,
+    /// The balancer that named it.
+    pub(crate) relay: Option<IpAddr>,
+}
+
 /// What every connection shares.
 pub(crate) struct Proxy {
-    /// Destinations of `CONNECT`.
-    pub(crate) policy: Policy,
-    /// The site's proxy, through which destinations are reached.
-    pub(crate) upstream: Option<ProxyUrl>,
+    /// `CONNECT`.
+    pub(crate) tunnels: Tunnels,
+    /// Who may open tunnels; everyone when `None`.
+    pub(crate) authentication: Option<Authentication>,
     /// What becomes of pushes.
     pub(crate) pushes: Pushes,
     /// TLS with the gateway's own certificate.
@@ -86,21 +98,22 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// Serves one connection to its end.
     pub(crate) async fn serve(self: Arc<Self>, accepted: Accepted) {
-        let Accepted { stream, source } = accepted;
+        let Accepted { stream, source, relay } = accepted;
+        let peer = Peer { source, relay };
         let Some(Ok(Ok(Some(first)))) = self.unless_stopped(tokio::time::timeout(HEAD_TIMEOUT, first_byte(&stream))).await else {
             return;
         };
         let ended = if first == TLS_HANDSHAKE {
             match self.unless_stopped(tokio::time::timeout(HEAD_TIMEOUT, self.acceptor.accept(stream))).await {
                 None => return,
-                Some(Ok(Ok(stream))) => self.requests(stream, source, Channel::Tls).await,
+                Some(Ok(Ok(stream))) => self.requests(stream, peer, Channel::Tls).await,
                 Some(failed) => {
                     self.pushes.intake.accounts().refused(Protocol::Push, source, DropReason::NotAuthentic);
                     failed.map_or_else(|_| Err(io::ErrorKind::TimedOut.into()), |accepted| accepted.map(|_| ()))
                 }
             }
         } else {
-            self.requests(stream, source, Channel::Plain).await
+            self.requests(stream, peer, Channel::Plain).await
         };
         if let Err(error) = ended {
             tracing::debug!(listener = "proxy", error = %error, "a connection ended with an error");
@@ -116,10 +129,11 @@ impl Proxy {
         }
     }
 
-    async fn requests<S>(&self, mut stream: S, source: IpAddr, channel: Channel) -> io::Result<()>
+    async fn requests<S>(&self, mut stream: S, peer: Peer, channel: Channel) -> io::Result<()>
     where
-        S: AsyncRead + AsyncWrite + Unpin,
+        S: Client,
     {
+        let source = peer.source;
         let mut buffer = Vec::with_capacity(1024);
         let Ok(_permit) = self.room.try_acquire() else {
             let answer = Answer::text(503, "the gateway has as many connections as it may; try again later", "connection_limit_reached");
@@ -129,12 +143,20 @@ impl Proxy {
             let head = match self.head(&mut stream, &mut buffer).await? {
                 Next::Ended => return Ok(()),
                 Next::Head(head) => head,
-                Next::Refused(refusal) => return self.refuse(&mut stream, &refusal, source).await,
+                Next::Refused(refusal) => return self.refuse(&mut stream, &refusal, (source, &buffer)).await,
             };
             let after = if head.keep_alive && !self.stop.is_cancelled() { After::KeepAlive } else { After::Close };
             buffer.drain(..head.bytes.min(buffer.len()));
             match head.request {
-                Request::Connect(connect) => return self.tunnel(stream, &buffer, &connect).await,
+                Request::Connect(connect) => {
+                    return match self.agent(head.proxy_authorization.as_ref(), source).await {
+                        Ok(agent) => self.tunnel(stream, &buffer, &connect, agent).await,
+                        Err(answer) => {
+                            self.tunnels.agents.refused(Agent::Address(source));
+                            last_answer(&mut stream, &answer).await
+                        }
+                    };
+                }
                 Request::Push(push) => {
                     if let Some(answer) = self.pushes.refuse_early(&push, channel) {
                         if let Some(reason) = answer.counted {
@@ -146,7 +168,7 @@ impl Proxy {
                         send(&mut stream, b"HTTP/1.1 100 Continue\r\n\r\n").await?;
                     }
                     let Some(body) = self.body(&mut stream, &mut buffer, push.content_length, source).await? else { return Ok(()) };
-                    let answer = self.pushes.take(&push, &body, source, channel).await;
+                    let answer = self.pushes.take(&push, &body, peer, channel).await;
                     send(&mut stream, &answer.bytes(after)).await?;
                     if after == After::Close {
                         return close(&mut stream).await;
@@ -224,10 +246,15 @@ impl Proxy {
         }
     }
 
-    async fn refuse<S>(&self, stream: &mut S, refusal: &Refusal, source: IpAddr) -> io::Result<()>
+    /// Answers what cannot be done; `first` is what came.
+    async fn refuse<S>(&self, stream: &mut S, refusal: &Refusal, (source, first): (IpAddr, &[u8])) -> io::Result<()>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
+        if refusal.status == 400 && proxy_protocol::begins(first) {
+            refuse_header("proxy", Protocol::Push, source, self.pushes.intake.accounts());
+            return Ok(());
+        }
         // What is too broken to tell what it was counts as a push.
         if refusal.push || matches!(refusal.status, 400 | 408 | 431) {
             let reason = if matches!(refusal.status, 413 | 431) { DropReason::TooLong } else { DropReason::Malformed };
@@ -240,45 +267,31 @@ impl Proxy {
         last_answer(stream, &Answer::text(refusal.status, &refusal.reason, error)).await
     }
 
-    /// Opens a tunnel and carries it; `early` is what the client sent behind its request.
-    async fn tunnel<S>(&self, mut stream: S, early: &[u8], connect: &Connect) -> io::Result<()>
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        let mut server = match self.unless_stopped(self.dial(connect)).await {
-            None => return Ok(()),
-            Some(Ok(server)) => server,
-            Some(Err(answer)) => return last_answer(&mut stream, &answer).await,
-        };
-        send(&mut stream, b"HTTP/1.1 200 Connection established\r\n\r\n").await?;
-        send(&mut server, early).await?;
-        let Some(relayed) = self.unless_stopped(relay::run(stream, server, self.idle_timeout)).await else { return Ok(()) };
-        tracing::debug!(listener = "proxy", up = relayed.up, down = relayed.down, ended = ?relayed.ended, "a tunnel ended");
-        Ok(())
+    /// Finds out who wants a tunnel.
+    async fn agent(&self, credential: Option<&ProxyCredential>, source: IpAddr) -> Result<Agent, Answer> {
+        let Some(authentication) = &self.authentication else { return Ok(Agent::Address(source)) };
+        authentication.admit(credential.map(ProxyCredential::expose), source, Instant::now()).await.map_err(|denied| match denied {
+            Denied::Credential => Answer::text(407, "the proxy wants a user name and password it knows", "http_request_denied"),
+            Denied::Guessing => Answer::text(429, "too many wrong passwords; wait before the next try", "http_request_denied"),
+            Denied::Overloaded => Answer::text(503, "too many passwords wait to be checked; try again later", "connection_limit_reached"),
+        })
     }
 
-    async fn dial(&self, connect: &Connect) -> Result<TcpStream, Answer> {
-        let denied = |error: policy::PolicyError| Answer::text(403, &error.to_string(), "http_request_denied");
-        self.policy.check(connect).map_err(denied)?;
-        let host = match &connect.host {
-            Host::Address(address) => address.to_string(),
-            Host::Name(name) => name.clone(),
-        };
-        let dialling = proxy_dial::dial(&host, connect.port, self.upstream.as_ref());
-        let stream = match tokio::time::timeout(DIAL_TIMEOUT, dialling).await {
-            Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => {
-                tracing::debug!(error = %crate::chain(&error), "a destination cannot be reached");
-                return Err(Answer::text(502, &format!("{} cannot be reached", connect.host), "destination_unavailable"));
+    /// Opens a tunnel and carries it; `early` is what the client sent behind its request.
+    async fn tunnel(&self, mut stream: impl Client, early: &[u8], connect: &Connect, agent: Agent) -> io::Result<()> {
+        let server = match self.unless_stopped(self.tunnels.dial(connect)).await {
+            None => return Ok(()),
+            Some(Ok(server)) => server,
+            Some(Err(answer)) => {
+                self.tunnels.agents.refused(agent);
+                return last_answer(&mut stream, &answer).await;
             }
-            Err(_) => return Err(Answer::text(504, &format!("{} did not answer in time", connect.host), "connection_timeout")),
         };
-        if self.upstream.is_none() {
-            let addresses = stream.peer_addr().and_then(|peer| Ok((peer, stream.local_addr()?)));
-            let (peer, local) = addresses.map_err(|_| Answer::text(502, "the destination closed at once", "connection_terminated"))?;
-            Policy::check_address(connect, peer, local.ip()).map_err(denied)?;
+        send(&mut stream, b"HTTP/1.1 200 Connection established\r\n\r\n").await?;
+        if let Some(ended) = self.unless_stopped(self.tunnels.carry(stream, server, early, agent)).await {
+            tracing::debug!(listener = "proxy", ended = ?ended?, "a tunnel ended");
         }
-        Ok(stream)
+        Ok(())
     }
 }
 

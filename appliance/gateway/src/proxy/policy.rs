@@ -47,18 +47,22 @@ impl Policy {
         Err(PolicyError::NotListed { asked: format!("{}:{}", asked.host, asked.port), allowed: allowed.join(", ") })
     }
 
+    /// Tells whether [`Policy::check_address`] can find anything: the list names an address, or `localhost`, in so many words.
+    pub(crate) fn needs_address(asked: &Connect) -> bool {
+        match &asked.host {
+            Host::Address(_) => false,
+            Host::Name(name) => name != "localhost",
+        }
+    }
+
     /// Checks where the connection would go: an address of this machine only if the list names that address or `localhost`.
     ///
     /// # Errors
     /// [`PolicyError::Gateway`].
     pub(crate) fn check_address(asked: &Connect, peer: SocketAddr, local: IpAddr) -> Result<(), PolicyError> {
-        let named = match &asked.host {
-            Host::Address(_) => true,
-            Host::Name(name) => name == "localhost",
-        };
         let peer = peer.ip().to_canonical();
         // A connection to one of its own addresses has the same address on both ends.
-        if !named && (peer.is_loopback() || peer.is_unspecified() || peer == local.to_canonical()) {
+        if Self::needs_address(asked) && (peer.is_loopback() || peer.is_unspecified() || peer == local.to_canonical()) {
             return Err(PolicyError::Gateway(asked.host.to_string()));
         }
         Ok(())

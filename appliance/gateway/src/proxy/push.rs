@@ -2,7 +2,6 @@
 //!
 //! Every event of a body that decodes is counted as received; a push that is refused before that counts as one.
 
-use std::net::IpAddr;
 use std::time::{Duration, SystemTime};
 
 use postern_engine::event::{Body, Event, Protocol, Transport};
@@ -14,7 +13,7 @@ use tokio::sync::oneshot;
 
 use super::answer::Answer;
 use super::credential::{Channel, Credential, CredentialError, Proof, PushKeys};
-use super::request;
+use super::{Peer, request};
 use crate::accounts::Tally;
 use crate::config::PlainPush;
 use crate::intake::{Intake, Push, PushAnswer};
@@ -57,15 +56,16 @@ impl Pushes {
     }
 
     /// Takes a whole push and waits until it is durable. What is refused here is counted here.
-    pub(crate) async fn take(&self, push: &request::Push, body: &[u8], source: IpAddr, channel: Channel) -> Answer {
-        let answer = self.accept(push, body, source, channel).await;
+    pub(crate) async fn take(&self, push: &request::Push, body: &[u8], peer: Peer, channel: Channel) -> Answer {
+        let answer = self.accept(push, body, peer, channel).await;
         if let Some(reason) = answer.counted {
-            self.intake.accounts().refused(Protocol::Push, source, reason);
+            self.intake.accounts().refused(Protocol::Push, peer.source, reason);
         }
         answer
     }
 
-    async fn accept(&self, push: &request::Push, body: &[u8], source: IpAddr, channel: Channel) -> Answer {
+    async fn accept(&self, push: &request::Push, body: &[u8], peer: Peer, channel: Channel) -> Answer {
+        let Peer { source, relay } = peer;
         let now = Timestamp::from(SystemTime::now());
         let credential = Credential { authorization: push.authorization.as_deref(), signature: push.signature.as_deref() };
         let proof = match self.keys.verify(credential, body, channel, now) {
@@ -91,7 +91,7 @@ impl Pushes {
                     peer: source,
                     transport,
                     authenticity,
-                    relay: None,
+                    relay,
                     tls_name: Some(proof.key.clone()),
                     body: Body::Push(event),
                 }

@@ -23,6 +23,25 @@ pub struct Head {
     pub bytes: usize,
     /// Whether the connection can carry another request after this one.
     pub keep_alive: bool,
+    /// Value of `Proxy-Authorization` of a `CONNECT`.
+    pub proxy_authorization: Option<ProxyCredential>,
+}
+
+/// What an agent shows the proxy; a secret.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ProxyCredential(String);
+
+impl ProxyCredential {
+    /// Returns the header's value.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for ProxyCredential {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ProxyCredential")
+    }
 }
 
 /// What a client may ask for.
@@ -158,11 +177,14 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Head>, Refusal> {
         if headers.all("transfer-encoding").chain(headers.all("content-length")).any(|value| value != b"0") {
             return Err(Refusal::new(400, "a CONNECT request has no body"));
         }
-        return Ok(Some(Head { request: Request::Connect(connect), bytes: length, keep_alive: false }));
+        let credential = headers.one("proxy-authorization");
+        let credential = credential.map_err(|()| Refusal::new(400, "the header proxy-authorization is there twice or is not text"))?;
+        let proxy_authorization = credential.map(|value| ProxyCredential(value.to_owned()));
+        return Ok(Some(Head { request: Request::Connect(connect), bytes: length, keep_alive: false, proxy_authorization }));
     }
     let path = own_path(method, target)?;
     let request = Request::Push(push(method, path, &headers)?);
-    Ok(Some(Head { request, bytes: length, keep_alive }))
+    Ok(Some(Head { request, bytes: length, keep_alive, proxy_authorization: None }))
 }
 
 fn too_large() -> Refusal {

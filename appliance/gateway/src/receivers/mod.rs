@@ -5,6 +5,7 @@
 
 pub(crate) mod kernel_drops;
 mod limit;
+pub(crate) mod proxy_protocol;
 pub(crate) mod reply;
 pub(crate) mod snmp_trap;
 pub(crate) mod stream;

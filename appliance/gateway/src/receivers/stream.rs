@@ -1,22 +1,26 @@
-//! Accepting connections: allow-list, a bound on how many are open, a task for each, all joined at the end.
+//! Accepting connections: allow-list, bounds on how many are open in all and of one source, a task for each, all joined at the end.
 //!
-//! Syslog over TCP and TLS and the proxy listener use it. What a connection carries is the handler's business.
+//! Syslog over TCP and TLS and the proxy listener use it. What a connection carries is the handler's business. Balancers that the
+//! site trusts name the client in a PROXY protocol header, which is taken off here; from anyone else it is the handler's to refuse.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use postern_engine::event::Protocol;
 use postern_engine::ledger::DropReason;
 use socket2::{SockRef, TcpKeepalive};
+use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::proxy_protocol::{self, Header, HeaderError, Parsed};
 use crate::accounts::Accounts;
 use crate::config::Networks;
 
@@ -25,6 +29,9 @@ const EXHAUSTED_PAUSE: Duration = Duration::from_millis(100);
 
 /// How long a silent peer is trusted to be there before the kernel asks.
 const KEEPALIVE: Duration = Duration::from_secs(60);
+
+/// Time for a balancer's header.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A listener for connections.
 pub(crate) struct Listener {
@@ -36,8 +43,12 @@ pub(crate) struct Listener {
     pub(crate) socket: std::net::TcpListener,
     /// Who may connect.
     pub(crate) allow: Networks,
+    /// Balancers whose PROXY protocol header is required and believed.
+    pub(crate) proxy_protocol_from: Networks,
     /// Most open connections; further ones wait in the kernel's backlog.
     pub(crate) max_connections: usize,
+    /// Most open connections of one source; further ones are refused.
+    pub(crate) max_per_source: usize,
     /// How many are open.
     pub(crate) connections: Arc<AtomicU64>,
     /// Where refused connections are counted.
@@ -48,8 +59,10 @@ pub(crate) struct Listener {
 pub(crate) struct Accepted {
     /// The connection.
     pub(crate) stream: TcpStream,
-    /// The peer's address, a v4-mapped one normalised.
+    /// The client's address, a v4-mapped one normalised.
     pub(crate) source: IpAddr,
+    /// The balancer that named it.
+    pub(crate) relay: Option<IpAddr>,
 }
 
 impl Listener {
@@ -57,13 +70,25 @@ impl Listener {
     ///
     /// # Errors
     /// What the socket says, when it cannot accept any more.
-    pub(crate) async fn serve<F>(self, stop: CancellationToken, handle: impl Fn(Accepted) -> F) -> io::Result<()>
+    pub(crate) async fn serve<F>(self, stop: CancellationToken, handle: impl Fn(Accepted) -> F + Send + Sync + 'static) -> io::Result<()>
     where
         F: Future<Output = ()> + Send + 'static,
     {
         self.socket.set_nonblocking(true)?;
+        // Connections inherit both, so that it costs nothing for each. Neither failure matters to what they carry.
+        let _ = SockRef::from(&self.socket).set_tcp_nodelay(true);
+        let _ = SockRef::from(&self.socket).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 6));
         let listener = TcpListener::from_std(self.socket)?;
         let room = Arc::new(Semaphore::new(self.max_connections.min(Semaphore::MAX_PERMITS)));
+        let door = Arc::new(Door {
+            name: self.name,
+            protocol: self.protocol,
+            allow: self.allow,
+            max_per_source: self.max_per_source,
+            open: Mutex::default(),
+            accounts: self.accounts,
+        });
+        let handle = Arc::new(handle);
         let mut handlers = JoinSet::new();
         loop {
             // Cancel-safe: a permit or a connection that is not taken stays where it is.
@@ -85,24 +110,127 @@ impl Listener {
                 }
             };
             let source = peer.ip().to_canonical();
-            if !self.allow.allow(source) {
-                self.accounts.refused(self.protocol, source, DropReason::SourceDenied);
+            let open = Open::new(&self.connections);
+            if self.proxy_protocol_from.contain(source) {
+                let (door, handle, stop) = (Arc::clone(&door), Arc::clone(&handle), stop.clone());
+                handlers.spawn(async move {
+                    // Cancel-safe: a connection whose header is not awaited is dropped.
+                    let named = tokio::select! {
+                        () = stop.cancelled() => None,
+                        named = door.named(stream, source) => named,
+                    };
+                    if let Some((accepted, place)) = named {
+                        handle(accepted).await;
+                        drop(place);
+                    }
+                    drop((open, permit));
+                });
                 continue;
             }
-            // Neither failure matters to the connection's content.
-            let _ = stream.set_nodelay(true);
-            let _ = SockRef::from(&stream).set_tcp_keepalive(&TcpKeepalive::new().with_time(KEEPALIVE).with_interval(KEEPALIVE / 6));
-            let open = Open::new(&self.connections);
-            let handler = handle(Accepted { stream, source });
+            let Some(place) = door.admit(source) else { continue };
+            let handler = handle(Accepted { stream, source, relay: None });
             handlers.spawn(async move {
                 handler.await;
-                drop((open, permit));
+                drop((open, permit, place));
             });
         }
         drop(listener);
         while handlers.join_next().await.is_some() {}
         Ok(())
     }
+}
+
+/// Who may come in.
+struct Door {
+    name: &'static str,
+    protocol: Protocol,
+    allow: Networks,
+    max_per_source: usize,
+    /// Open connections by source, as many entries as there are connections at most. A lock: handlers end on any thread.
+    open: Mutex<HashMap<IpAddr, usize>>,
+    accounts: Accounts,
+}
+
+impl Door {
+    /// Admits a client that may connect and has fewer connections than it may, or counts the refusal.
+    fn admit(self: &Arc<Self>, source: IpAddr) -> Option<Place> {
+        if self.allow.allow(source) { self.place(source) } else { self.refuse(source, DropReason::SourceDenied) }
+    }
+
+    fn place(self: &Arc<Self>, source: IpAddr) -> Option<Place> {
+        {
+            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            let of_source = open.entry(source).or_insert(0);
+            if *of_source < self.max_per_source {
+                *of_source = of_source.saturating_add(1);
+                return Some(Place { door: Arc::clone(self), source });
+            }
+        }
+        tracing::debug!(listener = self.name, source = %source, "a source has as many connections as it may");
+        self.refuse(source, DropReason::RateLimited)
+    }
+
+    fn refuse(&self, source: IpAddr, reason: DropReason) -> Option<Place> {
+        self.accounts.refused(self.protocol, source, reason);
+        None
+    }
+
+    /// Takes the header off a connection of a trusted balancer, and admits the client that it names. The balancer itself, when it
+    /// only asks how we are, needs no place in `allow`.
+    async fn named(self: &Arc<Self>, mut stream: TcpStream, balancer: IpAddr) -> Option<(Accepted, Place)> {
+        match tokio::time::timeout(HEADER_TIMEOUT, header(&mut stream)).await {
+            Ok(Ok(Some(Header { client: Some(source), .. }))) => {
+                let place = self.admit(source)?;
+                Some((Accepted { stream, source, relay: Some(balancer) }, place))
+            }
+            Ok(Ok(Some(Header { client: None, .. }))) => {
+                let place = self.place(balancer)?;
+                Some((Accepted { stream, source: balancer, relay: None }, place))
+            }
+            // A probe that says nothing.
+            Ok(Ok(None)) => None,
+            Ok(Err(error)) => {
+                tracing::debug!(listener = self.name, balancer = %balancer, error = %error, "a trusted balancer sent no usable header");
+                self.accounts.refused(self.protocol, balancer, DropReason::Malformed);
+                None
+            }
+            Err(_) => {
+                tracing::debug!(listener = self.name, balancer = %balancer, "a trusted balancer sent no header in time");
+                self.accounts.refused(self.protocol, balancer, DropReason::Malformed);
+                None
+            }
+        }
+    }
+}
+
+/// Reads a header and not a byte further; `None` when the connection ends before it begins.
+async fn header(stream: &mut TcpStream) -> io::Result<Option<Header>> {
+    let mut bytes = Vec::new();
+    loop {
+        match proxy_protocol::parse(&bytes) {
+            Ok(Parsed::Header(header)) => return Ok(Some(header)),
+            Ok(Parsed::Wants(more)) => {
+                let have = bytes.len();
+                let read = (&mut *stream).take(more as u64).read_buf(&mut bytes).await?;
+                match (read, have) {
+                    (0, 0) => return Ok(None),
+                    (0, _) => return Err(io::Error::new(io::ErrorKind::UnexpectedEof, HeaderError::Malformed)),
+                    _ => {}
+                }
+            }
+            Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),
+        }
+    }
+}
+
+/// Tells and counts a header from a source that the site does not trust with naming clients.
+pub(crate) fn refuse_header(listener: &'static str, protocol: Protocol, source: IpAddr, accounts: &Accounts) {
+    tracing::debug!(
+        listener,
+        source = %source,
+        "a PROXY protocol header came from a source that is not in proxy_protocol_from: the connection is refused"
+    );
+    accounts.refused(protocol, source, DropReason::Malformed);
 }
 
 type Permitted = ((TcpStream, SocketAddr), tokio::sync::OwnedSemaphorePermit);
@@ -114,6 +242,24 @@ async fn accept(listener: &TcpListener, room: &Arc<Semaphore>) -> io::Result<Per
 
 fn is_fatal(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::NotConnected)
+}
+
+/// One of a source's connections, for as long as it lives.
+struct Place {
+    door: Arc<Door>,
+    source: IpAddr,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut open = self.door.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(of_source) = open.get_mut(&self.source) {
+            *of_source = of_source.saturating_sub(1);
+            if *of_source == 0 {
+                open.remove(&self.source);
+            }
+        }
+    }
 }
 
 /// Counts a connection as open for as long as it lives.
@@ -136,7 +282,6 @@ impl Drop for Open {
 mod tests {
     use super::*;
     use postern_engine::ledger::Ledger;
-    use tokio::io::AsyncReadExt as _;
 
     fn listener(allow: Networks, max_connections: usize) -> (Listener, SocketAddr) {
         let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -146,7 +291,9 @@ mod tests {
             protocol: Protocol::Syslog,
             socket,
             allow,
+            proxy_protocol_from: Networks::default(),
             max_connections,
+            max_per_source: max_connections,
             connections: Arc::default(),
             accounts: Accounts::new(Ledger::new()),
         };

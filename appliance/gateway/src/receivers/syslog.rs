@@ -4,8 +4,11 @@
 //! A full queue makes a stream wait, so that TCP slows its sender down. A stream ends with its peer, or after the token is
 //! cancelled with what has already arrived.
 
+use std::io;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use postern_engine::event::{Body, Event, Protocol, SyslogMessage, Transport};
@@ -14,11 +17,15 @@ use postern_engine::syslog::framing::{Deframer, FramingError};
 use postern_engine::syslog::{self, Context, DecodeError};
 use postern_protocol::alert::Authenticity;
 use postern_protocol::timestamp::Timestamp;
-use tokio::io::{AsyncRead, AsyncReadExt as _};
+use postern_uplink::tls::{Certified, ClientAuth, TlsError};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
-use super::stream::Accepted;
+use super::proxy_protocol;
+use super::stream::{Accepted, refuse_header};
 use super::udp::Datagram;
 use crate::accounts::Tally;
 use crate::intake::{Arrival, Closed, Intake};
@@ -41,46 +48,80 @@ const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Why it is no event.
 pub(crate) fn datagram(datagram: &Datagram<'_>) -> Result<Arrival, DropReason> {
     let message = syslog::decode(datagram.bytes, &Context::utc(datagram.received)).map_err(reason)?;
-    let sender = Sender { source: datagram.source, transport: Transport::Udp, authenticity: Authenticity::None, tls_name: None };
+    let sender =
+        Sender { source: datagram.source, relay: None, transport: Transport::Udp, authenticity: Authenticity::None, tls_name: None };
     Ok(sender.arrival(message, datagram.received))
 }
 
+/// What every stream works with.
+#[derive(Clone)]
+pub(crate) struct Streams {
+    /// Where events go.
+    pub(crate) intake: Intake,
+    /// After how long a connection on which nothing comes is closed.
+    pub(crate) idle_timeout: Duration,
+    /// Asks connections to end.
+    pub(crate) stop: CancellationToken,
+}
+
 /// Reads one TCP connection to its end.
-pub(crate) async fn tcp(accepted: Accepted, intake: Intake, stop: CancellationToken) {
-    let sender = Sender { source: accepted.source, transport: Transport::Tcp, authenticity: Authenticity::None, tls_name: None };
-    stream(accepted.stream, sender, &intake, &stop).await;
+pub(crate) async fn tcp(accepted: Accepted, streams: Streams) {
+    let sender = Sender {
+        source: accepted.source,
+        relay: accepted.relay,
+        transport: Transport::Tcp,
+        authenticity: Authenticity::None,
+        tls_name: None,
+    };
+    stream(accepted.stream, sender, &streams).await;
 }
 
 /// Shakes hands with one TLS client and reads its connection to its end.
-pub(crate) async fn tls(accepted: Accepted, acceptor: TlsAcceptor, intake: Intake, stop: CancellationToken) {
-    let source = accepted.source;
+pub(crate) async fn tls(accepted: Accepted, acceptor: TlsAcceptor, streams: Streams) {
+    let Accepted { stream: connection, source, relay } = accepted;
+    let accounts = streams.intake.accounts();
     // Cancel-safe: a handshake that is given up is dropped with its connection.
     let handshake = tokio::select! {
-        () = stop.cancelled() => return,
-        handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(accepted.stream)) => handshake,
+        () = streams.stop.cancelled() => return,
+        handshake = tokio::time::timeout(HANDSHAKE_TIMEOUT, shake(connection, &acceptor)) => handshake,
     };
     let stream_tls = match handshake {
-        Ok(Ok(stream_tls)) => stream_tls,
+        Ok(Ok(Shaken::Tls(stream_tls))) => stream_tls,
+        Ok(Ok(Shaken::Header)) => return refuse_header("syslog_tls", Protocol::Syslog, source, accounts),
         Ok(Err(error)) => {
             tracing::debug!(listener = "syslog_tls", error = %error, "a TLS handshake failed");
-            intake.accounts().refused(Protocol::Syslog, source, DropReason::NotAuthentic);
-            return;
+            return accounts.refused(Protocol::Syslog, source, DropReason::NotAuthentic);
         }
-        Err(_) => {
-            intake.accounts().refused(Protocol::Syslog, source, DropReason::NotAuthentic);
-            return;
-        }
+        Err(_) => return accounts.refused(Protocol::Syslog, source, DropReason::NotAuthentic),
     };
     let certificate = stream_tls.get_ref().1.peer_certificates().and_then(<[_]>::first);
     let tls_name = certificate.map(postern_uplink::tls::peer_subject).filter(|name| !name.is_empty());
     let authenticity = if certificate.is_some() { Authenticity::Tls } else { Authenticity::None };
-    let sender = Sender { source, transport: Transport::Tls, authenticity, tls_name };
-    stream(stream_tls, sender, &intake, &stop).await;
+    let sender = Sender { source, relay, transport: Transport::Tls, authenticity, tls_name };
+    stream(*stream_tls, sender, &streams).await;
+}
+
+/// How a connection that should begin with a handshake began.
+enum Shaken {
+    /// With a PROXY protocol header that nobody asked for.
+    Header,
+    /// With a handshake.
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+async fn shake(connection: TcpStream, acceptor: &TlsAcceptor) -> io::Result<Shaken> {
+    let mut first = [0_u8; proxy_protocol::V2_SIGNATURE.len() + 1];
+    let length = connection.peek(&mut first).await?;
+    if proxy_protocol::begins(first.get(..length).unwrap_or_default()) {
+        return Ok(Shaken::Header);
+    }
+    Ok(Shaken::Tls(Box::new(acceptor.accept(connection).await?)))
 }
 
 /// Who is at the other end of a stream.
 struct Sender {
     source: IpAddr,
+    relay: Option<IpAddr>,
     transport: Transport,
     authenticity: Authenticity,
     tls_name: Option<String>,
@@ -88,33 +129,44 @@ struct Sender {
 
 impl Sender {
     fn arrival(&self, message: SyslogMessage, received: Timestamp) -> Arrival {
-        let event = Event {
+        Arrival::from(Event {
             received,
             peer: self.source,
             transport: self.transport,
             authenticity: self.authenticity,
-            relay: None,
+            relay: self.relay,
             tls_name: self.tls_name.clone(),
             body: Body::Syslog(message),
-        };
-        Arrival::from(event)
+        })
     }
 }
 
-async fn stream(mut stream: impl AsyncRead + Unpin, sender: Sender, intake: &Intake, stop: &CancellationToken) {
+async fn stream(mut stream: impl AsyncRead + Unpin, sender: Sender, streams: &Streams) {
+    let Streams { intake, idle_timeout, stop } = streams;
     let mut deframer = Deframer::new(syslog::MAX_LINE_BYTES);
     let mut buffer = vec![0_u8; READ_BYTES];
-    let mut last_reads = LAST_READS;
+    let (mut first, mut last_reads) = (true, LAST_READS);
     loop {
         // Cancel-safe: `read` takes nothing unless it returns. Reading comes first, so that what has arrived is taken.
         let read = tokio::select! {
             biased;
-            read = stream.read(&mut buffer) => read,
+            read = tokio::time::timeout(*idle_timeout, fill(&mut stream, &mut buffer)) => read,
             () = stop.cancelled() => break,
         };
         let received = Timestamp::from(SystemTime::now());
-        let Ok(length @ 1..) = read else { break };
-        deframer.push(buffer.get(..length).unwrap_or_default());
+        let length = match read {
+            Ok(Ok(length @ 1..)) => length,
+            Ok(Ok(0) | Err(_)) => break,
+            Err(_) => {
+                tracing::debug!(source = %sender.source, "a syslog connection was idle for too long");
+                break;
+            }
+        };
+        let bytes = buffer.get(..length).unwrap_or_default();
+        if std::mem::take(&mut first) && sender.transport == Transport::Tcp && proxy_protocol::begins(bytes) {
+            return refuse_header("syslog_tcp", Protocol::Syslog, sender.source, intake.accounts());
+        }
+        deframer.push(bytes);
         if submit(&mut deframer, &sender, received, intake).await.is_err() {
             return;
         }
@@ -134,6 +186,24 @@ async fn stream(mut stream: impl AsyncRead + Unpin, sender: Sender, intake: &Int
     }
     // The daemon is ending if the queue is closed; the line is counted as dropped then.
     let _ = intake.submit(Protocol::Syslog, &lines.tally, lines.arrivals, lines.bytes).await;
+}
+
+/// Waits for bytes and takes all that have come, as far as they fit: TLS hands out one record, at most 16 KiB, at a time, and a
+/// batch costs as much for few lines as for many. Returns 0 at the end. An error after the first bytes shows at the next call.
+async fn fill(stream: &mut (impl AsyncRead + Unpin), buffer: &mut [u8]) -> io::Result<usize> {
+    std::future::poll_fn(|context| {
+        let mut room = ReadBuf::new(buffer);
+        loop {
+            let before = room.filled().len();
+            match Pin::new(&mut *stream).poll_read(context, &mut room) {
+                Poll::Ready(Ok(())) if room.filled().len() > before && room.remaining() > 0 => {}
+                Poll::Ready(Err(error)) if before == 0 => return Poll::Ready(Err(error)),
+                Poll::Pending if before == 0 => return Poll::Pending,
+                Poll::Ready(_) | Poll::Pending => return Poll::Ready(Ok(room.filled().len())),
+            }
+        }
+    })
+    .await
 }
 
 async fn submit(deframer: &mut Deframer, sender: &Sender, received: Timestamp, intake: &Intake) -> Result<(), Closed> {
@@ -191,12 +261,12 @@ const fn reason(error: DecodeError) -> DropReason {
     }
 }
 
-/// Makes the TLS acceptor of a listener; clients may show a certificate of our CA and need not.
+/// Makes the TLS acceptor of a listener.
 ///
 /// # Errors
-/// What is wrong with the identity's certificates or key.
-pub(crate) fn acceptor(identity: &postern_uplink::identity::Identity) -> Result<TlsAcceptor, postern_uplink::tls::TlsError> {
-    let config = postern_uplink::tls::listener_server(identity, postern_uplink::tls::ClientAuth::Optional)?;
+/// What is wrong with the certificates or the key.
+pub(crate) fn acceptor(listener: &Certified, clients: ClientAuth<'_>) -> Result<TlsAcceptor, TlsError> {
+    let config = postern_uplink::tls::listener_server(listener, clients)?;
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
@@ -210,9 +280,9 @@ mod tests {
     async fn texts(bytes: &[u8]) -> (Vec<String>, Accounts) {
         let accounts = Accounts::new(Ledger::new());
         let (intake, mut outlet) = intake::queue(accounts.clone(), Digests::new(&[0; 32]));
-        let sender =
-            Sender { source: "192.0.2.1".parse().unwrap(), transport: Transport::Tcp, authenticity: Authenticity::None, tls_name: None };
-        stream(bytes, sender, &intake, &CancellationToken::new()).await;
+        let source = "192.0.2.1".parse().unwrap();
+        let sender = Sender { source, relay: None, transport: Transport::Tcp, authenticity: Authenticity::None, tls_name: None };
+        stream(bytes, sender, &Streams { intake, idle_timeout: Duration::from_secs(60), stop: CancellationToken::new() }).await;
         let mut texts = Vec::new();
         while let Some(batch) = outlet.try_next() {
             let Batch::Events(arrivals) = batch else { continue };

@@ -134,6 +134,9 @@ const SOCKETS: &[Call] = &[
     libc::SYS_shutdown,
 ];
 
+/// Bulk through the proxy: from socket to pipe to socket.
+const PIPES: &[Call] = &[libc::SYS_pipe2, libc::SYS_splice];
+
 /// Waiting for descriptors: the runtime, and the C library's resolver.
 const WAITING: &[Call] =
     &[libc::SYS_epoll_create1, libc::SYS_epoll_ctl, libc::SYS_epoll_pwait, libc::SYS_epoll_pwait2, libc::SYS_eventfd2, libc::SYS_ppoll];
@@ -178,7 +181,7 @@ fn plain(calls: &[Call]) -> Rules {
 
 /// Everything that the other two filters leave and the daemon may call.
 fn allowed() -> Result<Rules, BackendError> {
-    let lists = [UNKNOWN, MEMORY, THREADS, FACTS, FILES, FILES_OLD, SOCKETS, WAITING, WAITING_OLD];
+    let lists = [UNKNOWN, MEMORY, THREADS, FACTS, FILES, FILES_OLD, SOCKETS, PIPES, WAITING, WAITING_OLD];
     let mut rules = plain(&lists.concat());
     let mut only = |call: Call, ways: Vec<Vec<SeccompCondition>>| -> Result<(), BackendError> {
         let ways: Result<Vec<SeccompRule>, BackendError> = ways.into_iter().map(SeccompRule::new).collect();
