@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
+use std::net::IpAddr;
 
 use crate::event::Value;
 
@@ -21,6 +22,21 @@ pub fn text(value: &Value) -> Cow<'_, str> {
         Value::Opaque(bytes) => opaque(bytes).into(),
         Value::Counter64(number) => number.to_string().into(),
     }
+}
+
+/// Returns an address as alerts write it. IPv4 without the formatting machinery: every alert has two or three.
+pub(crate) fn address(address: IpAddr) -> String {
+    let IpAddr::V4(address) = address else { return address.to_string() };
+    let mut out = String::with_capacity(15);
+    for (at, octet) in address.octets().into_iter().enumerate() {
+        if at > 0 {
+            out.push('.');
+        }
+        let digits = [octet / 100, octet / 10 % 10, octet % 10];
+        let first = digits.iter().position(|digit| *digit > 0).unwrap_or(2);
+        out.extend(digits.iter().skip(first).map(|digit| char::from(b'0' + digit)));
+    }
+    out
 }
 
 fn printable(bytes: &[u8]) -> Option<&str> {
@@ -52,6 +68,15 @@ fn opaque(bytes: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn addresses_are_written_as_the_library_writes_them() {
+        for number in [0, 1, 0x0a00_0064, 0xc0a8_0109, 0x0909_6363, u32::MAX] {
+            let expected = std::net::Ipv4Addr::from(number);
+            assert_eq!(address(expected.into()), expected.to_string());
+        }
+        assert_eq!(address("2001:db8::1".parse().unwrap()), "2001:db8::1");
+    }
 
     #[test]
     fn every_type_has_its_text() {

@@ -112,7 +112,7 @@ impl Table {
 
     /// Opens an alert that was seen at `seen`, or counts it again.
     pub(super) fn raise(&mut self, report: Report, seen: Timestamp, now: Timestamp) -> Verdict {
-        if !self.open.contains_key(&report.key) && !self.has_room() {
+        if !self.has_room() && !self.open.contains_key(&report.key) {
             // Rule and evidence stay, so that the alert shows who last found no room; the text of the report does not.
             let summary = format!("{} alerts are open; reports of further ones are only counted here until some end", self.max_open);
             let full = Report { key: self.full_key.clone(), severity: Severity::Critical, summary, labels: BTreeMap::new(), ..report };
@@ -267,7 +267,7 @@ impl Table {
     }
 
     fn has_room(&self) -> bool {
-        self.open_others() < self.max_open
+        self.open.len() < self.max_open || self.open_others() < self.max_open
     }
 
     /// Ends the alert about the full table once a tenth of the room is free, so that it does not come and go.

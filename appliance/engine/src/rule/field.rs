@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
+use postern_protocol::dictionary::Dictionary;
 use postern_protocol::oid::Oid;
 use postern_protocol::revision::field::Field;
 use postern_protocol::revision::keyword;
@@ -11,7 +12,7 @@ use regex::Captures;
 use super::matcher::first_below;
 use super::source;
 use crate::event::{Body, Event, Notification};
-use crate::value;
+use crate::{mib, value};
 
 /// One released field: the first of `fields` that the event has and that is not empty; an empty qualifier is one, as in an alert's key.
 #[derive(Clone, Debug)]
@@ -28,10 +29,10 @@ impl Released {
     }
 
     /// Returns the field's text within its limit, without control characters.
-    pub(super) fn text(&self, event: &Event, groups: Option<&Captures<'_>>) -> Option<String> {
+    pub(super) fn text(&self, event: &Event, groups: Option<&Captures<'_>>, dictionary: &Dictionary) -> Option<String> {
         let has = |field: &Field, text: &str| !text.is_empty() || *field == Field::Qualifier;
-        let found = self.fields.iter().find_map(|field| text(field, event, groups).filter(|text| has(field, text)))?;
-        Some(cut(&found, self.max_bytes))
+        let found = self.fields.iter().find_map(|field| text(field, event, groups, dictionary).filter(|text| has(field, text)))?;
+        Some(cut(found.into_owned(), self.max_bytes))
     }
 }
 
@@ -40,19 +41,21 @@ const ELLIPSIS: &str = "…";
 
 /// Cuts `text` to `max_bytes` at a character's start, with [`ELLIPSIS`] as the end when there is room for it, and makes it harmless:
 /// control characters, and those that turn the direction of writing, become spaces.
-pub(crate) fn cut(text: &str, max_bytes: usize) -> String {
-    let clean = |text: &str| text.chars().map(|char| if is_harmful(char) { ' ' } else { char }).collect::<String>();
-    // A harmful character never takes fewer bytes than the space in its place, so the limit holds for the result too.
-    if text.len() <= max_bytes {
-        return clean(text);
+pub(crate) fn cut(mut text: String, max_bytes: usize) -> String {
+    if text.len() > max_bytes {
+        let (room, end) = match max_bytes.checked_sub(ELLIPSIS.len()) {
+            Some(room) if room > 0 => (room, ELLIPSIS),
+            Some(_) | None => (max_bytes, ""),
+        };
+        text.truncate(text.floor_char_boundary(room));
+        text.push_str(end);
     }
-    let (room, end) = match max_bytes.checked_sub(ELLIPSIS.len()) {
-        Some(room) if room > 0 => (room, ELLIPSIS),
-        Some(_) | None => (max_bytes, ""),
-    };
-    let mut out = clean(text.get(..text.floor_char_boundary(room)).unwrap_or_default());
-    out.push_str(end);
-    out
+    // Almost every text is printable ASCII, and stays what it is.
+    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) || !text.contains(is_harmful) {
+        return text;
+    }
+    // A harmful character never takes fewer bytes than the space in its place, so the limit holds for the result too.
+    text.chars().map(|char| if is_harmful(char) { ' ' } else { char }).collect()
 }
 
 /// Returns whether `char` could garble a terminal or a page.
@@ -60,7 +63,7 @@ fn is_harmful(char: char) -> bool {
     char.is_control() || matches!(char, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
-fn text<'e>(field: &Field, event: &'e Event, groups: Option<&Captures<'e>>) -> Option<Cow<'e, str>> {
+fn text<'e>(field: &Field, event: &'e Event, groups: Option<&Captures<'e>>, dictionary: &Dictionary) -> Option<Cow<'e, str>> {
     let (trap, push, syslog) = match &event.body {
         Body::Notification(trap) => (Some(trap), None, None),
         Body::Push(push) => (None, Some(push), None),
@@ -74,7 +77,9 @@ fn text<'e>(field: &Field, event: &'e Event, groups: Option<&Captures<'e>>) -> O
         Field::Kind => &push?.kind,
         Field::Message => &syslog?.message,
         Field::Msgid => syslog?.msgid.as_deref()?,
-        Field::Peer => return Some(event.peer.to_string().into()),
+        Field::Name(oid) => return first_below(trap?, oid).map(|varbind| mib::name(dictionary, &varbind.name).into()),
+        Field::Named(oid) => return first_below(trap?, oid).map(|varbind| mib::named(dictionary, varbind).into()),
+        Field::Peer => return Some(value::address(event.peer).into()),
         Field::Pid => syslog?.pid.as_deref()?,
         Field::Program => syslog?.program.as_deref()?,
         Field::PushField(name) => push?.fields.get(name)?,
@@ -91,7 +96,9 @@ fn text<'e>(field: &Field, event: &'e Event, groups: Option<&Captures<'e>>) -> O
         }
         Field::Summary => &push?.summary,
         Field::Transport => event.transport.name(),
+        Field::TrapName => return mib::trap_name(dictionary, &trap?.trap_oid).map(Cow::Owned),
         Field::TrapOid => return Some(trap?.trap_oid.to_string().into()),
+        Field::Value(oid) => return first_below(trap?, oid).map(|varbind| mib::value(dictionary, varbind)),
         Field::Varbind(oid) => return first_below(trap?, oid).map(|varbind| value::text(&varbind.value)),
     };
     Some(Cow::Borrowed(text))
@@ -113,15 +120,15 @@ mod tests {
 
     #[test]
     fn a_long_text_is_cut_at_a_character_and_says_so() {
-        assert_eq!(cut("grün", 5), "grün");
-        assert_eq!(cut("grünlich", 6), "gr…");
-        assert_eq!(cut("grünlich", 7), "grü…");
-        assert_eq!(cut("grünlich", 3), "gr");
-        assert_eq!(cut("ü", 1), "");
+        assert_eq!(cut("grün".to_owned(), 5), "grün");
+        assert_eq!(cut("grünlich".to_owned(), 6), "gr…");
+        assert_eq!(cut("grünlich".to_owned(), 7), "grü…");
+        assert_eq!(cut("grünlich".to_owned(), 3), "gr");
+        assert_eq!(cut("ü".to_owned(), 1), "");
     }
 
     #[test]
     fn what_could_garble_a_terminal_becomes_a_space() {
-        assert_eq!(cut("a\u{1b}[31m\nb\u{202e}c", 40), "a [31m b c");
+        assert_eq!(cut("a\u{1b}[31m\nb\u{202e}c".to_owned(), 40), "a [31m b c");
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use postern_protocol::alert::{AlertKey, Evidence, MAX_ALERT_BYTES, Severity};
+use postern_protocol::dictionary::Dictionary;
 use postern_protocol::id::RuleId;
 use postern_protocol::revision::field::Field;
 use postern_protocol::revision::template::{ABSENT, Template};
@@ -108,8 +109,8 @@ pub(crate) struct Report {
 }
 
 /// Fills in the templates of `rule`, which matched `event`.
-pub(super) fn of(rule: &Rule, event: &Event) -> Outcome {
-    let facts = Facts::new(rule, event);
+pub(super) fn of(rule: &Rule, event: &Event, dictionary: &Dictionary) -> Outcome {
+    let facts = Facts::new(rule, event, dictionary);
     match &rule.action {
         Action::Clear(key) => Outcome::Clear { key: facts.key(key), evidence: facts.evidence(rule, event) },
         Action::Raise(raise) => Outcome::Raise(Report {
@@ -118,7 +119,7 @@ pub(super) fn of(rule: &Rule, event: &Event) -> Outcome {
                 SeverityChoice::Fixed(severity) => *severity,
                 SeverityChoice::Map { by, map, default } => facts.get(by).and_then(|text| map.get(text)).copied().unwrap_or(*default),
             },
-            summary: cut(&facts.fill(&raise.summary), MAX_SUMMARY_BYTES),
+            summary: cut(facts.fill(&raise.summary), MAX_SUMMARY_BYTES),
             labels: raise.labels.iter().filter_map(|(name, template)| Some((name.clone(), facts.label(template)?))).collect(),
             rule: rule.id.clone(),
             rule_version: rule.version,
@@ -134,14 +135,15 @@ struct Facts<'r> {
 }
 
 impl<'r> Facts<'r> {
-    fn new(rule: &'r Rule, event: &Event) -> Self {
+    fn new(rule: &'r Rule, event: &Event, dictionary: &Dictionary) -> Self {
         let groups = match (&rule.matcher, &event.body) {
             (Matcher::Syslog(matcher), Body::Syslog(message)) if rule.released.iter().any(super::field::Released::is_capture) => {
                 matcher.regex.as_ref().and_then(|regex| regex.captures(bounded(&message.message)))
             }
             _ => None,
         };
-        Self { texts: rule.released.iter().map(|released| (released.name.as_str(), released.text(event, groups.as_ref()))).collect() }
+        let texts = rule.released.iter().map(|released| (released.name.as_str(), released.text(event, groups.as_ref(), dictionary)));
+        Self { texts: texts.collect() }
     }
 
     fn get(&self, name: &str) -> Option<&str> {
@@ -166,7 +168,7 @@ impl<'r> Facts<'r> {
         if names.peek().is_some() && names.all(|name| self.get(name).is_none()) {
             return None;
         }
-        Some(cut(&self.fill(template), MAX_LABEL_BYTES))
+        Some(cut(self.fill(template), MAX_LABEL_BYTES))
     }
 
     fn evidence(&self, rule: &Rule, event: &Event) -> Evidence {
