@@ -21,6 +21,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::Accounts;
+use crate::balance::Balance;
 use crate::config::Config;
 use crate::control::Control;
 use crate::descriptors;
@@ -31,7 +32,7 @@ use crate::pipeline::local::{self, State};
 use crate::pipeline::{Parts, Pipeline, PipelineFacts};
 use crate::proxy::agents::Agents;
 use crate::receivers::snmp_trap::UsmStart;
-use crate::receivers::{self, Sockets, reply, udp};
+use crate::receivers::{self, ListenerFacts, Sockets, reply, udp};
 use crate::revision::veto::Veto;
 use crate::revision::{Compiled, Mode, Revisions, Signers};
 use crate::service::{self, Notifier, PassedSockets};
@@ -45,6 +46,9 @@ const DRAIN: Duration = Duration::from_secs(8);
 
 /// Messages that wait between tunnel and daemon; full: incoming ones make the tunnel wait, outgoing ones are dropped and come again.
 const CONTROL_QUEUE: usize = 64;
+
+/// What reports say in safe mode.
+const SAFE: &str = "safe mode: the built-in rules are in force, no SNMPv3 user is known, and any community is taken";
 
 /// What the daemon must have opened before its sandbox closes.
 pub struct Opened {
@@ -171,15 +175,26 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
         config: &config,
         identity: &identity,
         certified: &certificate.certified,
-        agents: agents.clone(),
         intake,
         kernel_drops: kernel_drops.clone(),
         site: site_view.clone(),
         room: room.clone(),
         usm,
+        agents: agents.clone(),
         stop: &stop,
     };
     let listeners = listeners.spawn(&mut tasks, sockets)?;
+    let balance = Balance {
+        accounts: accounts.clone(),
+        kernel_drops: kernel_drops.clone(),
+        listeners: listeners.clone(),
+        orders: orders.clone(),
+        outgoing: outgoing.clone(),
+        tunnel: tunnel_view.clone(),
+    };
+    tasks.spawn("balance", balance.run(stop.clone()));
+    let warnings: Vec<String> = listeners.iter().filter_map(ListenerFacts::warning).collect();
+    warnings.iter().for_each(|warning| tracing::warn!(warning, "a receive buffer is smaller than asked for"));
     let control = Control {
         revisions,
         incoming: incoming_queue,
@@ -196,13 +211,16 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     tasks.spawn("control", control.run(stop.clone()));
     // Whoever knows something of the intake adds it here: `intake_reports.add(move |intake| intake.waiting_room = …)`.
     let mut intake_reports = IntakeReports::default();
+    intake_reports.add(move |intake| intake.warnings.extend_from_slice(&warnings));
     intake_reports.add(move |intake| intake.agents = agents.report());
     intake_reports.add(move |intake| intake.warnings.extend(certificate.warning(Timestamp::from(SystemTime::now()))));
     intake_reports.add(move |intake| {
         let vault = vault_view.borrow();
         (intake.sealing_key, intake.secrets) = (Some(vault.fingerprint()), vault.report());
     });
+    let safe = (options.mode == Mode::Safe).then(|| SAFE.to_owned());
     intake_reports.add(move |intake| {
+        intake.warnings.extend(safe.clone());
         intake.snmp_engine.clone_from(&engine_report);
         intake.warnings.extend(engine_warning.clone());
         intake.warnings.extend_from_slice(site_view.borrow().warnings());

@@ -4,6 +4,7 @@
 //! site's border is defined in `postern_protocol`, and the way there is `postern_uplink`.
 
 mod accounts;
+mod balance;
 pub mod config;
 mod control;
 mod daemon;

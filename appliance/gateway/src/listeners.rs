@@ -64,16 +64,16 @@ impl Listeners<'_> {
     pub(crate) fn spawn(mut self, tasks: &mut Tasks, sockets: Sockets) -> Result<Vec<ListenerFacts>, ListenError> {
         let mut facts = Vec::new();
         if let (Some(settings), Some(socket), Some(start)) = (&self.config.snmp_trap, sockets.snmp_trap, self.usm.take()) {
-            facts.push(ListenerFacts::udp("snmp_trap", "snmp_trap", &socket));
+            facts.push(ListenerFacts::udp("snmp_trap", "snmp_trap", &socket, settings.receive_buffer_bytes));
             let (intake, site, room) = (self.intake.clone(), self.site.clone(), self.room.clone());
             let mut decoder = TrapDecoder::new(snmp_trap::Parts { socket: Arc::clone(&socket), intake, site, room, start });
             let receiver = self.receiver("snmp_trap", Protocol::SnmpTrap, socket, settings);
             tasks.spawn("snmp_trap", receiver.run(move |datagram| decoder.decode(datagram), self.stop.clone()));
         }
         if let (Some(settings), Some(socket)) = (&self.config.syslog, sockets.syslog_udp) {
-            facts.push(ListenerFacts::udp("syslog", "syslog_udp", &socket));
+            facts.push(ListenerFacts::udp("syslog", "syslog_udp", &socket, settings.receive_buffer_bytes));
             let receiver = self.receiver("syslog_udp", Protocol::Syslog, socket, settings);
-            tasks.spawn("syslog_udp", receiver.run(syslog::datagram, self.stop.clone()));
+            tasks.spawn("syslog_udp", receiver.run(syslog::datagrams(self.site.clone()), self.stop.clone()));
         }
         if let (Some(settings), Some(socket)) = (&self.config.syslog, sockets.syslog_tcp) {
             let listener = self.syslog_listener("syslog_tcp", socket, settings);
@@ -141,7 +141,8 @@ impl Listeners<'_> {
     }
 
     fn streams(&self, settings: &config::Receiver) -> Streams {
-        Streams { intake: self.intake.clone(), idle_timeout: settings.idle_timeout, stop: self.stop.clone() }
+        let (intake, site) = (self.intake.clone(), self.site.clone());
+        Streams { intake, site, idle_timeout: settings.idle_timeout, stop: self.stop.clone() }
     }
 
     fn proxy(&self, settings: &config::Proxy) -> Result<Proxy, ListenError> {

@@ -161,13 +161,37 @@ pub(crate) struct ListenerFacts {
 #[derive(Clone)]
 enum ListenerKind {
     Stream { connections: Arc<AtomicU64> },
-    Udp { socket: Arc<UdpSocket>, counted_as: &'static str },
+    Udp { socket: Arc<UdpSocket>, counted_as: &'static str, buffer: ReceiveBuffer },
+}
+
+/// A UDP socket's receive buffer, in bytes as the kernel counts: with its own overhead, twice of what is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ReceiveBuffer {
+    /// What the configuration asks for.
+    pub(crate) asked: usize,
+    /// What the kernel reports.
+    pub(crate) granted: usize,
+}
+
+impl ReceiveBuffer {
+    /// Returns whether the kernel gave less than was asked for.
+    pub(crate) const fn is_capped(&self) -> bool {
+        self.granted / 2 < self.asked
+    }
+
+    /// Says what to do about a buffer that was capped.
+    pub(crate) fn advice(&self) -> String {
+        let Self { asked, .. } = self;
+        format!("the kernel granted less than the {asked} bytes asked for: set net.core.rmem_max = {asked} (sysctl), or ReceiveBuffer={asked} in the socket unit")
+    }
 }
 
 impl ListenerFacts {
     /// Describes a UDP socket whose drops are counted under `counted_as`.
-    pub(crate) fn udp(name: &'static str, counted_as: &'static str, socket: &Arc<UdpSocket>) -> Self {
-        let kind = ListenerKind::Udp { socket: Arc::clone(socket), counted_as };
+    /// The configuration asks for a receive buffer of `asked` bytes.
+    pub(crate) fn udp(name: &'static str, counted_as: &'static str, socket: &Arc<UdpSocket>, asked: usize) -> Self {
+        let granted = SockRef::from(&**socket).recv_buffer_size().unwrap_or(0);
+        let kind = ListenerKind::Udp { socket: Arc::clone(socket), counted_as, buffer: ReceiveBuffer { asked, granted } };
         Self { name, proto: "udp", address: socket.local_addr().ok(), kind }
     }
 
@@ -175,6 +199,31 @@ impl ListenerFacts {
     pub(crate) fn stream(name: &'static str, proto: &'static str, listener: &stream::Listener) -> Self {
         let kind = ListenerKind::Stream { connections: Arc::clone(&listener.connections) };
         Self { name, proto, address: listener.socket.local_addr().ok(), kind }
+    }
+
+    /// Returns the name under which a UDP socket's drops are counted, and its receive buffer.
+    pub(crate) const fn buffer(&self) -> Option<(&'static str, ReceiveBuffer)> {
+        match &self.kind {
+            ListenerKind::Stream { .. } => None,
+            ListenerKind::Udp { counted_as, buffer, .. } => Some((*counted_as, *buffer)),
+        }
+    }
+
+    /// Returns what an admin should change about the listener.
+    pub(crate) fn warning(&self) -> Option<String> {
+        let (name, buffer) = self.buffer().filter(|(_, buffer)| buffer.is_capped())?;
+        Some(format!("{name} has a receive buffer of {} bytes: {}", buffer.granted, buffer.advice()))
+    }
+
+    /// Returns the protocol whose events come by the listener, for the ledger.
+    pub(crate) fn protocol(&self) -> Option<postern_engine::event::Protocol> {
+        use postern_engine::event::Protocol;
+        match self.name {
+            "snmp_trap" => Some(Protocol::SnmpTrap),
+            "proxy" => Some(Protocol::Push),
+            name if name.starts_with("syslog") => Some(Protocol::Syslog),
+            _ => None,
+        }
     }
 
     /// Returns the report of this moment.
@@ -190,7 +239,8 @@ impl ListenerFacts {
         };
         match &self.kind {
             ListenerKind::Stream { connections } => report.connections = Some(connections.load(Ordering::Relaxed)),
-            ListenerKind::Udp { socket, counted_as } => {
+            ListenerKind::Udp { socket, counted_as, buffer } => {
+                report.rcvbuf_asked = Some(buffer.asked as u64);
                 report.rcvbuf_effective = SockRef::from(&**socket).recv_buffer_size().ok().map(|bytes| bytes as u64);
                 report.kernel_drops = accounts.socket_drops(counted_as);
             }
