@@ -36,7 +36,8 @@ impl From<&Document> for Settings {
     }
 }
 
-/// The site's settings in force. No `Debug`: it holds secrets.
+/// The site's settings in force; by default nobody is known and any community is taken. No `Debug`: it holds secrets.
+#[derive(Default)]
 pub(crate) struct Site {
     settings: Arc<Settings>,
     users: Arc<Users>,

@@ -20,6 +20,7 @@ use postern_protocol::timestamp::Timestamp;
 use postern_uplink::tls::{Certified, ClientAuth, TlsError};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +30,7 @@ use super::stream::{Accepted, refuse_header};
 use super::udp::Datagram;
 use crate::accounts::Tally;
 use crate::intake::{Arrival, Closed, Intake};
+use crate::site::Site;
 
 /// Bytes of one read.
 const READ_BYTES: usize = 64 * 1024;
@@ -42,15 +44,21 @@ const LAST_READS: usize = 64;
 /// Time for a TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Decodes one datagram.
-///
-/// # Errors
-/// Why it is no event.
-pub(crate) fn datagram(datagram: &Datagram<'_>) -> Result<Arrival, DropReason> {
-    let message = syslog::decode(datagram.bytes, &Context::utc(datagram.received)).map_err(reason)?;
-    let sender =
-        Sender { source: datagram.source, relay: None, transport: Transport::Udp, authenticity: Authenticity::None, tls_name: None };
-    Ok(sender.arrival(message, datagram.received))
+/// Returns the decoder of one datagram socket, which says why a datagram is no event.
+pub(crate) fn datagrams(
+    mut view: watch::Receiver<Arc<Site>>,
+) -> impl FnMut(&Datagram<'_>) -> Result<Arrival, DropReason> + Send + 'static {
+    let mut site = Arc::clone(&view.borrow_and_update());
+    move |datagram| {
+        if view.has_changed().unwrap_or(false) {
+            site = Arc::clone(&view.borrow_and_update());
+        }
+        let context = Context { received: datagram.received, zone: site.zone(datagram.source) };
+        let message = syslog::decode(datagram.bytes, &context).map_err(reason)?;
+        let (source, relay, tls_name) = (datagram.source, None, None);
+        let sender = Sender { source, relay, transport: Transport::Udp, authenticity: Authenticity::None, tls_name };
+        Ok(sender.arrival(message, datagram.received))
+    }
 }
 
 /// What every stream works with.
@@ -58,6 +66,8 @@ pub(crate) fn datagram(datagram: &Datagram<'_>) -> Result<Arrival, DropReason> {
 pub(crate) struct Streams {
     /// Where events go.
     pub(crate) intake: Intake,
+    /// Where senders' time zones stand.
+    pub(crate) site: watch::Receiver<Arc<Site>>,
     /// After how long a connection on which nothing comes is closed.
     pub(crate) idle_timeout: Duration,
     /// Asks connections to end.
@@ -142,7 +152,7 @@ impl Sender {
 }
 
 async fn stream(mut stream: impl AsyncRead + Unpin, sender: Sender, streams: &Streams) {
-    let Streams { intake, idle_timeout, stop } = streams;
+    let Streams { intake, site, idle_timeout, stop } = streams;
     let mut deframer = Deframer::new(syslog::MAX_LINE_BYTES);
     let mut buffer = vec![0_u8; READ_BYTES];
     let (mut first, mut last_reads) = (true, LAST_READS);
@@ -167,7 +177,9 @@ async fn stream(mut stream: impl AsyncRead + Unpin, sender: Sender, streams: &St
             return refuse_header("syslog_tcp", Protocol::Syslog, sender.source, intake.accounts());
         }
         deframer.push(bytes);
-        if submit(&mut deframer, &sender, received, intake).await.is_err() {
+        let site = Arc::clone(&site.borrow());
+        let context = Context { received, zone: site.zone(sender.source) };
+        if submit(&mut deframer, &sender, &context, intake).await.is_err() {
             return;
         }
         if stop.is_cancelled() {
@@ -177,11 +189,12 @@ async fn stream(mut stream: impl AsyncRead + Unpin, sender: Sender, streams: &St
             }
         }
     }
-    let received = Timestamp::from(SystemTime::now());
+    let site = Arc::clone(&site.borrow());
+    let context = Context { received: Timestamp::from(SystemTime::now()), zone: site.zone(sender.source) };
     let mut lines = Lines::default();
     match deframer.finish() {
         Ok(None) => return,
-        Ok(Some(line)) => lines.take(&line, &sender, received),
+        Ok(Some(line)) => lines.take(&line, &sender, &context),
         Err(error) => lines.fault(&sender, &error),
     }
     // The daemon is ending if the queue is closed; the line is counted as dropped then.
@@ -206,13 +219,13 @@ async fn fill(stream: &mut (impl AsyncRead + Unpin), buffer: &mut [u8]) -> io::R
     .await
 }
 
-async fn submit(deframer: &mut Deframer, sender: &Sender, received: Timestamp, intake: &Intake) -> Result<(), Closed> {
+async fn submit(deframer: &mut Deframer, sender: &Sender, context: &Context<'_>, intake: &Intake) -> Result<(), Closed> {
     loop {
         let mut lines = Lines::default();
         let mut more = true;
         while more && lines.arrivals.len() < BATCH_EVENTS {
             match deframer.next() {
-                Ok(Some(line)) => lines.take(&line, sender, received),
+                Ok(Some(line)) => lines.take(&line, sender, context),
                 Ok(None) => more = false,
                 Err(error) => lines.fault(sender, &error),
             }
@@ -232,12 +245,12 @@ struct Lines {
 }
 
 impl Lines {
-    fn take(&mut self, line: &[u8], sender: &Sender, received: Timestamp) {
+    fn take(&mut self, line: &[u8], sender: &Sender, context: &Context<'_>) {
         self.tally.received(sender.source);
-        match syslog::decode(line, &Context::utc(received)) {
+        match syslog::decode(line, context) {
             Ok(message) => {
                 self.bytes = self.bytes.saturating_add(line.len());
-                self.arrivals.push(sender.arrival(message, received));
+                self.arrivals.push(sender.arrival(message, context.received));
             }
             Err(error) => self.tally.dropped(sender.source, reason(error)),
         }
@@ -274,6 +287,7 @@ pub(crate) fn acceptor(listener: &Certified, clients: ClientAuth<'_>) -> Result<
 mod tests {
     use super::*;
     use crate::accounts::Accounts;
+    use crate::site::Settings;
     use crate::intake::{self, Batch, Digests};
     use postern_engine::ledger::Ledger;
 
@@ -282,7 +296,8 @@ mod tests {
         let (intake, mut outlet) = intake::queue(accounts.clone(), Digests::new(&[0; 32]));
         let source = "192.0.2.1".parse().unwrap();
         let sender = Sender { source, relay: None, transport: Transport::Tcp, authenticity: Authenticity::None, tls_name: None };
-        stream(bytes, sender, &Streams { intake, idle_timeout: Duration::from_secs(60), stop: CancellationToken::new() }).await;
+        let (site, stop) = (watch::channel(Arc::new(Site::default())).1, CancellationToken::new());
+        stream(bytes, sender, &Streams { intake, site, idle_timeout: Duration::from_secs(60), stop }).await;
         let mut texts = Vec::new();
         while let Some(batch) = outlet.try_next() {
             let Batch::Events(arrivals) = batch else { continue };
@@ -292,6 +307,25 @@ mod tests {
             }
         }
         (texts, accounts)
+    }
+
+    #[test]
+    fn a_time_stamp_without_a_zone_is_read_in_that_of_its_source() {
+        let document = br#"{"format":1,"rules":[],"sources":[{"networks":["192.0.2.0/24"],"time_zone":"+02:00"}]}"#;
+        let settings = Arc::new(Settings::from(&postern_protocol::revision::parse(document).unwrap()));
+        let (site, _) = Site::compile(settings, &|_| None, None);
+        let (site, view) = watch::channel(Arc::new(site));
+        let mut decode = datagrams(view);
+        let received = Timestamp::from_secs(1_767_268_800);
+        let mut stamped = |source: &str| {
+            let peer = std::net::SocketAddr::new(source.parse().unwrap(), 514);
+            let datagram = Datagram { bytes: b"<11>Jan  1 12:00:00 host app: text", peer, source: peer.ip(), received, local: None };
+            let Body::Syslog(message) = decode(&datagram).unwrap().event.body else { return None };
+            message.timestamp.map(Timestamp::as_secs)
+        };
+        assert_eq!((stamped("192.0.2.1"), stamped("198.51.100.1")), (Some(1_767_261_600), Some(1_767_268_800)));
+        site.send_replace(Arc::new(Site::default()));
+        assert_eq!(stamped("192.0.2.1"), Some(1_767_268_800), "a new revision holds at once");
     }
 
     #[tokio::test]

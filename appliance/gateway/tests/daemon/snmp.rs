@@ -63,9 +63,12 @@ async fn trap(site: &Site, user: &[&str], clock: &str) -> Vec<u8> {
     buffer
 }
 
-/// Sends datagrams in order from one socket.
+/// Sends datagrams in order from one new socket.
 async fn deliver(gateway: &Running, datagrams: &[&[u8]]) {
-    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    deliver_from(&UdpSocket::bind("127.0.0.1:0").await.unwrap(), gateway, datagrams).await;
+}
+
+async fn deliver_from(socket: &UdpSocket, gateway: &Running, datagrams: &[&[u8]]) {
     let address = gateway.address("snmp_trap", "udp").await;
     for datagram in datagrams {
         socket.send_to(datagram, address).await.unwrap();
@@ -209,6 +212,28 @@ async fn a_device_that_starts_over_waits_until_it_is_reset_once() {
         assert_eq!(settled(gateway, 4).await.0, 2, "the same reset is carried out once");
     })
     .await;
+}
+
+#[tokio::test]
+async fn reports_to_one_address_are_few_and_hardly_longer_than_what_asked_for_them() {
+    let site = site();
+    let device = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let asking = send(&site, "snmpinform", PRIVATE, device.local_addr().unwrap());
+    let mut question = vec![0; 2048];
+    let (_, received) = tokio::join!(asking, device.recv(&mut question));
+    question.truncate(received.unwrap());
+    site.run(async |gateway| {
+        deliver_from(&device, gateway, &vec![&question[..]; 100]).await;
+        let (_, report) = settled(gateway, 100).await;
+        assert_eq!(dropped(&report, "discovery"), 100);
+    })
+    .await;
+    let (mut answer, mut answers) = ([0; 2048], 0);
+    while let Ok(length) = device.try_recv(&mut answer) {
+        answers += 1;
+        assert!(length <= 2 * question.len(), "{length} bytes for {}", question.len());
+    }
+    assert!((10..=20).contains(&answers), "{answers} for 100 questions");
 }
 
 #[tokio::test]
