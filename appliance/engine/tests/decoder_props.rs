@@ -123,7 +123,8 @@ fn syslog_message() -> impl Strategy<Value = SyslogMessage> {
     let field = || prop::option::of("[!-~]{1,20}".prop_filter("not NILVALUE", |text| text != "-"));
     let params = vec(("[a-zA-Z0-9@._-]{1,32}", "[^\\p{C}]{0,20}"), 0..3);
     let elements = vec(("[a-zA-Z0-9@._-]{1,32}", params), 0..3);
-    let text = "[^\\p{C}\\x{feff}]{0,60}";
+    // Without pairs: those become fields.
+    let text = "[^\\p{C}\\x{feff}=]{0,60}";
     ((0..24_u8, 0..8_u8), (field(), field(), field(), field()), elements, text).prop_map(
         |((facility, severity), (host, program, pid, msgid), structured_data, message)| SyslogMessage {
             facility,

@@ -8,7 +8,7 @@ use super::scan::Scanner;
 use super::tag::{self, Bare};
 use super::text::readable;
 use super::zone::Context;
-use super::{label, marker, stamp};
+use super::{label, marker, rfc5424, stamp};
 use crate::event::SyslogMessage;
 
 /// Longest name of a host (RFC 5424 §6).
@@ -33,6 +33,10 @@ pub(super) fn decode(content: &[u8], context: &Context<'_>, message: &mut Syslog
         tag::put(&tag, &mut scanner, message);
     } else if message.timestamp.is_some() && marker::is_packet_engine(scanner) {
         marker::packet_engine(&mut scanner, message);
+    } else if message.host.is_some() && bare == Bare::Likely && rfc5424::has_structured_data(scanner) {
+        // VMware's NSX and HPE's iLO leave out the version of RFC 5424 and nothing else.
+        rfc5424::behind_host(scanner, message);
+        return;
     } else if message.host.is_some() && !is_repetition(scanner) {
         marker::skip(&mut scanner, message);
         if let Some(label) = label::take_plain(&mut scanner) {
@@ -53,12 +57,12 @@ fn stamped(scanner: &mut Scanner<'_>, context: &Context<'_>, message: &mut Syslo
     }
     match tag::take(*scanner) {
         Some(tag) if tag.pid.is_none() => {
-            // `10.0.0.1: text`, `node-1: node-1: text`, `web-1: sshd[812]: text`: a colon behind a host.
+            // `10.0.0.1: text`, `node-1: node-1: text`, `web-1: sshd[812]: text`, `esa-1: CEF:0|…`: a colon behind a host.
             let next = tag::take(tag.behind);
             let doubled = next.is_some_and(|next| next.program == tag.program);
             let named = tag.program.iter().any(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'-'));
-            let process = next.is_some_and(|next| next.pid.is_some_and(|pid| pid.iter().all(u8::is_ascii_digit)));
-            if is_address(tag.program) || (is_host(tag.program) && (doubled || (named && process))) {
+            let told = next.is_some_and(|next| matches!(next.program, b"CEF" | b"LEEF") || next.pid.is_some_and(is_number));
+            if is_address(tag.program) || (is_host(tag.program) && (doubled || (named && told))) {
                 message.host = Some(readable(tag.program));
                 *scanner = tag.behind;
                 if let Some(next) = next.filter(|_| doubled) {
@@ -68,18 +72,30 @@ fn stamped(scanner: &mut Scanner<'_>, context: &Context<'_>, message: &mut Syslo
         }
         Some(_) => {}
         None if marker::is_packet_engine(*scanner) => {}
-        None => message.host = host(scanner),
+        None => message.host = host(scanner).or_else(|| marker::with_commas(scanner)),
     }
-    // A relay's header stands before the device's own, which knows better.
-    let mut behind = *scanner;
     if message.host.is_some() {
-        if let Some(timestamp) = timestamp(&mut behind, context) {
-            message.timestamp = Some(timestamp);
-            *scanner = behind;
-            if tag::take(behind).is_none() {
-                message.host = host(scanner).or_else(|| message.host.take());
-            }
-        }
+        inner(scanner, context, message);
+    }
+}
+
+/// Reads a second header: a relay's stands before the device's own, which knows better. It is one when a tag follows it.
+fn inner(scanner: &mut Scanner<'_>, context: &Context<'_>, message: &mut SyslogMessage) {
+    if !scanner.peek().is_some_and(|byte| byte.is_ascii_alphanumeric()) {
+        return;
+    }
+    let mut ahead = *scanner;
+    let Some(timestamp) = timestamp(&mut ahead, context) else { return };
+    if tag::take(ahead).is_some_and(|tag| tag.pid.is_some()) {
+        message.timestamp = Some(timestamp);
+        *scanner = ahead;
+        return;
+    }
+    let Some(name) = host(&mut ahead) else { return };
+    if tag::take(ahead).or_else(|| tag::take_bare(ahead, Bare::Known)).is_some() {
+        message.timestamp = Some(timestamp);
+        message.host = Some(name);
+        *scanner = ahead;
     }
 }
 
@@ -91,7 +107,8 @@ fn unstamped(scanner: &mut Scanner<'_>, message: &mut SyslogMessage) {
     if ahead.peek() == Some(b'\t') && ahead.rest().starts_with(b"\tMSWinEventLog\t") && is_host(word) {
         ahead.eat(b'\t');
     } else {
-        let told = is_address(name) || (word == name && is_host(name) && followed_by_process(ahead));
+        let screen = word != name && is_host(name) && ahead.rest().starts_with(b" NetScreen device_id=");
+        let told = screen || is_address(name) || (word == name && is_host(name) && followed_by_process(ahead));
         if !told || !ahead.eat(b' ') {
             return;
         }
@@ -103,8 +120,11 @@ fn unstamped(scanner: &mut Scanner<'_>, message: &mut SyslogMessage) {
 
 /// Says whether ` program[pid]:` is next.
 fn followed_by_process(mut scanner: Scanner<'_>) -> bool {
-    let digits = |pid: &[u8]| pid.iter().all(u8::is_ascii_digit);
-    scanner.eat(b' ') && tag::take(scanner).is_some_and(|tag| tag.pid.is_some_and(digits))
+    scanner.eat(b' ') && tag::take(scanner).is_some_and(|tag| tag.pid.is_some_and(is_number))
+}
+
+fn is_number(pid: &[u8]) -> bool {
+    pid.iter().all(u8::is_ascii_digit)
 }
 
 /// Takes a time stamp, the marks that Cisco puts around it, and the space or colon behind it.

@@ -21,17 +21,21 @@ pub(super) fn take<'a>(scanner: &mut Scanner<'a>) -> Option<Label<'a>> {
     Some(label)
 }
 
-/// Takes `%FACILITY[-SUBFACILITY]-SEVERITY-MNEMONIC` and the colon; ACI writes a bracket instead.
+/// Takes `%FACILITY[-SUBFACILITY]-SEVERITY-MNEMONIC` and the colon.
 fn dashed<'a>(scanner: &mut Scanner<'a>) -> Option<Label<'a>> {
     let label = scanner.take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'%' | b'_' | b'-'));
+    let spaced = scanner.peek() == Some(b' ');
     scanner.skip_spaces();
-    if !scanner.eat(b':') && scanner.peek() != Some(b'[') {
+    let colon = scanner.eat(b':');
+    if !colon && !spaced {
         return None;
     }
     let parts = label.strip_prefix(b"%")?;
     let severity = parts.windows(3).position(|window| matches!(window, [b'-', level, b'-'] if is_severity(*level)))?;
     let mnemonic = parts.get(severity.checked_add(3)?..).filter(|mnemonic| !mnemonic.is_empty())?;
-    (severity > 0).then_some(Label { program: label, mnemonic })
+    // ACI and some of NX-OS' lines have no colon: then only capitals are a mnemonic.
+    let capitals = mnemonic.len() > 2 && mnemonic.iter().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit() || *byte == b'_');
+    (severity > 0 && (colon || capitals)).then_some(Label { program: label, mnemonic })
 }
 
 /// Says whether it is a severity: a digit, or a letter as Cisco's small business switches write it (`%LINK-W-Down`).

@@ -97,12 +97,62 @@ pub(super) fn host(scanner: &mut Scanner<'_>, message: &mut SyslogMessage) -> Op
     let mut ahead = *scanner;
     let name = match ahead.peek()? {
         b'(' => unifi(&mut ahead)?,
-        b'[' => netapp(&mut ahead, message)?,
+        b'[' => bracketed(&mut ahead).or_else(|| netapp(&mut ahead, message))?,
+        b'a'..=b'z' if facility(&mut ahead) => {
+            let word = ahead.word();
+            (is_host(word) && ahead.eat(b' ') && tag::take(ahead).is_some()).then_some(word)?
+        }
         b'M' if ahead.eat_all(b"Message forwarded from ") => named(&mut ahead, b':')?,
         _ => return None,
     };
     *scanner = ahead;
     Some(readable(name))
+}
+
+/// Takes `user.info ` before a host, as Cisco's meeting servers write it.
+fn facility(scanner: &mut Scanner<'_>) -> bool {
+    let mut ahead = *scanner;
+    let letters = ahead.take_while(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    if letters.len() > 8 || !ahead.eat(b'.') {
+        return false;
+    }
+    let found = SEVERITIES.contains(&ahead.word()) && ahead.eat(b' ');
+    if found {
+        *scanner = ahead;
+    }
+    found
+}
+
+/// Takes Zscaler's `[10.0.0.143] `.
+fn bracketed<'a>(scanner: &mut Scanner<'a>) -> Option<&'a [u8]> {
+    let mut ahead = *scanner;
+    ahead.eat(b'[');
+    let inner = ahead.take_while(|byte| byte != b']');
+    if !is_address(inner) || !ahead.eat_all(b"] ") {
+        return None;
+    }
+    *scanner = ahead;
+    Some(inner)
+}
+
+/// Takes what newer access points of UniFi write without quotes, `U7PG2,788a2056b182,v4.0.66.10832: `, and F5's rules, which put
+/// their pairs behind the host at once: `bigip1,f5_irule=…`.
+pub(super) fn with_commas(scanner: &mut Scanner<'_>) -> Option<String> {
+    let mut ahead = *scanner;
+    let word = ahead.word();
+    let first = word.split(|byte| *byte == b',').next().filter(|first| first.len() < word.len())?;
+    let behind = word.get(first.len().checked_add(1)?..)?;
+    let key = behind.iter().take_while(|byte| byte.is_ascii_alphanumeric() || **byte == b'_').count();
+    if is_host(first) && key > 0 && behind.get(key) == Some(&b'=') {
+        scanner.take_while(|byte| byte != b',');
+        scanner.eat(b',');
+        return Some(readable(first));
+    }
+    let address = |part: &&[u8]| part.len() == 12 && part.iter().all(u8::is_ascii_hexdigit);
+    let address = word.split(|byte| *byte == b',').take(2).find(address)?;
+    ahead.eat(b' ').then_some(())?;
+    *scanner = ahead;
+    Some(readable(address))
 }
 
 /// Takes the address in UniFi's older `("U7LT,f09fc2aabbcc,v4.3.20.11298") `: the access point has no other name there.

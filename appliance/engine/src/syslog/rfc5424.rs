@@ -32,15 +32,27 @@ pub(super) fn decode(content: &[u8], context: &Context<'_>, message: &mut Syslog
     }
     message.timestamp = timestamp;
     message.host = field(&mut scanner);
-    if tag::take(scanner).is_some() {
+    if tag::take(scanner).is_some() && !has_structured_data(scanner) {
         tag::fill(&mut scanner, message);
         return true;
     }
+    let behind_host = scanner;
     message.program = field(&mut scanner);
-    if meraki(scanner, message) {
+    if is_meraki(message) && !has_structured_data(behind_host) {
         message.message = readable(scanner.rest());
         return true;
     }
+    behind_program(scanner, message);
+    true
+}
+
+/// Fills in what stands behind HOSTNAME.
+pub(super) fn behind_host(mut scanner: Scanner<'_>, message: &mut SyslogMessage) {
+    message.program = field(&mut scanner);
+    behind_program(scanner, message);
+}
+
+fn behind_program(mut scanner: Scanner<'_>, message: &mut SyslogMessage) {
     message.pid = field(&mut scanner);
     message.msgid = field(&mut scanner);
     if let Some(elements) = structured_data(&mut scanner) {
@@ -51,14 +63,26 @@ pub(super) fn decode(content: &[u8], context: &Context<'_>, message: &mut Syslog
     // rsyslog's SyslogProtocol23Format sends the space that stood behind the TAG of a BSD line; nobody means it.
     scanner.eat(b' ');
     message.message = readable(scanner.rest());
-    true
+}
+
+/// Says whether STRUCTURED-DATA stands where it should behind APP-NAME: then the header is the RFC's, whatever its words look like.
+pub(super) fn has_structured_data(mut scanner: Scanner<'_>) -> bool {
+    for _ in 0..3 {
+        scanner.word();
+        if !scanner.eat(b' ') {
+            return false;
+        }
+    }
+    scanner.peek() == Some(b'[') || nil(&mut scanner)
 }
 
 /// Says whether it is a line of Meraki's, which has a type where APP-NAME is, and pairs or text at once behind it.
-fn meraki(scanner: Scanner<'_>, message: &SyslogMessage) -> bool {
-    const TYPES: [&str; 11] =
-        ["airmarshal_events", "cellular_firewall", "events", "firewall", "flows", "ids-alerts", "ip_flow_end", "ip_flow_start", "security_event", "urls", "vpn_firewall"];
-    message.program.as_deref().is_some_and(|program| TYPES.contains(&program)) && !scanner.rest().starts_with(b"- ")
+fn is_meraki(message: &SyslogMessage) -> bool {
+    const TYPES: [&str; 11] = [
+        "airmarshal_events", "cellular_firewall", "events", "firewall", "flows", "ids-alerts", "ip_flow_end", "ip_flow_start", "security_event",
+        "urls", "vpn_firewall",
+    ];
+    message.program.as_deref().is_some_and(|program| TYPES.contains(&program))
 }
 
 /// Takes NILVALUE when it is a whole field.

@@ -16,6 +16,9 @@ const BARE: [&[u8]; 36] = [
     b"slapd", b"smartd", b"smbd", b"snmpd", b"sshd", b"su", b"sudo", b"syslog-ng", b"syslogd", b"systemd", b"xinetd",
 ];
 
+/// How the tags without a colon of Snare, Cisco ISE and Aruba ClearPass begin.
+const BARE_PREFIXES: [&[u8]; 3] = [b"MSWinEventLog", b"CISE_", b"CPPM_"];
+
 /// Words that begin a device's prose and are the name of no program.
 const NOUNS: [&[u8]; 20] = [
     b"alarm", b"battery", b"connection", b"device", b"disk", b"error", b"event", b"fan", b"interface", b"link", b"login", b"module", b"port",
@@ -57,6 +60,12 @@ pub(super) fn take(mut scanner: Scanner<'_>) -> Option<Tag<'_>> {
     if next == Some(b':') && matches!(program, b"CEF" | b"LEEF") {
         return Some(Tag { program, pid: None, behind: whole });
     }
+    if next == Some(b':') && program == b"ASM" {
+        // F5's web application firewall: `ASM:unit_hostname="…",…`.
+        scanner.eat(b':');
+        scanner.eat(b' ');
+        return Some(Tag { program, pid: None, behind: scanner });
+    }
     let mut pid = None;
     if next == Some(b'[') {
         scanner.eat(b'[');
@@ -90,11 +99,15 @@ pub(super) fn take_bare(mut scanner: Scanner<'_>, bare: Bare) -> Option<Tag<'_>>
         return Some(Tag { program, ..tag });
     }
     let program = scanner.take_while(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_' | b'/'));
-    let ends = scanner.peek() == Some(b'\t') && program == b"MSWinEventLog" || scanner.peek() == Some(b' ');
-    if !ends || program.len() > MAX_PROGRAM_BYTES {
+    if !matches!(scanner.peek(), Some(b' ' | b'\t')) || program.is_empty() || program.len() > MAX_PROGRAM_BYTES {
         return None;
     }
-    let known = BARE.contains(&program) || program.starts_with(b"MSWinEventLog") || program.starts_with(b"CISE_");
+    // `vectra_cef -: CEF:0|…`, `ucs-tool : text`.
+    let mut colon = scanner;
+    if colon.eat_all(b" -: ") || (colon.eat_all(b" : ") && bare == Bare::Likely) {
+        return Some(Tag { program, pid: None, behind: colon });
+    }
+    let known = BARE.contains(&program) || BARE_PREFIXES.iter().any(|prefix| program.starts_with(prefix));
     scanner.take_while(|byte| matches!(byte, b' ' | b'\t'));
     let likely = bare == Bare::Likely
         && program.first().is_some_and(u8::is_ascii_lowercase)

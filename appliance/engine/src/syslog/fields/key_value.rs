@@ -14,6 +14,14 @@ const COLON_KEYS: [&str; 5] = ["Severity: ", "DeviceUUID: ", "EventPriority: ", 
 /// Reads `key=value` pairs; words between them that are none are passed over.
 pub(super) fn equals(text: &str, fields: &mut Fields) {
     fields.reserve(text.len());
+    if let Some(divider) = divider(text) {
+        for pair in text.split(divider).take(MAX_FIELDS) {
+            if let Some((key, value)) = pair.split_once('=').filter(|(key, _)| key.bytes().all(is_pair_key)) {
+                fields.push(key, value);
+            }
+        }
+        return;
+    }
     let mut rest = text;
     while fields.len() < MAX_FIELDS {
         rest = rest.trim_start_matches([' ', '\t', ',', ';', '|', '(', ')']);
@@ -32,6 +40,15 @@ pub(super) fn equals(text: &str, fields: &mut Fields) {
         fields.push(key, &value);
         rest = behind;
     }
+}
+
+/// Returns the sign that divides pairs whose values may have spaces: a tab or a bar behind the first, unquoted value.
+fn divider(text: &str) -> Option<char> {
+    let (_, value) = text.split_once('=')?;
+    let at = value.bytes().position(|byte| matches!(byte, b' ' | b'\t' | b'|' | b'"'))?;
+    let found = value.as_bytes().get(at).copied()?;
+    let next = value.get(at.checked_add(1)?..)?;
+    (matches!(found, b'\t' | b'|') && is_pair_next(next.as_bytes()) && !next.contains("=\"")).then(|| char::from(found))
 }
 
 /// Reads the pairs of netfilter in a kernel's message, which stand behind the rule's name: `[name]IN=eth0 OUT= …`.
@@ -110,7 +127,7 @@ pub(super) fn colons(text: &str, fields: &mut Fields) {
 }
 
 const fn is_pair_key(byte: u8) -> bool {
-    is_key(byte) || matches!(byte, b'@' | b'/' | b':' | b'#') && byte != b':'
+    is_key(byte) || matches!(byte, b'@' | b'/' | b'#')
 }
 
 /// Takes a value and returns what follows it.

@@ -46,7 +46,17 @@ pub(super) fn extract(message: &mut SyslogMessage, context: &Context<'_>) {
         },
         _ => {}
     }
-    if fields.is_empty() || (message.timestamp.is_some() && message.host.is_some()) {
+    if fields.is_empty() {
+        return;
+    }
+    // A FortiGate writes no header: the one before its pairs is a relay's, and the device knows better.
+    if text.starts_with("date=") && fields.get("devname").is_some() {
+        message.host = None;
+        if fields.get("tz").or_else(|| fields.get("eventtime")).is_some() {
+            message.timestamp = time(fields, context).or(message.timestamp);
+        }
+    }
+    if message.timestamp.is_some() && message.host.is_some() {
         return;
     }
     if message.timestamp.is_none() {
@@ -85,7 +95,10 @@ fn is_topics(text: &str) -> bool {
 
 /// Returns the name by which a line without header calls its device.
 fn host(fields: &Fields) -> Option<&str> {
-    let name = HOST_KEYS.iter().find_map(|key| fields.get(key).filter(|name| !name.is_empty()))?;
+    let own = HOST_KEYS.iter().find_map(|key| fields.get(key).filter(|name| !name.is_empty()));
+    // Check Point's exporter; in others' lines `hostname` is where somebody went.
+    let exporter = || fields.get("hostname").filter(|_| fields.get("product").is_some() && fields.get("ifdir").is_some());
+    let name = own.or_else(exporter)?;
     let good = name.len() <= MAX_HOST_BYTES && !name.contains(char::is_control);
     good.then_some(name)
 }
@@ -115,12 +128,19 @@ fn date_and_time(date: &str, fields: &Fields, context: &Context<'_>) -> Option<T
     if let Some(stamp) = fields.get("tz").and_then(|zone| read(&format!("{date} {time}{zone}"))) {
         return Some(stamp);
     }
-    if let Some(stamp) = fields.get("timezone").and_then(|zone| read(&format!("{date} {time} {zone}"))) {
+    if let Some(stamp) = fields.get("timezone").and_then(|zone| read(&format!("{date} {time} {}", offset_of(zone)))) {
         return Some(stamp);
     }
     let local = read(&format!("{date} {time}"))?;
     let exact = fields.get("eventtime").and_then(long_epoch);
     Some(exact.filter(|exact| exact.as_nanos().abs_diff(local.as_nanos()) <= MAX_OFFSET_NANOS).unwrap_or(local))
+}
+
+/// Returns what `stamp` reads of a zone as FortiWeb writes it: `(GMT+1:00)Berlin,Bern`.
+fn offset_of(zone: &str) -> String {
+    let Some((offset, _)) = zone.strip_prefix("(GMT").and_then(|zone| zone.split_once(')')) else { return zone.to_owned() };
+    let (sign, hours) = offset.split_at_checked(1).unwrap_or(("+", "00:00"));
+    if hours.find(':') == Some(1) { format!("{sign}0{hours}") } else { offset.to_owned() }
 }
 
 /// Reads a number of seconds, milliseconds, microseconds or nanoseconds since the epoch; its digits tell which.
