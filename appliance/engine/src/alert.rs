@@ -7,11 +7,16 @@ mod checkpoint;
 mod own;
 mod table;
 
+use std::sync::Arc;
+
 use postern_protocol::alert::{Alert, AlertKey};
+use postern_protocol::dictionary::Dictionary;
+use postern_protocol::status::intake::UnknownOid;
 use postern_protocol::timestamp::Timestamp;
 
 use self::table::Table;
-use crate::event::Event;
+use crate::event::{Body, Event};
+use crate::mib::{self, UnknownOids};
 use crate::rule::{Outcome, RuleIndex};
 
 pub use self::checkpoint::CheckpointError;
@@ -50,12 +55,14 @@ pub enum Verdict {
 pub struct AlertEngine {
     rules: RuleIndex,
     table: Table,
+    dictionary: Arc<Dictionary>,
+    unknown: UnknownOids,
 }
 
 impl AlertEngine {
     /// Makes an engine without alerts.
     pub fn new(rules: RuleIndex) -> Self {
-        Self { rules, table: Table::new() }
+        Self::with(rules, Table::new())
     }
 
     /// Makes an engine with the state that [`AlertEngine::checkpoint`] wrote.
@@ -63,7 +70,11 @@ impl AlertEngine {
     /// # Errors
     /// [`CheckpointError`] when the bytes are anything else.
     pub fn restore(rules: RuleIndex, checkpoint: &[u8]) -> Result<Self, CheckpointError> {
-        Ok(Self { rules, table: checkpoint::decode(checkpoint)? })
+        Ok(Self::with(rules, checkpoint::decode(checkpoint)?))
+    }
+
+    fn with(rules: RuleIndex, table: Table) -> Self {
+        Self { rules, table, dictionary: Arc::default(), unknown: UnknownOids::default() }
     }
 
     /// Bounds the open alerts to `max_open_alerts` instead of [`MAX_OPEN_ALERTS`].
@@ -81,14 +92,31 @@ impl AlertEngine {
     /// Handles one event at `now`. When several rules decide about it (`continue`), the verdict is the last one's.
     pub fn handle(&mut self, event: &Event, now: Timestamp) -> Verdict {
         let mut verdict = Verdict::Unmatched;
-        self.rules.decide(event, |outcome| {
+        let named = self.rules.decide(event, &self.dictionary, |outcome| {
             verdict = match outcome {
                 Outcome::Clear { key, evidence } => self.table.clear(&key, evidence, event.received, now),
                 Outcome::Raise(report) => self.table.raise(report, event.received, now),
                 Outcome::Suppress => Verdict::Suppressed,
             };
         });
+        if let (false, Body::Notification(trap)) = (named, &event.body) {
+            let oid = &trap.trap_oid;
+            if !self.unknown.count_again(oid, event.peer, now) && mib::trap_name(&self.dictionary, oid).is_none() {
+                self.unknown.count_first(oid, event.peer, now);
+            }
+        }
         verdict
+    }
+
+    /// Returns the notifications that neither the dictionary nor a rule names, most frequent first; at most 256.
+    pub fn unknown_oids(&self) -> Vec<UnknownOid> {
+        self.unknown.report()
+    }
+
+    /// Replaces the names that alerts are written with. What it knows is unknown no more.
+    pub fn replace_dictionary(&mut self, dictionary: Arc<Dictionary>) {
+        self.unknown.retain(|oid| mib::trap_name(&dictionary, oid).is_none());
+        self.dictionary = dictionary;
     }
 
     /// Opens an alert about the gateway itself, or counts it again. There is always room for it.

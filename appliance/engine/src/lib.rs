@@ -19,6 +19,7 @@ pub mod alert;
 pub mod ber;
 pub mod event;
 pub mod ledger;
+mod mib;
 pub mod push;
 pub mod rule;
 pub mod snmp;

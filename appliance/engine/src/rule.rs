@@ -10,6 +10,7 @@ mod matcher;
 mod outcome;
 mod source;
 
+use postern_protocol::dictionary::Dictionary;
 use postern_protocol::id::RuleId;
 use postern_protocol::revision::document::Document;
 use postern_protocol::revision::{self, Problem};
@@ -70,16 +71,19 @@ impl RuleIndex {
     }
 
     /// Calls `act` with what each rule that decides about `event` makes of it: the first that matches, and the next while a rule
-    /// says `continue`. Not called when none matches.
-    pub(crate) fn decide(&self, event: &Event, mut act: impl FnMut(Outcome)) {
+    /// says `continue`. Not called when none matches. Says whether one of them names the event's kind, rather than catches all.
+    pub(crate) fn decide(&self, event: &Event, dictionary: &Dictionary, mut act: impl FnMut(Outcome)) -> bool {
+        let mut names = false;
         for number in self.index.candidates(event) {
             let Some(rule) = self.rules.get(number) else { continue };
             if rule.matcher.matches(event) {
-                act(outcome::of(rule, event));
+                names |= rule.matcher.names_its_events();
+                act(outcome::of(rule, event, dictionary));
                 if !rule.continues {
-                    return;
+                    return names;
                 }
             }
         }
+        names
     }
 }

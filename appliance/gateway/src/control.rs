@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_protocol::alert::AlertKey;
-use postern_protocol::message::{RevisionProblem, RevisionState, RevisionStatus, SealedSecrets, SignedRevision};
+use postern_protocol::message::{DictionaryPart, RevisionProblem, RevisionState, RevisionStatus, SealedSecrets, SignedRevision};
 use postern_protocol::revision::Problem;
 use postern_protocol::status::{self, TunnelState};
 use postern_uplink::spool::Spool;
@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use crate::dictionary::Names;
 use crate::pipeline::Order;
 use crate::revision::{Compiled, Revisions, Signers, Step, StoreError};
 use crate::site::{Settings, Site};
@@ -50,6 +51,8 @@ pub(crate) struct Control {
     pub(crate) spool: Spool,
     /// Who may sign sets of secrets.
     pub(crate) signers: Signers,
+    /// Takes in what OIDs are called; lent away while it works.
+    pub(crate) names: Option<Names>,
     pub(crate) vault: watch::Sender<Vault>,
     /// What the receivers go by.
     pub(crate) site: watch::Sender<Arc<Site>>,
@@ -93,8 +96,7 @@ impl Control {
                     let key = AlertKey { resource: close.resource, kind: close.kind, qualifier: close.qualifier };
                     self.order(Order::Close { key, occurrence: close.occurrence, count_seen: close.count_seen }).await?;
                 }
-                // Nothing uses them yet.
-                Some(Incoming::DictionaryPart(_)) => {}
+                Some(Incoming::DictionaryPart(part)) => self.dictionary(part).await?,
                 Some(Incoming::ResendOpenAlerts) => self.order(Order::Resend).await?,
                 Some(Incoming::Revision(signed)) => self.revision(signed).await?,
                 Some(Incoming::Secrets(set)) => self.secrets(set).await?,
@@ -108,6 +110,24 @@ impl Control {
 
     async fn order(&self, order: Order) -> Result<(), ControlError> {
         self.orders.send(order).await.map_err(|_| ControlError::PipelineEnded)
+    }
+
+    /// Takes in a piece of the OID dictionary; with the last one the engine has it.
+    async fn dictionary(&mut self, part: DictionaryPart) -> Result<(), ControlError> {
+        let Some(mut names) = self.names.take() else { return Ok(()) };
+        // The last piece is checked, read and kept as a whole.
+        let (names, dictionary) = tokio::task::spawn_blocking(move || {
+            let dictionary = names.take(part);
+            (names, dictionary)
+        })
+        .await?;
+        if let Some(dictionary) = dictionary {
+            let digest = names.facts().borrow().digest;
+            self.facts.send_modify(|facts| facts.dictionary = digest.map(Vec::from).unwrap_or_default());
+            self.order(Order::ReplaceDictionary(dictionary)).await?;
+        }
+        self.names = Some(names);
+        Ok(())
     }
 
     async fn revision(&mut self, signed: SignedRevision) -> Result<(), ControlError> {

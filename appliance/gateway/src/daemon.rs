@@ -25,6 +25,7 @@ use crate::balance::Balance;
 use crate::config::Config;
 use crate::control::Control;
 use crate::descriptors;
+use crate::dictionary::Names;
 use crate::intake::{self, Digests};
 use crate::listener_certificate::ListenerCertificate;
 use crate::listeners::Listeners;
@@ -104,6 +105,8 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     let vault = vault.context("the vault cannot be opened")?;
     let (revisions, Compiled { document, rules }) = Revisions::open(&config.revisions_dir(), signers.clone(), veto, options.mode)?;
     let site = first_site(&document, vault.clone()).await?;
+    let (names_dir, names_signers) = (config.dictionary_dir(), signers.clone());
+    let (names, dictionary) = tokio::task::spawn_blocking(move || Names::open(&names_dir, names_signers)).await??;
 
     let now = Timestamp::from(SystemTime::now());
     let spool_options =
@@ -120,6 +123,7 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     if resend {
         engine.resend_open(now);
     }
+    engine.replace_dictionary(dictionary);
     let status_socket =
         StatusSocket::bind(&config.status_socket()).with_context(|| format!("{} cannot be used", config.status_socket().display()))?;
 
@@ -140,7 +144,9 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     let (intake, outlet) = intake::queue(accounts.clone(), Digests::new(&digest_key));
     let (effective, newest) = revisions.numbers();
     let (sealing_key, secrets_serial) = (vault.public_key_der().to_vec(), vault.serial());
-    let facts = GreetingFacts { effective, newest, sealing_key, secrets_serial, ..GreetingFacts::default() };
+    let names_view = names.facts();
+    let dictionary = names_view.borrow().digest.map(Vec::from).unwrap_or_default();
+    let facts = GreetingFacts { effective, newest, sealing_key, secrets_serial, dictionary };
     let (facts, facts_view) = watch::channel(facts);
     let (vault, vault_view) = watch::channel(vault);
     let (site, site_view) = watch::channel(Arc::new(site));
@@ -148,6 +154,7 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     let (tunnel_state, tunnel_view) = watch::channel(tunnel::initial_state(now));
     let service_view = tunnel_view.clone();
     let (pipeline_facts, pipeline_view) = watch::channel(PipelineFacts::default());
+    let (unknown, unknown_view) = watch::channel(Vec::new());
     let (orders, order_queue) = mpsc::channel(CONTROL_QUEUE);
     let (outgoing, outgoing_queue) = mpsc::channel(CONTROL_QUEUE);
     let (incoming, incoming_queue) = mpsc::channel(CONTROL_QUEUE);
@@ -167,6 +174,7 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
         outlet,
         orders: order_queue,
         facts: pipeline_facts,
+        unknown,
         spool: spool.clone(),
     };
     tasks.spawn("pipeline", Pipeline::new(parts).run());
@@ -201,6 +209,7 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
         outgoing: outgoing.clone(),
         orders,
         signers,
+        names: Some(names),
         vault,
         site,
         facts,
@@ -213,6 +222,12 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     let mut intake_reports = IntakeReports::default();
     intake_reports.add(move |intake| intake.warnings.extend_from_slice(&warnings));
     intake_reports.add(move |intake| intake.agents = agents.report());
+    intake_reports.add(move |intake| {
+        let names = names_view.borrow();
+        intake.dictionary = names.digest_text();
+        intake.warnings.extend(names.warning());
+        intake.unknown_oids.clone_from(&unknown_view.borrow());
+    });
     intake_reports.add(move |intake| intake.warnings.extend(certificate.warning(Timestamp::from(SystemTime::now()))));
     intake_reports.add(move |intake| {
         let vault = vault_view.borrow();

@@ -9,6 +9,7 @@ pub mod config;
 mod control;
 mod daemon;
 pub mod descriptors;
+mod dictionary;
 pub mod enrol;
 mod intake;
 pub mod listener_certificate;

@@ -169,8 +169,9 @@ pub enum PushState {
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Release {
-    /// Which field, or several with ` | ` between them: the first that the event has. Any event: `source`, `peer`, `transport`. Traps: `trap_oid`, `varbind:OID` (the value of the first varbind at or
-    /// below OID), `index:OID` (what follows OID in that varbind's name). Syslog: `facility`, `severity`, `program`, `host`,
+    /// Which field, or several with ` | ` between them: the first that the event has. Any event: `source`, `peer`, `transport`. Traps: `trap_oid`, `trap_name`, `varbind:OID` (the value of the first varbind at or
+    /// below OID), `index:OID` (what follows OID in that varbind's name), and in a MIB module's words `name:OID` (`ifOperStatus.7`),
+    /// `value:OID` (`down(2)`), `named:OID` (both). Syslog: `facility`, `severity`, `program`, `host`,
     /// `pid`, `msgid`, `message`, `capture:NAME`, `sd:ID.PARAM`. Pushes: `resource`, `kind`, `qualifier`, `severity`, `summary`,
     /// `field:NAME`. The release's own name when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -34,6 +34,10 @@ pub enum Field {
     Message,
     /// MSGID of a syslog message.
     Msgid,
+    /// The name of the first varbind at or below this OID, in its module's words: `ifOperStatus.7`.
+    Name(Oid),
+    /// Name and value of that varbind: `ifOperStatus.7 = down(2)`.
+    Named(Oid),
     /// Address of the sender.
     Peer,
     /// PROCID of a syslog message.
@@ -61,8 +65,12 @@ pub enum Field {
     Summary,
     /// `udp`, `tcp` or `tls`.
     Transport,
+    /// The notification's name, when the dictionary has it.
+    TrapName,
     /// The notification's OID.
     TrapOid,
+    /// The value of the first varbind at or below this OID, in its module's words: `down(2)`.
+    Value(Oid),
     /// The value of the first varbind at or below this OID.
     Varbind(Oid),
 }
@@ -95,7 +103,8 @@ pub enum FieldError {
     StructuredData(String),
     /// No such selector.
     #[error(
-        "there is no field {0:?}: any event has source, peer, transport; a trap trap_oid, varbind:OID, index:OID; a syslog message facility, \
+        "there is no field {0:?}: any event has source, peer, transport; a trap trap_name, trap_oid, varbind:OID, index:OID, name:OID, \
+         value:OID, named:OID; a syslog message facility, \
          severity, program, host, pid, msgid, message, capture:NAME, sd:ID.PARAM; a push resource, kind, qualifier, severity, summary, field:NAME"
     )]
     Unknown(String),
@@ -130,7 +139,7 @@ impl Field {
                 matches!(kind, EventKind::Syslog)
             }
             Self::StructuredData { .. } => matches!(kind, EventKind::Syslog),
-            Self::Index(_) | Self::TrapOid | Self::Varbind(_) => matches!(kind, EventKind::Trap),
+            Self::Index(_) | Self::Name(_) | Self::Named(_) | Self::TrapName | Self::TrapOid | Self::Value(_) | Self::Varbind(_) => matches!(kind, EventKind::Trap),
             Self::Kind | Self::PushField(_) | Self::Qualifier | Self::Resource | Self::Summary => matches!(kind, EventKind::Push),
             Self::Severity => matches!(kind, EventKind::Push | EventKind::Syslog),
         }
@@ -169,6 +178,9 @@ impl FromStr for Field {
                 let (id, param) = path.rsplit_once('.').ok_or_else(|| FieldError::StructuredData(shown(text)))?;
                 Self::StructuredData { id: name(id)?, param: name(param)? }
             }
+            Some(("name", of)) => Self::Name(oid(of)?),
+            Some(("named", of)) => Self::Named(oid(of)?),
+            Some(("value", of)) => Self::Value(oid(of)?),
             Some(("varbind", of)) => Self::Varbind(oid(of)?),
             Some(_) => return Err(FieldError::Unknown(shown(text))),
             None => match text {
@@ -186,6 +198,7 @@ impl FromStr for Field {
                 "source" => Self::Source,
                 "summary" => Self::Summary,
                 "transport" => Self::Transport,
+                "trap_name" => Self::TrapName,
                 "trap_oid" => Self::TrapOid,
                 _ => return Err(FieldError::Unknown(shown(text))),
             },
@@ -203,6 +216,8 @@ impl fmt::Display for Field {
             Self::Kind => f.write_str("kind"),
             Self::Message => f.write_str("message"),
             Self::Msgid => f.write_str("msgid"),
+            Self::Name(oid) => write!(f, "name:{oid}"),
+            Self::Named(oid) => write!(f, "named:{oid}"),
             Self::Peer => f.write_str("peer"),
             Self::Pid => f.write_str("pid"),
             Self::Program => f.write_str("program"),
@@ -214,7 +229,9 @@ impl fmt::Display for Field {
             Self::StructuredData { id, param } => write!(f, "sd:{id}.{param}"),
             Self::Summary => f.write_str("summary"),
             Self::Transport => f.write_str("transport"),
+            Self::TrapName => f.write_str("trap_name"),
             Self::TrapOid => f.write_str("trap_oid"),
+            Self::Value(oid) => write!(f, "value:{oid}"),
             Self::Varbind(oid) => write!(f, "varbind:{oid}"),
         }
     }
@@ -232,7 +249,7 @@ mod tests {
     #[test]
     fn selectors_are_written_as_they_were_read() {
         for text in
-            ["source", "trap_oid", "varbind:1.3.6.1", "index:1.3.6.1.2", "capture:ip", "sd:x@32473.1.param", "field:disk", "summary"]
+            ["source", "trap_oid", "trap_name", "varbind:1.3.6.1", "index:1.3.6.1.2", "name:1.3", "named:1.3.6", "value:1.3.7", "capture:ip", "sd:x@32473.1.param", "field:disk", "summary"]
         {
             assert_eq!(text.parse::<Field>().unwrap().to_string(), text);
         }

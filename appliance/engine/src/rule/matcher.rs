@@ -12,6 +12,9 @@ use regex::Regex;
 use crate::event::{Body, Event, Notification, PushEvent, SyslogMessage, Varbind};
 use crate::value;
 
+/// Numbers in the OID of an enterprise, 1.3.6.1.4.1.N.
+const ENTERPRISE_NUMBERS: usize = 7;
+
 /// Conditions on one kind of event.
 #[derive(Clone, Debug)]
 pub(super) enum Matcher {
@@ -59,6 +62,14 @@ pub(super) struct Push {
 }
 
 impl Matcher {
+    /// Returns whether the matcher names the kind of event that it is for.
+    pub(super) fn names_its_events(&self) -> bool {
+        match self {
+            Self::Push(_) | Self::Syslog(_) => true,
+            Self::Trap(matcher) => matcher.names_its_events(),
+        }
+    }
+
     /// Returns whether every condition holds.
     pub(super) fn matches(&self, event: &Event) -> bool {
         match (self, &event.body) {
@@ -71,6 +82,12 @@ impl Matcher {
 }
 
 impl Trap {
+    /// Whether it is for notifications that its author knew: a prefix that reaches beyond an enterprise names them, a shorter one
+    /// catches them.
+    fn names_its_events(&self) -> bool {
+        !self.oids.is_empty() || self.prefix.as_ref().is_some_and(|prefix| prefix.numbers().len() > ENTERPRISE_NUMBERS)
+    }
+
     fn matches(&self, trap: &Notification) -> bool {
         let oid = &trap.trap_oid;
         (self.oids.is_empty() || self.oids.contains(oid))

@@ -286,6 +286,11 @@ impl Config {
         self.data_dir.join("revisions")
     }
 
+    /// Returns the directory of the OID dictionary.
+    pub fn dictionary_dir(&self) -> PathBuf {
+        self.data_dir.join("dictionary")
+    }
+
     /// Returns the directory of the vault.
     pub fn vault_dir(&self) -> PathBuf {
         self.data_dir.join("vault")

@@ -11,6 +11,7 @@ pub(crate) mod usm;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -19,7 +20,9 @@ use postern_engine::event::Protocol;
 use postern_engine::ledger::{Detail, DropReason};
 use postern_engine::rule::RuleIndex;
 use postern_protocol::alert::AlertKey;
+use postern_protocol::dictionary::Dictionary;
 use postern_protocol::id::Lane;
+use postern_protocol::status::intake::UnknownOid;
 use postern_protocol::timestamp::Timestamp;
 use postern_uplink::spool::{Commit, CommitNumber, Spool, SpoolError};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -72,6 +75,8 @@ pub(crate) enum Order {
         /// Its qualifier.
         qualifier: String,
     },
+    /// Alerts are written with other names from now on.
+    ReplaceDictionary(Arc<Dictionary>),
     /// Other rules are in force from now on; answered when they are.
     ReplaceRules(Box<RuleIndex>, oneshot::Sender<()>),
     /// Every open alert is to be sent again.
@@ -107,6 +112,7 @@ pub(crate) struct Parts {
     pub(crate) outlet: Outlet,
     pub(crate) orders: mpsc::Receiver<Order>,
     pub(crate) facts: watch::Sender<PipelineFacts>,
+    pub(crate) unknown: watch::Sender<Vec<UnknownOid>>,
     pub(crate) spool: Spool,
 }
 
@@ -119,6 +125,7 @@ pub(crate) struct Pipeline {
     outlet: Outlet,
     orders: Option<mpsc::Receiver<Order>>,
     facts: watch::Sender<PipelineFacts>,
+    unknown: watch::Sender<Vec<UnknownOid>>,
     spool: Spool,
     /// Something besides alerts needs a commit soon: an order, a sender's state.
     dirty: bool,
@@ -157,7 +164,7 @@ type Settled = Vec<((Protocol, IpAddr, Option<DropReason>), u64)>;
 impl Pipeline {
     /// Puts the task together; the first thing it does is a commit with a checkpoint of what was recovered.
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { engine, memory, digest_key, accounts, outlet, orders, facts, spool } = parts;
+        let Parts { engine, memory, digest_key, accounts, outlet, orders, facts, unknown, spool } = parts;
         Self {
             engine,
             memory,
@@ -166,6 +173,7 @@ impl Pipeline {
             outlet,
             orders: Some(orders),
             facts,
+            unknown,
             spool,
             dirty: true,
             counted: false,
@@ -307,6 +315,7 @@ impl Pipeline {
             Order::OwnClear { kind, qualifier } => {
                 self.engine.own_clear(kind, &qualifier, now);
             }
+            Order::ReplaceDictionary(dictionary) => self.engine.replace_dictionary(dictionary),
             Order::ReplaceRules(rules, done) => {
                 self.engine.replace_rules(*rules);
                 // Whoever asked may be gone.
@@ -324,6 +333,8 @@ impl Pipeline {
         if self.writer.has_changes() {
             (self.counted, self.detail) = (true, Detail::Sources);
         }
+        let unknown = self.engine.unknown_oids();
+        self.unknown.send_if_modified(|known| *known != unknown && { *known = unknown; true });
         let beat = self.facts.borrow().beat.saturating_add(1);
         self.publish(beat);
     }

@@ -1,5 +1,6 @@
 //! The site's last word: fields that no rule may release, whoever signed it.
 
+use postern_protocol::oid::Oid;
 use postern_protocol::revision::Problem;
 use postern_protocol::revision::document::{Document, Rule};
 use postern_protocol::revision::field::Field;
@@ -53,12 +54,33 @@ fn covers(forbidden: &Field, released: &Field) -> bool {
         (Field::Message, Field::Capture(_)) => true,
         // `source` is the host where a syslog line names one.
         (Field::Host | Field::Peer, Field::Source) => true,
-        // A selector takes the first varbind at or below its OID: either may lie below the other.
-        (Field::Varbind(f), Field::Varbind(r)) | (Field::Index(f), Field::Index(r)) => {
-            f.strip_prefix(r).is_some() || r.strip_prefix(f).is_some()
+        (Field::TrapName | Field::TrapOid, Field::TrapName | Field::TrapOid) => true,
+        // Whatever the words, a name holds the index, and a value is the value.
+        (forbidden, released) => {
+            forbidden == released || overlap(value_of(forbidden), value_of(released)) || overlap(index_of(forbidden), index_of(released))
         }
-        (forbidden, released) => forbidden == released,
     }
+}
+
+/// Returns of which varbind `field` tells the value.
+const fn value_of(field: &Field) -> Option<&Oid> {
+    match field {
+        Field::Named(oid) | Field::Value(oid) | Field::Varbind(oid) => Some(oid),
+        _ => None,
+    }
+}
+
+/// Returns of which varbind `field` tells the index.
+const fn index_of(field: &Field) -> Option<&Oid> {
+    match field {
+        Field::Index(oid) | Field::Name(oid) | Field::Named(oid) => Some(oid),
+        _ => None,
+    }
+}
+
+/// A selector takes the first varbind at or below its OID: either may lie below the other.
+fn overlap(forbidden: Option<&Oid>, released: Option<&Oid>) -> bool {
+    forbidden.zip(released).is_some_and(|(f, r)| f.strip_prefix(r).is_some() || r.strip_prefix(f).is_some())
 }
 
 #[cfg(test)]
@@ -91,6 +113,12 @@ mod tests {
         assert!(forbids("message", "program | message", syslog));
         assert!(forbids("varbind:1.3.6.1.4.1", "varbind:1.3.6.1.4.1.9.9", trap));
         assert!(forbids("varbind:1.3.6.1.4.1.9.9", "varbind:1.3.6.1.4.1", trap));
+        for (forbidden, released) in [("varbind", "value"), ("varbind", "named"), ("index", "name"), ("index", "named"), ("named", "varbind"), ("value", "varbind")]
+        {
+            assert!(forbids(&format!("{forbidden}:1.3.6.1.4.1"), &format!("{released}:1.3.6.1.4.1.9"), trap), "{forbidden} {released}");
+        }
+        assert!(forbids("trap_oid", "trap_name", trap));
+        assert!(!forbids("varbind:1.3.6.1.4.1", "name:1.3.6.1.4.1.9", trap));
         assert!(!forbids("message", "program", syslog));
         assert!(!forbids("varbind:1.3.6.1.4.1.9", "varbind:1.3.6.1.4.1.8", trap));
     }
