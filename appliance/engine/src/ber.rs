@@ -18,6 +18,9 @@ pub const OBJECT_IDENTIFIER: u8 = 0x06;
 /// SEQUENCE and SEQUENCE OF.
 pub const SEQUENCE: u8 = 0x30;
 
+/// An OID of fewer encoded bytes has no more sub-identifiers than this.
+const SHORT_OID: usize = 24;
+
 /// Why bytes are not the expected BER, and where.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{fault} (at byte {at})")]
@@ -232,8 +235,13 @@ impl<'a> Element<'a> {
     /// # Errors
     /// [`Fault::Oid`].
     pub fn oid(&self) -> Result<Oid, BerError> {
+        // Nearly all are short, and what is not there need not be cleared.
+        if self.content.len() < SHORT_OID { self.oid_of::<SHORT_OID>() } else { self.oid_of::<MAX_SUB_IDENTIFIERS>() }
+    }
+
+    fn oid_of<const MOST: usize>(&self) -> Result<Oid, BerError> {
         let error = self.error(Fault::Oid);
-        let mut numbers = [0_u32; MAX_SUB_IDENTIFIERS];
+        let mut numbers = [0_u32; MOST];
         let mut used: usize = 0;
         let mut number: u64 = 0;
         let mut inside = false;

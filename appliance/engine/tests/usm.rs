@@ -1,6 +1,7 @@
 //! SNMPv3 as other implementations send it: every pair of algorithms that net-snmp and pysnmp know.
 
 #![expect(clippy::panic, clippy::unwrap_used, reason = "test code outside of #[test] functions")]
+#![expect(clippy::disallowed_types, reason = "the peer of a pure decoder is a program with a socket")]
 
 use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};

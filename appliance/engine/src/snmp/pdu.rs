@@ -24,12 +24,13 @@ pub(super) const LAST: u8 = REPORT;
 /// Report.
 pub(super) const REPORT: u8 = 0xa8;
 
-const SYS_UP_TIME: &[u32] = &[1, 3, 6, 1, 2, 1, 1, 3, 0];
-const SNMP_TRAP_OID: &[u32] = &[1, 3, 6, 1, 6, 3, 1, 1, 4, 1, 0];
-const SNMP_TRAP_ENTERPRISE: &[u32] = &[1, 3, 6, 1, 6, 3, 1, 1, 4, 3, 0];
 const SNMP_TRAPS: &[u32] = &[1, 3, 6, 1, 6, 3, 1, 1, 5];
-const SNMP_TRAP_ADDRESS: &[u32] = &[1, 3, 6, 1, 6, 3, 18, 1, 3, 0];
-const SNMP_TRAP_COMMUNITY: &[u32] = &[1, 3, 6, 1, 6, 3, 18, 1, 4, 0];
+const SNMP_TRAP_ENTERPRISE: &[u32] = &[1, 3, 6, 1, 6, 3, 1, 1, 4, 3, 0];
+// Encoded, so that they are recognised without decoding: an OID has only one encoding.
+const SYS_UP_TIME: &[u8] = &[0x2b, 6, 1, 2, 1, 1, 3, 0];
+const SNMP_TRAP_OID: &[u8] = &[0x2b, 6, 1, 6, 3, 1, 1, 4, 1, 0];
+const SNMP_TRAP_ADDRESS: &[u8] = &[0x2b, 6, 1, 6, 3, 18, 1, 3, 0];
+const SNMP_TRAP_COMMUNITY: &[u8] = &[0x2b, 6, 1, 6, 3, 18, 1, 4, 0];
 const ENTERPRISE_SPECIFIC: i32 = 6;
 
 /// Reads a Trap-PDU and maps it (RFC 3584 §3.1).
@@ -46,13 +47,13 @@ pub(super) fn trap_v1(mut pdu: Reader<'_>) -> Result<Notification, DecodeError> 
     pdu.finish()?;
 
     let trap_oid = trap_oid_v1(&enterprise_field, &enterprise, &generic, specific)?;
-    let (mut varbinds, named_address) = facts(varbind::list(varbinds.reader())?);
+    let List { mut varbinds, trap_address, .. } = List::read(&varbinds, Leading::Kept)?;
     if !varbinds.iter().any(|varbind| varbind.name.numbers() == SNMP_TRAP_ENTERPRISE) {
         let name = Oid::new(SNMP_TRAP_ENTERPRISE).map_err(|_| enterprise_field.error(Fault::Oid))?;
         varbinds.push(Varbind { name, value: Value::Oid(enterprise) });
     }
     let agent = (!agent.is_unspecified()).then_some(IpAddr::V4(agent));
-    Ok(Notification { trap_oid, uptime, trap_address: named_address.or(agent), engine_id: None, varbinds })
+    Ok(Notification { trap_oid, uptime, trap_address: trap_address.or(agent), engine_id: None, varbinds })
 }
 
 /// RFC 3584 §3.1 (2): generic traps have OIDs under `snmpTraps`; specific ones are the enterprise, 0 and the specific number.
@@ -76,12 +77,12 @@ pub(super) fn notification_v2(mut pdu: Reader<'_>) -> Result<(i32, Notification,
     let list = pdu.expect(ber::SEQUENCE)?;
     pdu.finish()?;
 
-    let (mut varbinds, trap_address) = facts(varbind::list(list.reader())?);
-    let uptime = match take(&mut varbinds, SYS_UP_TIME) {
+    let List { uptime, trap_oid, trap_address, varbinds } = List::read(&list, Leading::Taken)?;
+    let uptime = match uptime {
         Some(Value::TimeTicks(ticks)) => ticks,
         Some(_) | None => 0,
     };
-    let trap_oid = match take(&mut varbinds, SNMP_TRAP_OID) {
+    let trap_oid = match trap_oid {
         Some(Value::Oid(oid)) => oid,
         Some(_) | None => return Err(DecodeError::NoTrapOid),
     };
@@ -98,17 +99,48 @@ pub(super) fn response(out: &mut Writer, request_id: i32, varbinds: &[u8]) {
     });
 }
 
-fn take(varbinds: &mut Vec<Varbind>, name: &[u32]) -> Option<Value> {
-    let at = varbinds.iter().position(|varbind| varbind.name.numbers() == name)?;
-    Some(varbinds.remove(at).value)
+/// What the variable-bindings say.
+struct List {
+    /// The value of `sysUpTime.0`.
+    uptime: Option<Value>,
+    /// The value of `snmpTrapOID.0`.
+    trap_oid: Option<Value>,
+    /// The original sender's address (RFC 3584 §3.1).
+    trap_address: Option<IpAddr>,
+    /// The others.
+    varbinds: Vec<Varbind>,
 }
 
-/// Drops `snmpTrapCommunity.0`, a secret that proxies add (RFC 3584 §3.1 (4)), and finds the original sender's address.
-fn facts(mut varbinds: Vec<Varbind>) -> (Vec<Varbind>, Option<IpAddr>) {
-    varbinds.retain(|varbind| varbind.name.numbers() != SNMP_TRAP_COMMUNITY);
-    let address = varbinds.iter().find_map(|varbind| match &varbind.value {
-        Value::IpAddress(address) if varbind.name.numbers() == SNMP_TRAP_ADDRESS && !address.is_unspecified() => Some(IpAddr::V4(*address)),
-        _ => None,
-    });
-    (varbinds, address)
+/// Whether the first `sysUpTime.0` and `snmpTrapOID.0` mean the notification, as in v2, or are varbinds like others, as in v1.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Leading {
+    Kept,
+    Taken,
+}
+
+impl List {
+    /// Reads them. `snmpTrapCommunity.0`, a secret that proxies add (RFC 3584 §3.1 (4)), is left out.
+    fn read(list: &Element<'_>, leading: Leading) -> Result<Self, DecodeError> {
+        // A varbind has at least 7 bytes, and 17 or more as a rule.
+        let room = (list.content.len() / 16).clamp(2, 64);
+        let mut all = Self { uptime: None, trap_oid: None, trap_address: None, varbinds: Vec::with_capacity(room) };
+        varbind::each(list.reader(), |name, value| {
+            match (name.content, leading) {
+                (SYS_UP_TIME, Leading::Taken) if all.uptime.is_none() => all.uptime = Some(value),
+                (SNMP_TRAP_OID, Leading::Taken) if all.trap_oid.is_none() => all.trap_oid = Some(value),
+                (SNMP_TRAP_COMMUNITY, _) => {}
+                (encoded, _) => {
+                    match value {
+                        Value::IpAddress(address) if encoded == SNMP_TRAP_ADDRESS && !address.is_unspecified() => {
+                            all.trap_address = all.trap_address.or(Some(IpAddr::V4(address)));
+                        }
+                        _ => {}
+                    }
+                    all.varbinds.push(Varbind { name: name.oid()?, value });
+                }
+            }
+            Ok(())
+        })?;
+        Ok(all)
+    }
 }

@@ -18,6 +18,8 @@ const PRIV: u8 = 2;
 const REPORTABLE: u8 = 4;
 /// The least msgMaxSize.
 const MIN_MAX_SIZE: i32 = 484;
+/// Most bytes of msgUserName (RFC 3414 §2.4).
+const MAX_USER_BYTES: usize = 32;
 /// What we say that we can take: the largest datagram.
 const OUR_MAX_SIZE: i64 = 65_507;
 
@@ -96,7 +98,10 @@ impl<'a> Envelope<'a> {
         let engine = parameters.expect(ber::OCTET_STRING)?.content;
         let boots = at_least(0, &parameters.expect(ber::INTEGER)?)?.cast_unsigned();
         let time = at_least(0, &parameters.expect(ber::INTEGER)?)?.cast_unsigned();
-        let user = parameters.expect(ber::OCTET_STRING)?.content;
+        let user = parameters.expect(ber::OCTET_STRING)?;
+        if user.content.len() > MAX_USER_BYTES {
+            return Err(user.error(Fault::Number).into());
+        }
         let tag = parameters.expect(ber::OCTET_STRING)?;
         let salt = parameters.expect(ber::OCTET_STRING)?.content;
         parameters.finish()?;
@@ -110,7 +115,7 @@ impl<'a> Envelope<'a> {
             }
         };
         let time = EngineTime { boots, time };
-        Ok(Self { whole, tag_at: tag.content_at(), id, level, reportable, engine, time, user, tag: tag.content, salt, data })
+        Ok(Self { whole, tag_at: tag.content_at(), id, level, reportable, engine, time, user: user.content, tag: tag.content, salt, data })
     }
 
     /// Returns the bytes before the tag and those behind it: what is authenticated, around zeros (RFC 3414 §6.3.2).

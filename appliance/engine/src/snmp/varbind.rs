@@ -2,7 +2,7 @@
 
 use super::{DecodeError, MAX_VARBINDS};
 use crate::ber::{self, BerError, Element, Fault, Reader};
-use crate::event::{Value, Varbind};
+use crate::event::Value;
 
 pub(super) const IP_ADDRESS: u8 = 0x40;
 pub(super) const TIME_TICKS: u8 = 0x43;
@@ -17,20 +17,21 @@ const NO_SUCH_OBJECT: u8 = 0x80;
 const NO_SUCH_INSTANCE: u8 = 0x81;
 const END_OF_MIB_VIEW: u8 = 0x82;
 
-/// Reads the content of a variable-bindings list to its end.
-pub(super) fn list(mut reader: Reader<'_>) -> Result<Vec<Varbind>, DecodeError> {
-    let mut varbinds = Vec::with_capacity(8);
+/// Reads the content of a variable-bindings list to its end, and hands on each name and value.
+pub(super) fn each<'a>(
+    mut reader: Reader<'a>,
+    mut take: impl FnMut(Element<'a>, Value) -> Result<(), DecodeError>,
+) -> Result<(), DecodeError> {
+    let mut left = MAX_VARBINDS;
     while !reader.is_empty() {
-        if varbinds.len() == MAX_VARBINDS {
-            return Err(DecodeError::TooManyVarbinds);
-        }
+        left = left.checked_sub(1).ok_or(DecodeError::TooManyVarbinds)?;
         let mut pair = reader.expect(ber::SEQUENCE)?.reader();
-        let name = pair.expect(ber::OBJECT_IDENTIFIER)?.oid()?;
+        let name = pair.expect(ber::OBJECT_IDENTIFIER)?;
         let value = value(&pair.element()?)?;
         pair.finish()?;
-        varbinds.push(Varbind { name, value });
+        take(name, value)?;
     }
-    Ok(varbinds)
+    Ok(())
 }
 
 fn value(element: &Element<'_>) -> Result<Value, BerError> {

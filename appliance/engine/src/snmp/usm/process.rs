@@ -77,7 +77,7 @@ impl Usm {
         };
         Err(Box::new(Refusal {
             engine,
-            user: String::from_utf8_lossy(envelope.user.get(..32).unwrap_or(envelope.user)).into_owned(),
+            user: String::from_utf8_lossy(envelope.user).into_owned(),
             level: Some(envelope.level),
             ours,
             theirs: Some(envelope.time),
