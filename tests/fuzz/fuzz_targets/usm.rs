@@ -24,9 +24,10 @@ fn users() -> Arc<Users> {
         privacy: Some((PrivAlgorithm::Aes128, KeyExtension::Standard, Secret::new(b"mapleleaves".to_vec()))),
         minimum,
     };
-    Arc::clone(USERS.get_or_init(|| {
-        Arc::new(Users::new(vec![user("user", SecurityLevel::AuthNoPriv), user("open", SecurityLevel::NoAuthNoPriv)]))
-    }))
+    Arc::clone(
+        USERS
+            .get_or_init(|| Arc::new(Users::new(vec![user("user", SecurityLevel::AuthNoPriv), user("open", SecurityLevel::NoAuthNoPriv)]))),
+    )
 }
 
 fuzz_target!(|datagram: &[u8]| {
