@@ -29,7 +29,10 @@ pub(super) fn decode(content: &[u8], context: &Context<'_>, message: &mut Syslog
     } else {
         unstamped(&mut scanner, message);
     }
-    if let Some(tag) = tag::take(scanner) {
+    if let Some(label) = label::take_plain(&mut scanner) {
+        message.program = Some(readable(label.program));
+        message.msgid = Some(readable(label.mnemonic));
+    } else if let Some(tag) = tag::take(scanner) {
         tag::put(&tag, &mut scanner, message);
     } else if message.timestamp.is_some() && marker::is_packet_engine(scanner) {
         marker::packet_engine(&mut scanner, message);
@@ -39,10 +42,7 @@ pub(super) fn decode(content: &[u8], context: &Context<'_>, message: &mut Syslog
         return;
     } else if message.host.is_some() && !is_repetition(scanner) {
         marker::skip(&mut scanner, message);
-        if let Some(label) = label::take_plain(&mut scanner) {
-            message.program = Some(readable(label.program));
-            message.msgid = Some(readable(label.mnemonic));
-        } else if let Some(tag) = tag::take(scanner).or_else(|| tag::take_bare(scanner, bare)) {
+        if let Some(tag) = tag::take(scanner).or_else(|| tag::take_bare(scanner, bare)) {
             tag::put(&tag, &mut scanner, message);
         }
     }

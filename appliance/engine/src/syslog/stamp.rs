@@ -277,11 +277,12 @@ fn offset(scanner: &mut Scanner<'_>, context: &Context<'_>) -> Option<Option<i64
         }
         Some(b'A'..=b'Z') => {
             let name = ahead.take_while(|byte| byte.is_ascii_uppercase());
-            if !(3..=5).contains(&name.len()) || !matches!(ahead.peek(), None | Some(b' ' | b':' | b'+' | b'-' | b'"' | b']')) {
+            if !(2..=5).contains(&name.len()) || !matches!(ahead.peek(), None | Some(b' ' | b':' | b'+' | b'-' | b'"' | b']')) {
                 return Some(None);
             }
-            let Some(named) = context.zone.named(name, context.received) else { return Some(None) };
-            // `GMT+01:00`, `CET +01:00`: the number says it.
+            let named = if name == b"TZ" { Some(0) } else { context.zone.named(name, context.received) };
+            let Some(named) = named else { return Some(None) };
+            // `GMT+01:00`, `CET +01:00`, RFC 3164's own `TZ-6`: the number says it.
             let mut number = ahead;
             number.skip_spaces();
             let found = signed(&mut number).filter(|_| matches!(number.peek(), None | Some(b' ' | b':')));
@@ -292,7 +293,7 @@ fn offset(scanner: &mut Scanner<'_>, context: &Context<'_>) -> Option<Option<i64
     }
 }
 
-/// Takes `±hh:mm`, `±hhmm` or `±hh`.
+/// Takes `±hh:mm`, `±hhmm`, `±hh` or `±h`.
 fn signed(scanner: &mut Scanner<'_>) -> Option<i64> {
     let mut ahead = *scanner;
     let sign = if ahead.eat(b'+') {
@@ -305,7 +306,7 @@ fn signed(scanner: &mut Scanner<'_>) -> Option<i64> {
     let (hours, minutes) = match ahead.digits(4..=4) {
         Some(both) => (both / 100, both % 100),
         None => {
-            let hours = ahead.digits(2..=2)?;
+            let hours = ahead.digits(1..=2)?;
             (hours, if ahead.eat(b':') { ahead.digits(2..=2)? } else { 0 })
         }
     };

@@ -63,7 +63,7 @@ pub(super) fn filterlog(text: &str, fields: &mut Fields) {
     };
     named(names, behind, fields);
     let ports = text.split(',').skip(FILTER.split(' ').chain(names.split(' ')).count());
-    if matches!(fields.get("protocol"), Some("tcp" | "udp")) {
+    if fields.get("protocol").is_some_and(|protocol| ["tcp", "udp"].iter().any(|with_ports| protocol.eq_ignore_ascii_case(with_ports))) {
         named("sport dport", ports, fields);
     }
 }

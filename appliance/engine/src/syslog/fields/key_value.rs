@@ -75,14 +75,9 @@ pub(super) fn bracketed(text: &str, fields: &mut Fields) {
     if key.contains('@') && behind.starts_with(' ') {
         let end = memchr::memchr(b']', behind.as_bytes()).unwrap_or(behind.len());
         equals(behind.get(..end).unwrap_or_default(), fields);
-    } else if key == "ID" || key.len() > MAX_KEY_BYTES {
-        // Solaris' message id, which the header's reader took.
-    } else if let Some(end) = behind.find(']') {
-        // The name of a firewall's rule before the packet's pairs.
-        let behind = behind.get(end.saturating_add(1)..).unwrap_or_default();
-        if behind.starts_with("IN=") {
-            equals(behind, fields);
-        }
+    } else if let Some(pairs) = behind.find(']').and_then(|end| behind.get(end.saturating_add(1)..)).filter(|text| text.starts_with("IN=")) {
+        // The name of a firewall's rule stands before the packet's pairs.
+        equals(pairs, fields);
     }
 }
 

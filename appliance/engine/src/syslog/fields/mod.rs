@@ -34,6 +34,7 @@ pub(super) fn extract(message: &mut SyslogMessage, context: &Context<'_>) {
     match text.as_bytes() {
         [b'C', b'E', b'F', b':', ..] => event_format::cef(text, fields),
         [b'L', b'E', b'E', b'F', b':', ..] => event_format::leef(text, fields),
+        [b'[', ..] if message.program.as_deref() == Some("kernel") => key_value::packet(text, fields),
         [b'[', ..] => key_value::bracketed(text, fields),
         [b'0'..=b'9', ..] => match message.program.as_deref() {
             Some("filterlog") => columns::filterlog(text, fields),
@@ -136,11 +137,9 @@ fn date_and_time(date: &str, fields: &Fields, context: &Context<'_>) -> Option<T
     Some(exact.filter(|exact| exact.as_nanos().abs_diff(local.as_nanos()) <= MAX_OFFSET_NANOS).unwrap_or(local))
 }
 
-/// Returns what `stamp` reads of a zone as FortiWeb writes it: `(GMT+1:00)Berlin,Bern`.
-fn offset_of(zone: &str) -> String {
-    let Some((offset, _)) = zone.strip_prefix("(GMT").and_then(|zone| zone.split_once(')')) else { return zone.to_owned() };
-    let (sign, hours) = offset.split_at_checked(1).unwrap_or(("+", "00:00"));
-    if hours.find(':') == Some(1) { format!("{sign}0{hours}") } else { offset.to_owned() }
+/// Returns the offset of a zone as FortiWeb writes it: `(GMT+1:00)Berlin,Bern`.
+fn offset_of(zone: &str) -> &str {
+    zone.strip_prefix("(GMT").and_then(|zone| zone.split_once(')')).map_or(zone, |(offset, _)| offset)
 }
 
 /// Reads a number of seconds, milliseconds, microseconds or nanoseconds since the epoch; its digits tell which.
