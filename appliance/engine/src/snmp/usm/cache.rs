@@ -80,3 +80,24 @@ impl KeyCache {
         *self = Self::default();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use postern_protocol::revision::intake::AuthAlgorithm;
+
+    use super::*;
+
+    #[test]
+    fn what_is_used_stays_and_the_rest_is_bounded() {
+        let mut cache = KeyCache::default();
+        let keys = || Box::new(LocalKeys { auth: Authenticator::new(AuthAlgorithm::Md5, b"key").unwrap(), privacy: None });
+        let used = (Slot(u32::MAX), 0);
+        cache.insert(used, keys());
+        for number in 0..u32::try_from(3 * MAX_KEYS).unwrap() {
+            cache.insert((Slot(number), 0), keys());
+            assert!(cache.find(used).is_some(), "after {number}");
+        }
+        assert!(cache.young.len() + cache.old.len() <= MAX_KEYS);
+        assert!(cache.find((Slot(0), 0)).is_none());
+    }
+}

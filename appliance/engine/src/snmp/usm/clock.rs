@@ -152,3 +152,52 @@ impl Engines {
         self.engines.get_mut(usize::try_from(slot.0).ok()?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn numbered(number: u32) -> EngineId {
+        EngineId::new(&[&[0x80, 0, 0x7e, 0xd9, 5][..], &number.to_be_bytes()].concat()).unwrap()
+    }
+
+    #[test]
+    fn open_engines_are_bounded_and_listed_ones_and_known_ones_always_taken() {
+        let mut engines = Engines::default();
+        for number in 0..u32::try_from(MAX_OPEN_ENGINES).unwrap() {
+            assert!(engines.admit(numbered(number), Binding::Open).is_some());
+        }
+        assert_eq!(engines.admit(numbered(u32::MAX), Binding::Open), None);
+        assert_eq!(engines.admit(numbered(7), Binding::Open), engines.slot(&numbered(7)), "no clock was forgotten to make room");
+        assert!(engines.admit(numbered(u32::MAX), Binding::Bound).is_some());
+    }
+
+    #[test]
+    fn a_floor_holds_for_the_boots_it_was_raised_in() {
+        let mut engines = Engines::default();
+        let slot = engines.admit(numbered(1), Binding::Open).unwrap();
+        let now = Timestamp::from_secs(1_000_000);
+        engines.advance(slot, EngineTime { boots: 3, time: 500 }, now);
+        engines.raise_floor(slot, EngineTime { boots: 3, time: 499 });
+        assert_eq!(engines.judge(Some(slot), EngineTime { boots: 3, time: 499 }, now), Err(TooOld::BelowFloor));
+        assert_eq!(engines.judge(Some(slot), EngineTime { boots: 3, time: 500 }, now), Ok(Movement::None));
+        let kept = engines.advance(slot, EngineTime { boots: 3, time: 501 }, now).unwrap();
+        assert_eq!(kept.floor, 500);
+        let kept = engines.advance(slot, EngineTime { boots: 4, time: 1 }, now).unwrap();
+        assert_eq!(kept.floor, 0);
+        engines.raise_floor(slot, EngineTime { boots: 3, time: 501 });
+        assert_eq!(engines.judge(Some(slot), EngineTime { boots: 4, time: 0 }, now), Ok(Movement::None));
+    }
+
+    #[test]
+    fn a_clock_that_was_kept_never_sets_a_newer_one_back() {
+        let mut engines = Engines::default();
+        let now = Timestamp::from_secs(1_000_000);
+        let kept = EngineClock { engine: numbered(1), boots: 3, time: 500, at: now, floor: 420 };
+        engines.restore(kept);
+        engines.restore(EngineClock { time: 400, floor: 0, ..kept });
+        let slot = engines.slot(&kept.engine).unwrap();
+        assert_eq!(engines.time(slot, now), Some(EngineTime { boots: 3, time: 500 }));
+        assert_eq!(engines.judge(Some(slot), EngineTime { boots: 3, time: 419 }, now), Err(TooOld::BelowFloor));
+    }
+}

@@ -83,3 +83,34 @@ impl Hasher for AsItIs {
         self.0 = digest;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(digest: u64, at: i64) -> Entry {
+        Entry::new(digest, Slot(1), EngineTime { boots: 1, time: 1 }, Timestamp::from_secs(at))
+    }
+
+    #[test]
+    fn a_message_is_remembered_until_its_window_is_over() {
+        let mut seen = Seen::default();
+        seen.insert(entry(7, 1000));
+        assert_eq!(seen.forget(Timestamp::from_secs(1150)), None);
+        assert!(seen.contains(7) && !seen.contains(8));
+        assert_eq!(seen.forget(Timestamp::from_secs(1151)), Some(entry(7, 1000)));
+        assert!(!seen.contains(7));
+    }
+
+    #[test]
+    fn a_flood_forgets_the_oldest_and_says_which() {
+        let mut seen = Seen::default();
+        let now = Timestamp::from_secs(1000);
+        for digest in 0..u64::try_from(MAX_SEEN).unwrap() {
+            assert_eq!(seen.forget(now), None);
+            seen.insert(entry(digest.wrapping_mul(0x9e37_79b9_7f4a_7c15), 1000));
+        }
+        assert_eq!(seen.forget(now), Some(entry(0, 1000)));
+        assert_eq!(seen.forget(now), None);
+    }
+}
