@@ -106,6 +106,45 @@ async fn an_inform_is_discovered_answered_and_counted_once() {
 }
 
 #[tokio::test]
+async fn an_inform_whose_answer_was_lost_is_answered_again_and_counted_once() {
+    let site = site();
+    site.run(async |gateway| {
+        let address = gateway.address("snmp_trap", "udp").await;
+        let (device_side, gateway_side) = (UdpSocket::bind("127.0.0.1:0").await.unwrap(), UdpSocket::bind("127.0.0.1:0").await.unwrap());
+        let relay = async {
+            let (mut question, mut answer, mut device, mut lost) = ([0; 2048], [0; 2048], None, false);
+            loop {
+                tokio::select! {
+                    received = device_side.recv_from(&mut question) => {
+                        let (length, from) = received.unwrap();
+                        device = Some(from);
+                        gateway_side.send_to(&question[..length], address).await.unwrap();
+                    }
+                    received = gateway_side.recv(&mut answer) => {
+                        let length = received.unwrap();
+                        // The first answer behind the event is its Response; net-snmp then asks again under another msgID.
+                        if !lost && gateway.status().await.ledger.totals.accepted == 1 {
+                            lost = true;
+                            continue;
+                        }
+                        device_side.send_to(&answer[..length], device.unwrap()).await.unwrap();
+                    }
+                }
+            }
+        };
+        let asked = device_side.local_addr().unwrap();
+        let answered = tokio::select! {
+            answered = send(&site, "snmpinform", PRIVATE, asked) => answered,
+            () = relay => false,
+        };
+        assert!(answered);
+        let report = gateway.status().await;
+        assert_eq!((report.ledger.totals.accepted, dropped(&report, "duplicate")), (1, 1), "{:?}", report.ledger.totals);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn answers_come_from_the_address_that_was_asked() {
     let site = site();
     let text = std::fs::read_to_string(site.config_file()).unwrap();
