@@ -35,7 +35,8 @@ impl Entry {
         i64::try_from(gap).unwrap_or(if gap > 0 { i64::MAX } else { i64::MIN })
     }
 
-    fn add(&mut self, account: &Account, in_flight_before: u64) {
+    /// Adds an account; `in_flight_before` is what was in flight at its beginning.
+    pub fn add(&mut self, account: &Account, in_flight_before: u64) {
         self.received = self.received.saturating_add(account.received);
         self.accepted = self.accepted.saturating_add(account.accepted);
         for (reason, count) in &account.dropped {

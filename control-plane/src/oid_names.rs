@@ -93,7 +93,7 @@ impl Names {
 }
 
 fn built_in() -> Dictionary {
-    Dictionary::default()
+    Dictionary::new(vec![Arc::new(postern_protocol::dictionary::built_in::table())])
 }
 
 fn numbers(oid: &str) -> Option<Vec<u32>> {
@@ -112,6 +112,7 @@ mod tests {
         let text = |oid: &str| names.explain(oid).advice;
         assert!(text("1.3.6.1.4.1.4294967295.1").starts_with("Enterprise 4294967295 is"));
         assert!(text("1.3.6.1.2.1.99.0.1").contains("no vendor's"));
+        assert!(text("1.3.6.1.4.1.9.9.43.2.0.1").starts_with("Enterprise 9 is cisco"));
         assert_eq!(text("1.<script>"), "This is no OID.");
         assert_eq!(text(&["1"; 200].join(".")), "This is no OID.");
     }

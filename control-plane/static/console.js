@@ -43,6 +43,9 @@ if (page === "alerts") {
   (await import("./editor.js")).start();
 } else if (page === "secrets") {
   (await import("./seal.js")).start();
+} else if (page === "mibs") {
+  (await import("./mibs.js")).start();
+  bindings["/"] = () => document.querySelector("input[type=search]")?.select();
 } else if (page === "gateways") {
   const links = () => [...document.querySelectorAll(".gateways .name a")];
   const move = (step) => {

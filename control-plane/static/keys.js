@@ -22,5 +22,6 @@ export const everywhere = {
   "?": () => document.getElementById("keys")?.showModal(),
   "g a": () => location.assign("/alerts"),
   "g g": () => location.assign("/gateways"),
+  "g m": () => location.assign("/mibs"),
   t: () => document.getElementById("theme")?.click(),
 };

@@ -146,6 +146,20 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for ConsoleForm<T> {
     }
 }
 
+/// A person who sends a file: as a form, but the token is in the header `X-CSRF-Token` and the body is the file's.
+pub struct UploadPrincipal(pub ConsolePrincipal);
+
+impl FromRequestParts<Arc<App>> for UploadPrincipal {
+    type Rejection = ConsoleRejection;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ConsoleRejection> {
+        origin::check(parts).map_err(|_| ConsoleRejection::Forged)?;
+        let principal = ConsolePrincipal::from_request_parts(parts, app).await?;
+        let token = parts.headers.get("x-csrf-token").map(|value| value.as_bytes()).unwrap_or_default();
+        if secret::equal(token, principal.csrf.as_bytes()) { Ok(Self(principal)) } else { Err(ConsoleRejection::Forged) }
+    }
+}
+
 async fn read_form<T: DeserializeOwned>(parts: &Parts, body: &Bytes) -> Result<T, ConsoleRejection> {
     let request = Request::from_parts(parts.clone(), Body::from(body.clone()));
     let form = Form::<T>::from_request(request, &()).await;

@@ -1,13 +1,16 @@
 //! Style sheets, modules and the icon: built into the program, addressed by the hash of them all, so that a browser keeps them for
 //! ever and a new version of the program is never mixed with an old one.
 
-use axum::extract::Path;
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use data_encoding::HEXLOWER;
 use rust_embed::RustEmbed;
 
 use super::fault::Fault;
+use crate::app::App;
 
 #[derive(RustEmbed)]
 #[folder = "static/"]
@@ -41,6 +44,13 @@ pub(super) async fn serve(Path((of, file)): Path<(String, String)>, headers: Hea
 /// Answers browsers that ask for an icon before they have read a page.
 pub(super) async fn favicon(headers: HeaderMap) -> Result<Response, Fault> {
     answer("icon.svg", ASK_AGAIN, &headers)
+}
+
+/// Answers with the certificate of our authority, which whoever connects to a gateway's TLS listener has to trust. Public, as
+/// certificates are; a browser saves it as a file.
+pub(super) async fn authority(State(app): State<Arc<App>>) -> Response {
+    let kind = [(header::CONTENT_TYPE, "application/x-pem-file"), (header::CONTENT_DISPOSITION, "attachment; filename=\"postern-ca.pem\"")];
+    (kind, app.ca.pem().to_owned()).into_response()
 }
 
 fn answer(name: &str, cache: HeaderValue, headers: &HeaderMap) -> Result<Response, Fault> {

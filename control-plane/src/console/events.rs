@@ -18,7 +18,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::alerts::live::{AlertReader, ListReader};
 use super::fault::Fault;
-use super::gateways::live::{ConfigurationReader, GatewayReader, GatewaysReader, SecretsReader};
+use super::gateways::live::{ConfigurationReader, GatewayReader, GatewaysReader, SecretsReader, WaitingRoomReader};
 use crate::app::App;
 use crate::auth::Permission;
 use crate::auth::console::ConsolePrincipal;
@@ -73,6 +73,7 @@ enum View {
     Gateway(GatewayReader),
     Gateways(GatewaysReader),
     Secrets(SecretsReader),
+    WaitingRoom(WaitingRoomReader),
 }
 
 /// Opens the live link of a page.
@@ -95,6 +96,7 @@ pub(super) async fn stream(
         Some("configuration") => View::Configuration(ConfigurationReader::begin(gateway()?)),
         Some("gateway") => View::Gateway(GatewayReader::begin(gateway()?)),
         Some("gateways") => View::Gateways(GatewaysReader::begin()),
+        Some("waiting-room") => View::WaitingRoom(WaitingRoomReader::begin(gateway()?)),
         Some("secrets") => View::Secrets(SecretsReader::begin(gateway()?)),
         _ => return Err(Fault::Refused(StatusCode::BAD_REQUEST, "there is no such view".to_owned())),
     };
@@ -155,6 +157,7 @@ impl Reader {
             View::Gateway(reader) => reader.concerns(change),
             View::Gateways(reader) => reader.concerns(change),
             View::Secrets(reader) => reader.concerns(change),
+            View::WaitingRoom(reader) => reader.concerns(change),
         }
     }
 
@@ -177,6 +180,7 @@ impl Reader {
             View::Gateway(reader) => reader.read(app, person).await,
             View::Gateways(reader) => reader.read(app, person).await,
             View::Secrets(reader) => reader.read(app, person).await,
+            View::WaitingRoom(reader) => reader.read(app, person).await,
         };
         let batch = batch.ok()?; // a fault of ours is in the log already
         self.behind = batch.more;

@@ -10,6 +10,7 @@ mod fault;
 mod figures;
 mod frame;
 mod gateways;
+mod mibs;
 mod moment;
 mod page;
 mod session;
@@ -25,6 +26,7 @@ use axum::routing::{get, post};
 use postern_protocol::revision::MAX_DOCUMENT_BYTES;
 
 use crate::app::App;
+use crate::mibs::MAX_ARCHIVE_BYTES;
 
 /// Most bytes of a form: a whole document in which every byte is percent-encoded, and its companions.
 const MAX_FORM_BYTES: usize = 3 * MAX_DOCUMENT_BYTES + 64 * 1024;
@@ -56,6 +58,13 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/gateways/{id}/configuration", get(gateways::configuration::page).post(gateways::configuration::submit))
         .route("/gateways/{id}/secrets", get(gateways::secrets::page).post(gateways::secrets::store))
         .route("/gateways/{id}/secrets/{name}/delete", post(gateways::secrets::delete))
+        .route("/gateways/{id}/ledger", get(gateways::minutes::page))
+        .route("/gateways/{id}/waiting-room", get(gateways::waiting_room::page))
+        .route("/gateways/{id}/waiting-room/bind", get(gateways::bind::page).post(gateways::bind::submit))
+        .route("/mibs", get(mibs::page).post(mibs::upload).layer(DefaultBodyLimit::max(MAX_ARCHIVE_BYTES)))
+        .route("/mibs/{number}/delete", post(mibs::remove))
+        .route("/unknown-oids", get(mibs::unknown::page))
+        .route("/ca.pem", get(assets::authority))
         .route("/static/{bundle}/{file}", get(assets::serve))
         .route("/favicon.ico", get(assets::favicon))
         .fallback(fault::not_found)

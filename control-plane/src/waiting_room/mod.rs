@@ -40,7 +40,8 @@ pub enum Binding {
 pub struct Bound {
     /// The revision that it was made from; 0 for the built-in rules.
     pub base: RevisionNumber,
-    /// What was before.
+    /// What was before, with the section that changes printed as it is in `after`: so that a comparison shows what changes, and not
+    /// how somebody wrote it.
     pub before: String,
     /// What it would be.
     pub after: String,
@@ -85,7 +86,7 @@ pub async fn preview(app: &App, principal: &Principal, gateway: &GatewayId, bind
     let before = desired.map_or_else(|| revision::BUILT_IN.as_bytes().to_vec(), |revision| revision.document);
     app.checks.check(before.clone()).await?.map_err(BindError::Broken)?;
     let before = String::from_utf8(before).map_err(|_| StoreError::Corrupt("revision"))?;
-    let after = bind(&before, binding)?;
+    let (before, after) = bind(&before, binding)?;
     Ok(Bound { base, before, after })
 }
 
@@ -103,13 +104,15 @@ pub async fn apply(app: &App, principal: &Principal, gateway: &GatewayId, bound:
     Ok(number)
 }
 
-/// Writes a binding into a document whose other text stays as it is.
-fn bind(text: &str, binding: &Binding) -> Result<String, BindError> {
+/// Writes a binding into a document whose other text stays as it is. Returns it as it was, its section printed anew, and as it is.
+fn bind(text: &str, binding: &Binding) -> Result<(String, String), BindError> {
     let place = section::find(text, "snmp").ok_or(StoreError::Corrupt("revision"))?;
     let mut snmp: Snmp = match place.value(text) {
         Some(section) => serde_json::from_str(section).map_err(|_| StoreError::Corrupt("revision"))?,
         None => Snmp::default(),
     };
+    let printed = |snmp: &Snmp| serde_json::to_string_pretty(snmp).map_err(|_| StoreError::Corrupt("revision"));
+    let before = if place.value(text).is_some() { place.replace(text, "snmp", &printed(&snmp)?) } else { text.to_owned() };
     match binding {
         Binding::BindUser { user, allow_weak } => {
             let mut changed = users::bind(&mut snmp.users, user)?;
@@ -123,8 +126,7 @@ fn bind(text: &str, binding: &Binding) -> Result<String, BindError> {
         }
         Binding::ResetEngine { engine } => reset(&mut snmp.engine_resets, engine),
     }
-    let section = serde_json::to_string_pretty(&snmp).map_err(|_| StoreError::Corrupt("revision"))?;
-    Ok(place.replace(text, "snmp", &section))
+    Ok((before, place.replace(text, "snmp", &printed(&snmp)?)))
 }
 
 fn reset(resets: &mut Vec<EngineReset>, engine: &str) {
@@ -145,7 +147,7 @@ mod tests {
     }
 
     fn bound(text: &str, by: &str) -> String {
-        let after = bind(text, &binding(by)).unwrap();
+        let (_, after) = bind(text, &binding(by)).unwrap();
         revision::parse(after.as_bytes()).unwrap();
         after
     }
@@ -176,7 +178,7 @@ mod tests {
     #[test]
     fn a_weak_algorithm_is_allowed_only_when_asked_for() {
         let user = format!(r#""user":{{"name":"old","engines":["{ENGINE}"],"auth":{{"algorithm":"md5","secret":"s"}}}}"#);
-        let refused = bind(r#"{"format":1,"rules":[]}"#, &binding(&format!(r#"{{"action":"bind_user",{user}}}"#))).unwrap();
+        let (_, refused) = bind(r#"{"format":1,"rules":[]}"#, &binding(&format!(r#"{{"action":"bind_user",{user}}}"#))).unwrap();
         assert!(revision::parse(refused.as_bytes()).is_err());
         bound(r#"{"format":1,"rules":[]}"#, &format!(r#"{{"action":"bind_user",{user},"allow_weak":["md5"]}}"#));
     }

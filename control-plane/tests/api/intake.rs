@@ -32,7 +32,9 @@ async fn the_ledger_shows_minutes_gaps_and_sources() {
     assert_eq!((found["items"][0]["gap"].as_i64(), found["items"][1]["gap"].as_i64()), (Some(0), Some(3)));
     assert_eq!((found["totals"]["gap"].as_i64(), found["totals"]["dropped"]["malformed"].as_u64()), (Some(3), Some(4)));
     assert_eq!(found["sources"][0]["received"], 20);
-    for wrong in ["from=2025-01-01T00:00:00Z&to=2025-01-02T00:01:00Z", "from=2025-01-01T00:01:00Z&to=2025-01-01T00:01:30Z", "from=x", "form=x"] {
+    for wrong in
+        ["from=2025-01-01T00:00:00Z&to=2025-01-02T00:01:00Z", "from=2025-01-01T00:01:00Z&to=2025-01-01T00:01:30Z", "from=x", "form=x"]
+    {
         let answer = world.get(&viewer, &format!("{LEDGER}?{wrong}")).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{wrong}");
         assert!(answer.is_problem());
@@ -53,7 +55,10 @@ async fn a_reset_becomes_a_revision_that_says_who_made_it() {
     assert!(revisions().await[0]["created_by"].as_str().unwrap().starts_with("client:"));
     assert_eq!(world.post(&admin, BIND, &[], reset).await.json()["number"], 2);
     let wrong = world.post(&admin, BIND, &[], r#"{"action":"reset_engine","engine":"<script>"}"#).await;
-    assert_eq!((wrong.status, wrong.json()["problems"][0]["path"].as_str()), (StatusCode::UNPROCESSABLE_ENTITY, Some("snmp.engine_resets[1].engine")));
+    assert_eq!(
+        (wrong.status, wrong.json()["problems"][0]["path"].as_str()),
+        (StatusCode::UNPROCESSABLE_ENTITY, Some("snmp.engine_resets[1].engine"))
+    );
 }
 
 #[tokio::test]

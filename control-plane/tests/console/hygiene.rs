@@ -17,11 +17,21 @@ async fn pages(world: &World) -> Vec<(String, String)> {
     hostile.evidence = Evidence { peer: key.clone(), trap_address: key.clone(), hostname: key, conflict: true, ..Evidence::default() };
     world.report("a", 1, vec![hostile]).await;
     let browser = world.browser("a", "anna", Role::Admin).await;
+    crate::intake::report(world, crate::intake::hostile(ATTACK)).await;
     let alert = format!("/alerts/{}", id("a", ATTACK));
     browser.post(&format!("{alert}/notes"), &[("text", ATTACK)]).await;
     let mut pages = vec![("/sign-in".to_owned(), world.get("/sign-in?next=/%22%3E%3Cscript%3E").await.body)];
     let q = format!("/alerts?state=all&q={}", crate::encode(ATTACK));
     let paths = ["/alerts", q.as_str(), "/alerts?q=nothing", alert.as_str(), "/gateways", "/gateways/gateway-a"];
+    let bind = format!("/gateways/gateway-a/waiting-room/bind?reason={0}&engine={0}&source={0}&user={0}&level={0}", crate::encode(ATTACK));
+    let filter = format!("/mibs?q={}", crate::encode(ATTACK));
+    let intake = ["/gateways/gateway-a/ledger", "/gateways/gateway-a/ledger?span=1h&to=9&at=x", "/gateways/gateway-a/waiting-room"];
+    for path in intake.into_iter().chain([bind.as_str(), filter.as_str(), "/mibs", "/unknown-oids"]) {
+        pages.push((path.to_owned(), browser.get(path).await.body));
+    }
+    let hostile = [("name", ATTACK), ("engines", ATTACK), ("sources", ATTACK), ("auth_secret", ATTACK), ("auth", "md5"), ("do", "preview")];
+    let bind = "/gateways/gateway-a/waiting-room/bind";
+    pages.push((format!("{bind}#posted"), browser.post(bind, &hostile).await.body));
     let more = ["/gateways/gateway-a/configuration", "/gateways/gateway-a/secrets", "/gateways/enrol", "/change-password", "/nowhere"];
     for path in paths.into_iter().chain(more) {
         pages.push((path.to_owned(), browser.get(path).await.body));
@@ -55,9 +65,13 @@ async fn hostile_texts_are_shown_as_they_are() {
     let world = World::new().await;
     let pages = pages(&world).await;
     let escaped = "&#34;&#39;&#62;&#60;script&#62;alert(1)&#60;/script&#62;&#60;img src=x onerror=alert(1)&#62;{{7*7}}";
-    let shown = |start: &str| pages.iter().find(|(path, _)| path.starts_with(start)).unwrap().1.matches(escaped).count();
+    let find = |start: &str| pages.iter().find(|(path, _)| path == start).or_else(|| pages.iter().find(|(path, _)| path.starts_with(start)));
+    let shown = |start: &str| find(start).unwrap().1.matches(escaped).count();
     assert!(shown("/alerts/") >= 8, "summary, resource, labels, evidence, note");
     assert!(shown("/alerts?state=all") >= 4, "row and search field");
+    assert!(shown("/gateways/gateway-a/waiting-room") >= 5, "reason, source, engine, user, advice");
+    assert!(shown("/gateways/gateway-a/waiting-room/bind#posted") >= 3, "name, engines, secret");
+    assert!(shown("/gateways/gateway-a") >= 3, "warning, canary, agent");
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@
 mod alerts;
 mod gateways;
 mod hygiene;
+mod intake;
 mod live;
 mod secrets;
 mod session;

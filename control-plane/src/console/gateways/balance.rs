@@ -11,9 +11,8 @@ use crate::console::figures;
 use crate::rfc3339;
 use crate::store::minutes::Span;
 
-/// The drawing's size, in its own units.
-pub(super) const WIDTH: f64 = 960.0;
-pub(super) const HEIGHT: f64 = 232.0;
+/// The drawing's width, in its own units; `balance.html` has its height.
+const WIDTH: f64 = 960.0;
 
 /// Where the axis is, and how far the bars may reach from it.
 const AXIS: f64 = 106.0;

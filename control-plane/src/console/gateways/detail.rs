@@ -7,6 +7,8 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 
+use super::intake::IntakeLines;
+use super::minutes::{self, RecentBalance};
 use super::report::Report;
 use super::{Link, ProblemLine, find, problem_lines};
 use crate::app::App;
@@ -43,10 +45,12 @@ struct RevisionLines {
 #[derive(Template)]
 #[template(path = "gateway_body.html")]
 struct GatewayBody<'a> {
+    balance: Option<RecentBalance>,
     can_configure: bool,
     connected: bool,
     enrolled_at: Moment,
     id: &'a str,
+    intake: IntakeLines,
     last_seen: Option<Moment>,
     link: Link,
     name: &'a str,
@@ -76,13 +80,18 @@ pub(in crate::console) async fn page(
 
 /// Renders the body of a gateway's page.
 pub(super) async fn body(app: &App, person: &ConsolePrincipal, gateway: &GatewayView) -> Result<String, Fault> {
-    let open = app.stores.tenant(&person.principal.tenant)?.open_by_gateway().await?;
+    let store = app.stores.tenant(&person.principal.tenant)?;
+    let open = store.open_by_gateway().await?;
     let now = app.now();
+    let intake = gateway.status.as_ref().map(|status| status.intake.clone()).unwrap_or_default();
+    let dictionary = store.dictionary_digest().await?;
     page::part(&GatewayBody {
+        balance: minutes::recent(&store, gateway, now).await?,
         can_configure: person.principal.role.allows(Permission::Configure),
         connected: gateway.connected,
         enrolled_at: Moment::new(gateway.enrolled_at, now),
         id: gateway.id.as_str(),
+        intake: IntakeLines::new(&intake, dictionary, now),
         last_seen: gateway.last_seen.map(|at| Moment::new(at, now)),
         link: Link::of(gateway),
         name: &gateway.name,

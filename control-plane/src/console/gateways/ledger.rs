@@ -122,23 +122,31 @@ fn share(account: &Account, dropped: u64) -> (u64, u64, u64) {
     (if account.received == 0 { 0 } else { part(account.accepted).min(rest) }, in_flight, dropped)
 }
 
-fn meaning(reason: &str) -> &'static str {
+pub(super) fn meaning(reason: &str) -> &'static str {
     match reason {
+        "bad_community" => "The configuration does not grant this community to this source.",
         "bad_signature" => "The key or signature of a push does not fit.",
         "connection_lost" => "The connection ended in the middle of a message.",
+        "decryption_failed" => "An SNMPv3 message that cannot be decrypted: see the waiting room.",
+        "discovery" => "An SNMPv3 sender that asked for our engine ID or clock; it was told.",
         "duplicate" => "An inform or push that was already taken in; it was answered again.",
         "kernel_buffer" => "The socket's receive buffer was full: enlarge it or limit the busiest source.",
+        "level_too_low" => "An SNMPv3 message with less protection than its user must have: see the waiting room.",
         "malformed" => "The bytes are not a message of the protocol.",
+        "not_in_time_window" => "An SNMPv3 message that is too old: a replaced device, or a replay. See the waiting room.",
         "not_authentic" => "The sender had to prove who it is and did not.",
         "queue_full" => "The gateway could not keep up: more arrived than its processor can handle.",
         "rate_limited" => "More than one source may send.",
-        "replayed" => "A signed push that was already seen.",
+        "replayed" => "A signed push or an authentic notification that was already seen.",
         "shutdown" => "The gateway was stopping.",
         "source_denied" => "The configuration does not allow this source.",
         "spool_failed" => "The spool could not take it: look at the gateway's disk.",
         "too_long" => "Longer than the protocol's bound.",
         "too_many" => "More varbinds or events than the bound.",
+        "unknown_engine" => "No SNMPv3 user is bound to this engine from this source: see the waiting room.",
+        "unknown_user" => "No SNMPv3 user of this name is bound to this engine: see the waiting room.",
         "unsupported_version" => "An SNMP version that is not spoken here.",
+        "wrong_digest" => "An SNMPv3 message that cannot be authenticated: see the waiting room.",
         "wrong_pdu" => "An SNMP message that is neither a trap nor an inform.",
         _ => "",
     }

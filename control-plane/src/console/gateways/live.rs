@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use postern_protocol::id::GatewayId;
 
-use super::{detail, find, list, revisions, secrets};
+use super::{detail, find, list, waiting_room, revisions, secrets};
 use crate::app::App;
 use crate::auth::console::ConsolePrincipal;
 use crate::console::events::{Batch, Part};
@@ -77,6 +77,36 @@ impl GatewayReader {
             return Ok(Batch::default());
         }
         let event = Part { id: "gateway", html: &html }.event()?;
+        self.sent = html;
+        Ok(Batch::only(event))
+    }
+}
+
+/// Who reads a gateway's waiting room.
+pub(in crate::console) struct WaitingRoomReader {
+    id: GatewayId,
+    sent: String,
+}
+
+impl WaitingRoomReader {
+    /// Begins with the list as it is now.
+    pub(in crate::console) fn begin(id: GatewayId) -> Self {
+        Self { id, sent: String::new() }
+    }
+
+    /// Whether a change may concern this reader.
+    pub(in crate::console) fn concerns(&self, change: &Change) -> bool {
+        matches!(change, Change::Gateway { id } if *id == self.id)
+    }
+
+    /// Renders the list.
+    pub(in crate::console) async fn read(&mut self, app: &App, person: &ConsolePrincipal) -> Result<Batch, Fault> {
+        let gateway = find(app, &person.principal, self.id.as_str()).await?;
+        let html = waiting_room::body(app, person, &gateway).await?;
+        if html == self.sent {
+            return Ok(Batch::default());
+        }
+        let event = Part { id: "waiting-room", html: &html }.event()?;
         self.sent = html;
         Ok(Batch::only(event))
     }

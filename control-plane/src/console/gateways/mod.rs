@@ -1,15 +1,21 @@
 //! Gateways in the console: the list, one gateway with its ledger, its configuration, and the enrolment of new ones.
 
+mod balance;
+pub(super) mod bind;
 pub(super) mod configuration;
 pub(super) mod detail;
+mod diff;
 mod document;
 pub(super) mod enrol;
+mod intake;
 mod ledger;
 pub(super) mod list;
 pub(super) mod live;
+pub(super) mod minutes;
 mod report;
 mod revisions;
 pub(super) mod secrets;
+pub(super) mod waiting_room;
 
 use postern_protocol::id::GatewayId;
 use postern_protocol::revision::Problem;

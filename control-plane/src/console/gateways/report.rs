@@ -26,6 +26,8 @@ pub(super) struct ListenerLine {
     pub(super) name: String,
     pub(super) address: String,
     pub(super) buffer: String,
+    /// What the configuration asks for, when the kernel granted less.
+    pub(super) buffer_asked: Option<String>,
     pub(super) drops: String,
     pub(super) drops_some: bool,
     pub(super) connections: String,
@@ -131,6 +133,8 @@ fn listener(one: &Listener) -> ListenerLine {
         name: one.name.clone(),
         address: format!("{}/{}", one.addr, one.proto),
         buffer: one.rcvbuf_effective.map_or_else(|| "–".to_owned(), figures::bytes),
+        // The kernel reports twice what it grants (socket(7)).
+        buffer_asked: one.rcvbuf_asked.filter(|asked| one.rcvbuf_effective.is_some_and(|has| has < asked.saturating_mul(2))).map(figures::bytes),
         drops: known(one.kernel_drops),
         drops_some: one.kernel_drops.is_some_and(|drops| drops > 0),
         connections: known(one.connections),
