@@ -62,7 +62,8 @@ pub(crate) fn v3(count: usize, first: usize) -> Vec<Vec<u8>> {
 
 fn sealed((engine, auth, privacy): &(Vec<u8>, Vec<u8>, Vec<u8>), n: usize) -> Vec<u8> {
     let number = i32::try_from(n).unwrap();
-    let (boots, time) = (1_u32, 1_000_u32);
+    // An engine whose clock stands still would make its receiver remember every message.
+    let (boots, time) = (1_u32, 1_000 + u32::try_from(n / 10_000).unwrap());
     // RFC 3412 §6: a scoped PDU around the PDU that SNMPv2c has, too.
     let v2c = link(TRAP_V2, number, LINK_DOWN, u32::try_from(n).unwrap() % INTERFACES + 1);
     let at = 2 + usize::from(v2c[1] & 0x80 != 0) * usize::from(v2c[1] & 0x7f);

@@ -15,6 +15,7 @@ mod demo;
 mod enrolment;
 mod flood;
 mod interop_snmp;
+mod interop_snmpv3;
 mod interop_syslog;
 mod measured;
 mod outage;
