@@ -489,3 +489,29 @@ fn an_answer_is_not_worth_forging_a_sender_for() {
 fn hex(text: &str) -> Vec<u8> {
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
 }
+
+proptest::proptest! {
+    /// What a sender with the key can do to us: sign anything.
+    #[test]
+    fn whatever_is_signed_is_taken_or_refused_without_a_panic(
+        data in proptest::collection::vec(proptest::num::u8::ANY, 0..120),
+        salt in proptest::collection::vec(proptest::num::u8::ANY, 7..10),
+        time: u32,
+        boots: u32,
+        des: bool,
+    ) {
+        let algorithm = if des { PrivAlgorithm::Des } else { PrivAlgorithm::Aes128 };
+        let privacy = Some((algorithm, KeyExtension::Standard, Secret::new(PRIVACY.to_vec())));
+        let mut usm = usm(vec![UserConfig { privacy, ..entry("ops") }]);
+        let time = EngineTime { boots: boots >> 1, time: time >> 1 };
+        let engine = device();
+        let level = SecurityLevel::AuthPriv;
+        let header = Header { id: 1, level, engine: engine.as_bytes(), time, user: b"ops", tag_bytes: 24, salt: &salt };
+        let mut message = v3::message(&header, &data);
+        v3::sign(&mut message, |before, after, tag| keys(&device(), AUTH, PRIVACY).0.sign(&[before, &[0; 24], after], tag)).unwrap();
+        if let Err(refusal) = usm.process(&message, PEER, at(0)) {
+            let expected = [RefusalReason::DecryptionFailed, RefusalReason::NotInTimeWindow];
+            proptest::prop_assert!(expected.contains(&refusal.reason) || matches!(refusal.reason, RefusalReason::Undecodable(_)));
+        }
+    }
+}
