@@ -16,13 +16,16 @@ use postern_protocol::timestamp::Timestamp;
 use postern_uplink::identity::Identity;
 use postern_uplink::spool::{Spool, SpoolOptions, fresh_epoch};
 use postern_uplink::tasks::Tasks;
+use postern_uplink::tls::Certified;
 use postern_uplink::tunnel::{self, BackOff, GreetingFacts, TunnelOptions};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::Accounts;
 use crate::balance::Balance;
-use crate::config::Config;
+use crate::canary::probe::{Probe, Target};
+use crate::canary::{self, Canary, Path};
+use crate::config::{ClientDemand, Config};
 use crate::control::Control;
 use crate::descriptors;
 use crate::dictionary::Names;
@@ -72,6 +75,13 @@ impl Opened {
             }
         };
         Ok(Self { sockets, engine })
+    }
+}
+
+impl Opened {
+    /// Returns the TCP ports on which the daemon listens, which its sandbox lets it connect to.
+    pub fn tcp_ports(&self) -> Vec<u16> {
+        self.sockets.tcp_ports()
     }
 }
 
@@ -179,6 +189,7 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     };
     tasks.spawn("pipeline", Pipeline::new(parts).run());
     let agents = Agents::default();
+    let canary = Canary::new().map_err(|_| anyhow::anyhow!("there are no random numbers for the canary"))?;
     let listeners = Listeners {
         config: &config,
         identity: &identity,
@@ -189,9 +200,12 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
         room: room.clone(),
         usm,
         agents: agents.clone(),
+        canary: canary.clone(),
         stop: &stop,
     };
     let listeners = listeners.spawn(&mut tasks, sockets)?;
+    let (probe, canary_view) = Probe::new(canary, canary_targets(&config, &identity, &certificate.certified, &listeners)?, orders.clone());
+    tasks.spawn("canary", probe.run(stop.clone()));
     let balance = Balance {
         accounts: accounts.clone(),
         kernel_drops: kernel_drops.clone(),
@@ -221,6 +235,7 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     // Whoever knows something of the intake adds it here: `intake_reports.add(move |intake| intake.waiting_room = …)`.
     let mut intake_reports = IntakeReports::default();
     intake_reports.add(move |intake| intake.warnings.extend_from_slice(&warnings));
+    intake_reports.add(move |intake| intake.canary.clone_from(&canary_view.borrow()));
     intake_reports.add(move |intake| intake.agents = agents.report());
     intake_reports.add(move |intake| {
         let names = names_view.borrow();
@@ -282,4 +297,21 @@ async fn first_site(document: &Document, vault: Vault) -> anyhow::Result<Site> {
         tracing::warn!(path = problem.path, reason = problem.reason, "the revision in force lacks a secret");
     }
     Ok(site)
+}
+
+/// Returns what the canary tries: every listener, but not one whose TLS clients need a certificate of a CA that we have none of.
+fn canary_targets(config: &Config, identity: &Identity, certified: &Certified, listeners: &[ListenerFacts]) -> anyhow::Result<Vec<Target>> {
+    let tls = config.syslog_tls.as_ref();
+    let foreign = tls.is_some_and(|tls| tls.client_ca.is_some());
+    let required = tls.is_some_and(|tls| tls.client_certificates == ClientDemand::Required);
+    let mut targets = Vec::new();
+    for (path, address) in listeners.iter().filter_map(ListenerFacts::canary_target) {
+        let tls = match path {
+            Path::SyslogTls if foreign && required => continue,
+            Path::SyslogTls => Some(canary::tls::connector(certified, (!foreign).then_some(identity))?),
+            Path::Proxy | Path::SnmpTrap | Path::SyslogTcp | Path::SyslogUdp => None,
+        };
+        targets.push(Target { path, address, tls });
+    }
+    Ok(targets)
 }

@@ -11,6 +11,7 @@ use postern_engine::ledger::DropReason;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::accounts::{Accounts, Tally};
+use crate::canary::{Stage, Ticket};
 use crate::pipeline::usm::{Reset, UsmChange};
 
 /// Most batches that wait.
@@ -38,6 +39,8 @@ struct Waiting {
 
 /// What goes through the queue; counted as received and in flight already.
 pub(crate) enum Batch {
+    /// A message of our own, which only shows that it got here.
+    Canary(Ticket),
     /// An SNMP engine may start over.
     EngineReset(Reset),
     /// Events of one listener, in order of arrival.
@@ -185,6 +188,17 @@ impl Intake {
         self.wait(protocol, Batch::Events(arrivals), bytes).await
     }
 
+    /// Queues a message of our own, which is counted nowhere, without waiting.
+    pub(crate) fn probe(&self, ticket: Ticket) {
+        if let Ok(room) = Arc::clone(&self.room).try_acquire_many_owned(1)
+            && let Ok(place) = self.sender.try_reserve()
+        {
+            // Before it can be handled.
+            ticket.reached(Stage::Queued);
+            place.send(Waiting { batch: Batch::Canary(ticket), _room: room });
+        }
+    }
+
     /// Queues a push whose events are counted as received already, waiting for room.
     ///
     /// # Errors
@@ -219,7 +233,7 @@ impl Outlet {
 impl Batch {
     fn sources(&self) -> Vec<(IpAddr, u64)> {
         match self {
-            Self::EngineReset(_) => Vec::new(),
+            Self::Canary(_) | Self::EngineReset(_) => Vec::new(),
             Self::Events(arrivals) => arrivals.iter().map(|arrival| (arrival.event.peer, 1)).collect(),
             Self::Push(push) => vec![(push.peer, push.events.len() as u64)],
         }

@@ -5,6 +5,7 @@
 
 mod accounts;
 mod balance;
+mod canary;
 pub mod config;
 mod control;
 mod daemon;

@@ -11,6 +11,7 @@ use postern_uplink::tls::{Certified, ClientAuth, TlsError};
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::canary::{Canary, Path};
 use crate::config::{self, ClientDemand, Config};
 use crate::intake::Intake;
 use crate::proxy::agents::Agents;
@@ -53,6 +54,7 @@ pub(crate) struct Listeners<'a> {
     /// There when the configuration has a trap receiver.
     pub(crate) usm: Option<UsmStart>,
     pub(crate) agents: Agents,
+    pub(crate) canary: Canary,
     pub(crate) stop: &'a CancellationToken,
 }
 
@@ -67,23 +69,23 @@ impl Listeners<'_> {
             facts.push(ListenerFacts::udp("snmp_trap", "snmp_trap", &socket, settings.receive_buffer_bytes));
             let (intake, site, room) = (self.intake.clone(), self.site.clone(), self.room.clone());
             let mut decoder = TrapDecoder::new(snmp_trap::Parts { socket: Arc::clone(&socket), intake, site, room, start });
-            let receiver = self.receiver("snmp_trap", Protocol::SnmpTrap, socket, settings);
+            let receiver = self.receiver((Path::SnmpTrap, Protocol::SnmpTrap), socket, settings);
             tasks.spawn("snmp_trap", receiver.run(move |datagram| decoder.decode(datagram), self.stop.clone()));
         }
         if let (Some(settings), Some(socket)) = (&self.config.syslog, sockets.syslog_udp) {
             facts.push(ListenerFacts::udp("syslog", "syslog_udp", &socket, settings.receive_buffer_bytes));
-            let receiver = self.receiver("syslog_udp", Protocol::Syslog, socket, settings);
+            let receiver = self.receiver((Path::SyslogUdp, Protocol::Syslog), socket, settings);
             tasks.spawn("syslog_udp", receiver.run(syslog::datagrams(self.site.clone()), self.stop.clone()));
         }
         if let (Some(settings), Some(socket)) = (&self.config.syslog, sockets.syslog_tcp) {
-            let listener = self.syslog_listener("syslog_tcp", socket, settings);
+            let listener = self.syslog_listener(Path::SyslogTcp, socket, settings);
             facts.push(ListenerFacts::stream("syslog", "tcp", &listener));
             let streams = self.streams(settings);
             let handle = move |accepted| syslog::tcp(accepted, streams.clone());
             tasks.spawn("syslog_tcp", listener.serve(self.stop.clone(), handle));
         }
         if let (Some(settings), Some(socket)) = (&self.config.syslog_tls, sockets.syslog_tls) {
-            let listener = self.syslog_listener("syslog_tls", socket, settings);
+            let listener = self.syslog_listener(Path::SyslogTls, socket, settings);
             facts.push(ListenerFacts::stream("syslog_tls", "tls", &listener));
             let ca = settings.client_ca.as_deref().unwrap_or(&self.identity.ca);
             let clients = match settings.client_certificates {
@@ -104,6 +106,7 @@ impl Listeners<'_> {
                 proxy_protocol_from: settings.proxy_protocol_from.clone(),
                 max_connections: settings.max_connections.saturating_add(REFUSABLE),
                 max_per_source: settings.max_per_source,
+                canary: (self.canary.clone(), Path::Proxy),
                 connections: Arc::new(AtomicU64::new(0)),
                 accounts: self.intake.accounts().clone(),
             };
@@ -114,9 +117,10 @@ impl Listeners<'_> {
         Ok(facts)
     }
 
-    fn receiver(&self, name: &'static str, protocol: Protocol, socket: Arc<UdpSocket>, settings: &config::Receiver) -> UdpReceiver {
+    fn receiver(&self, (path, protocol): (Path, Protocol), socket: Arc<UdpSocket>, settings: &config::Receiver) -> UdpReceiver {
         UdpReceiver {
-            name,
+            name: path.name(),
+            canary: (self.canary.clone(), path),
             protocol,
             socket,
             allow: settings.allow.clone(),
@@ -126,9 +130,10 @@ impl Listeners<'_> {
         }
     }
 
-    fn syslog_listener(&self, name: &'static str, socket: TcpListener, settings: &config::Receiver) -> Listener {
+    fn syslog_listener(&self, path: Path, socket: TcpListener, settings: &config::Receiver) -> Listener {
         Listener {
-            name,
+            name: path.name(),
+            canary: (self.canary.clone(), path),
             protocol: Protocol::Syslog,
             socket,
             allow: settings.allow.clone(),
@@ -141,8 +146,8 @@ impl Listeners<'_> {
     }
 
     fn streams(&self, settings: &config::Receiver) -> Streams {
-        let (intake, site) = (self.intake.clone(), self.site.clone());
-        Streams { intake, site, idle_timeout: settings.idle_timeout, stop: self.stop.clone() }
+        let (intake, canary, site) = (self.intake.clone(), self.canary.clone(), self.site.clone());
+        Streams { intake, canary, site, idle_timeout: settings.idle_timeout, stop: self.stop.clone() }
     }
 
     fn proxy(&self, settings: &config::Proxy) -> Result<Proxy, ListenError> {
@@ -151,6 +156,7 @@ impl Listeners<'_> {
             config::Authentication::Basic(users) => Some(Authentication::new(users.clone())?),
         };
         Ok(Proxy {
+            canary: self.canary.clone(),
             tunnels: Tunnels {
                 policy: Policy::new(settings.connect_allow.clone()),
                 upstream: self.config.server_proxy.clone(),

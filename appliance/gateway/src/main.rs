@@ -190,7 +190,7 @@ fn execute(command: Command) -> anyhow::Result<()> {
             let opened = Opened::new(&config, sockets)?;
             // The control group's share of the processors cannot be read inside.
             let workers = std::thread::available_parallelism()?.get();
-            let sandbox = sandbox::enter(&config)?;
+            let sandbox = sandbox::enter(&config, &opened.tcp_ports())?;
             let mode = if args.safe { Mode::Safe } else { Mode::Normal };
             let runtime = runtime().worker_threads(workers).build()?;
             runtime.block_on(run_until_signalled(config, RunOptions { mode, opened, sandbox }))

@@ -129,6 +129,11 @@ impl Certified {
         }
     }
 
+    /// Returns the certificate itself, the first of its chain.
+    pub fn leaf(&self) -> Option<&CertificateDer<'static>> {
+        self.chain.first()
+    }
+
     /// Returns the leaf's first and last moment; `None` when it does not parse.
     pub fn validity(&self) -> Option<(Timestamp, Timestamp)> {
         let (_, leaf) = x509_parser::parse_x509_certificate(self.chain.first()?).ok()?;

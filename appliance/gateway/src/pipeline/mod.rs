@@ -31,6 +31,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use self::local::{Memory, Writer};
 use self::seen::{PushSighting, Sighting};
 use crate::accounts::Accounts;
+use crate::canary::Stage;
 use crate::intake::{Arrival, Batch, Inform, Outlet, Push, PushAnswer};
 use crate::receivers::reply as answer;
 
@@ -245,6 +246,10 @@ impl Pipeline {
         let mut next = Some(first);
         while let Some(batch) = next {
             events = events.saturating_add(match batch {
+                Batch::Canary(ticket) => {
+                    ticket.reached(Stage::Handled);
+                    0
+                }
                 Batch::EngineReset(reset) => {
                     self.memory.usm.reset(reset);
                     self.dirty = true;

@@ -37,6 +37,7 @@ use self::push::Pushes;
 use self::relay::Client;
 use self::request::{Connect, Head, MAX_HEAD_BYTES, ProxyCredential, Refusal, Request};
 use self::tunnel::Tunnels;
+use crate::canary::{Canary, Path};
 use crate::receivers::proxy_protocol;
 use crate::receivers::stream::{Accepted, refuse_header};
 
@@ -85,6 +86,8 @@ pub(crate) struct Proxy {
     pub(crate) authentication: Option<Authentication>,
     /// What becomes of pushes.
     pub(crate) pushes: Pushes,
+    /// Who tries the listener when it is silent.
+    pub(crate) canary: Canary,
     /// TLS with the gateway's own certificate.
     pub(crate) acceptor: TlsAcceptor,
     /// After how long a connection on which nothing moves is closed.
@@ -148,7 +151,11 @@ impl Proxy {
             let after = if head.keep_alive && !self.stop.is_cancelled() { After::KeepAlive } else { After::Close };
             buffer.drain(..head.bytes.min(buffer.len()));
             match head.request {
+                Request::Connect(connect) if self.canary.recognise_host(&connect.host.to_string()).is_some() => {
+                    return send(&mut stream, b"HTTP/1.1 200 OK\r\n\r\n").await;
+                }
                 Request::Connect(connect) => {
+                    self.canary.heard(Path::Proxy);
                     return match self.agent(head.proxy_authorization.as_ref(), source).await {
                         Ok(agent) => self.tunnel(stream, &buffer, &connect, agent).await,
                         Err(answer) => {
@@ -158,6 +165,7 @@ impl Proxy {
                     };
                 }
                 Request::Push(push) => {
+                    self.canary.heard(Path::Proxy);
                     if let Some(answer) = self.pushes.refuse_early(&push, channel) {
                         if let Some(reason) = answer.counted {
                             self.pushes.intake.accounts().refused(Protocol::Push, source, reason);

@@ -23,6 +23,7 @@ use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
 use self::kernel_drops::KernelDrops;
 use crate::accounts::Accounts;
+use crate::canary::Path;
 use crate::config::Config;
 
 /// Connections that may wait to be accepted.
@@ -64,6 +65,14 @@ pub(crate) struct Sockets {
     pub(crate) syslog_tcp: Option<TcpListener>,
     pub(crate) syslog_tls: Option<TcpListener>,
     pub(crate) proxy: Option<TcpListener>,
+}
+
+impl Sockets {
+    /// Returns the TCP ports on which the gateway listens: the canary connects to them.
+    pub(crate) fn tcp_ports(&self) -> Vec<u16> {
+        let listeners = [&self.syslog_tcp, &self.syslog_tls, &self.proxy].into_iter().flatten();
+        listeners.filter_map(|listener| Some(listener.local_addr().ok()?.port())).collect()
+    }
 }
 
 /// Binds what the configuration asks for, or takes it from `passed`.
@@ -207,6 +216,19 @@ impl ListenerFacts {
             ListenerKind::Stream { .. } => None,
             ListenerKind::Udp { counted_as, buffer, .. } => Some((*counted_as, *buffer)),
         }
+    }
+
+    /// Returns the path that the canary tries on the listener, and where it listens.
+    pub(crate) fn canary_target(&self) -> Option<(Path, SocketAddr)> {
+        let path = match (self.name, self.proto) {
+            ("proxy", _) => Path::Proxy,
+            ("snmp_trap", _) => Path::SnmpTrap,
+            ("syslog", "tcp") => Path::SyslogTcp,
+            ("syslog", _) => Path::SyslogUdp,
+            ("syslog_tls", _) => Path::SyslogTls,
+            _ => return None,
+        };
+        Some((path, self.address?))
     }
 
     /// Returns what an admin should change about the listener.

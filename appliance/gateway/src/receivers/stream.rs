@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::proxy_protocol::{self, Header, HeaderError, Parsed};
 use crate::accounts::Accounts;
+use crate::canary::{Canary, Path};
 use crate::config::Networks;
 
 /// Pause after an accept that failed for want of file descriptors or memory.
@@ -49,6 +50,8 @@ pub(crate) struct Listener {
     pub(crate) max_connections: usize,
     /// Most open connections of one source; further ones are refused.
     pub(crate) max_per_source: usize,
+    /// Who tries the listener when it is silent, and as what.
+    pub(crate) canary: (Canary, Path),
     /// How many are open.
     pub(crate) connections: Arc<AtomicU64>,
     /// Where refused connections are counted.
@@ -111,6 +114,18 @@ impl Listener {
             };
             let source = peer.ip().to_canonical();
             let open = Open::new(&self.connections);
+            let (canary, path) = &self.canary;
+            let local = stream.local_addr().map(|local| local.ip());
+            if let Ok(local) = local
+                && canary.is_own(*path, peer, local).await
+            {
+                let handler = handle(Accepted { stream, source, relay: None });
+                handlers.spawn(async move {
+                    handler.await;
+                    drop((open, permit));
+                });
+                continue;
+            }
             if self.proxy_protocol_from.contain(source) {
                 let (door, handle, stop) = (Arc::clone(&door), Arc::clone(&handle), stop.clone());
                 handlers.spawn(async move {
@@ -294,6 +309,7 @@ mod tests {
             proxy_protocol_from: Networks::default(),
             max_connections,
             max_per_source: max_connections,
+            canary: (Canary::new().unwrap(), Path::SyslogTcp),
             connections: Arc::default(),
             accounts: Accounts::new(Ledger::new()),
         };

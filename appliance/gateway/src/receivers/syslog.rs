@@ -29,6 +29,7 @@ use super::proxy_protocol;
 use super::stream::{Accepted, refuse_header};
 use super::udp::Datagram;
 use crate::accounts::Tally;
+use crate::canary::{Canary, Path, Stage, Ticket};
 use crate::intake::{Arrival, Closed, Intake};
 use crate::site::Site;
 
@@ -66,6 +67,8 @@ pub(crate) fn datagrams(
 pub(crate) struct Streams {
     /// Where events go.
     pub(crate) intake: Intake,
+    /// Who tries the listener when it is silent.
+    pub(crate) canary: Canary,
     /// Where senders' time zones stand.
     pub(crate) site: watch::Receiver<Arc<Site>>,
     /// After how long a connection on which nothing comes is closed.
@@ -138,6 +141,14 @@ struct Sender {
 }
 
 impl Sender {
+    const fn path(&self) -> Path {
+        match self.transport {
+            Transport::Tcp => Path::SyslogTcp,
+            Transport::Tls => Path::SyslogTls,
+            Transport::Udp => Path::SyslogUdp,
+        }
+    }
+
     fn arrival(&self, message: SyslogMessage, received: Timestamp) -> Arrival {
         Arrival::from(Event {
             received,
@@ -152,7 +163,7 @@ impl Sender {
 }
 
 async fn stream(mut stream: impl AsyncRead + Unpin, sender: Sender, streams: &Streams) {
-    let Streams { intake, site, idle_timeout, stop } = streams;
+    let Streams { intake, canary, site, idle_timeout, stop } = streams;
     let mut deframer = Deframer::new(syslog::MAX_LINE_BYTES);
     let mut buffer = vec![0_u8; READ_BYTES];
     let (mut first, mut last_reads) = (true, LAST_READS);
@@ -179,7 +190,7 @@ async fn stream(mut stream: impl AsyncRead + Unpin, sender: Sender, streams: &St
         deframer.push(bytes);
         let site = Arc::clone(&site.borrow());
         let context = Context { received, zone: site.zone(sender.source) };
-        if submit(&mut deframer, &sender, &context, intake).await.is_err() {
+        if submit(&mut deframer, &sender, &context, (intake, canary)).await.is_err() {
             return;
         }
         if stop.is_cancelled() {
@@ -219,21 +230,41 @@ async fn fill(stream: &mut (impl AsyncRead + Unpin), buffer: &mut [u8]) -> io::R
     .await
 }
 
-async fn submit(deframer: &mut Deframer, sender: &Sender, context: &Context<'_>, intake: &Intake) -> Result<(), Closed> {
+async fn submit(
+    deframer: &mut Deframer,
+    sender: &Sender,
+    context: &Context<'_>,
+    (intake, canary): (&Intake, &Canary),
+) -> Result<(), Closed> {
+    let path = sender.path();
     loop {
         let mut lines = Lines::default();
         let mut more = true;
         while more && lines.arrivals.len() < BATCH_EVENTS {
             match deframer.next() {
-                Ok(Some(line)) => lines.take(&line, sender, context),
+                Ok(Some(line)) => match canary.recognise(path, &line) {
+                    Some(ticket) => probe(&ticket, &line, context, intake),
+                    None => lines.take(&line, sender, context),
+                },
                 Ok(None) => more = false,
                 Err(error) => lines.fault(sender, &error),
             }
+        }
+        if !lines.arrivals.is_empty() {
+            canary.heard(path);
         }
         intake.submit(Protocol::Syslog, &lines.tally, lines.arrivals, lines.bytes).await?;
         if !more {
             return Ok(());
         }
+    }
+}
+
+/// Takes a line of our own, which is counted nowhere.
+fn probe(ticket: &Ticket, line: &[u8], context: &Context<'_>, intake: &Intake) {
+    if syslog::decode(line, context).is_ok() {
+        ticket.reached(Stage::Decoded);
+        intake.probe(ticket.clone());
     }
 }
 
@@ -297,7 +328,7 @@ mod tests {
         let source = "192.0.2.1".parse().unwrap();
         let sender = Sender { source, relay: None, transport: Transport::Tcp, authenticity: Authenticity::None, tls_name: None };
         let (site, stop) = (watch::channel(Arc::new(Site::default())).1, CancellationToken::new());
-        stream(bytes, sender, &Streams { intake, site, idle_timeout: Duration::from_secs(60), stop }).await;
+        stream(bytes, sender, &Streams { intake, canary: Canary::new().unwrap(), site, idle_timeout: Duration::from_secs(60), stop }).await;
         let mut texts = Vec::new();
         while let Some(batch) = outlet.try_next() {
             let Batch::Events(arrivals) = batch else { continue };
@@ -319,7 +350,7 @@ mod tests {
         let received = Timestamp::from_secs(1_767_268_800);
         let mut stamped = |source: &str| {
             let peer = std::net::SocketAddr::new(source.parse().unwrap(), 514);
-            let datagram = Datagram { bytes: b"<11>Jan  1 12:00:00 host app: text", peer, source: peer.ip(), received, local: None };
+            let datagram = Datagram { bytes: b"<11>Jan  1 12:00:00 host app: text", peer, source: peer.ip(), received, local: None, is_canary: false };
             let Body::Syslog(message) = decode(&datagram).unwrap().event.body else { return None };
             message.timestamp.map(Timestamp::as_secs)
         };

@@ -24,6 +24,7 @@ use super::kernel_drops::KernelDrops;
 use super::limit::RateLimit;
 use super::reply;
 use crate::accounts::Tally;
+use crate::canary::{Canary, Path, Stage};
 use crate::config::Networks;
 use crate::intake::{Arrival, Intake};
 
@@ -60,6 +61,8 @@ pub(crate) struct UdpReceiver {
     pub(crate) rate_limit_per_source: u32,
     /// Where events go.
     pub(crate) intake: Intake,
+    /// Who tries this socket when it is silent, and as what.
+    pub(crate) canary: (Canary, Path),
     /// What the kernel dropped, to look at last.
     pub(crate) kernel_drops: KernelDrops,
 }
@@ -76,6 +79,8 @@ pub(crate) struct Datagram<'a> {
     pub(crate) received: Timestamp,
     /// Our address that it was sent to, on a socket of [`reply::ask_destination`].
     pub(crate) local: Option<IpAddr>,
+    /// Set when it is our own canary: who may send what does not apply.
+    pub(crate) is_canary: bool,
 }
 
 /// Sets up a bound socket for [`UdpReceiver::run`]; returns its inode.
@@ -215,11 +220,22 @@ where
         }
         let Some(peer) = message.address.as_ref().and_then(socket_address) else { return };
         let source = peer.ip().to_canonical();
-        work.tally.received(source);
         let bytes = message.iovs().next().unwrap_or_default();
+        let mut datagram = Datagram { bytes, peer, source, received, local, is_canary: false };
+        let (canary, path) = &self.receiver.canary;
+        if let Some(ticket) = canary.recognise(*path, bytes) {
+            datagram.is_canary = true;
+            if (self.decode)(&datagram).is_ok() {
+                ticket.reached(Stage::Decoded);
+                self.receiver.intake.probe(ticket);
+            }
+            return;
+        }
+        canary.heard(*path);
+        work.tally.received(source);
         let outcome = match self.refusal(source, message.flags) {
             Some(reason) => Err(reason),
-            None => (self.decode)(&Datagram { bytes, peer, source, received, local }),
+            None => (self.decode)(&datagram),
         };
         match outcome {
             Ok(arrival) => {
@@ -296,6 +312,7 @@ mod tests {
             allow: Networks::default(),
             rate_limit_per_source,
             intake,
+            canary: (Canary::new().unwrap(), Path::SyslogUdp),
             kernel_drops: KernelDrops::open(),
         };
         (receiver, outlet, address)

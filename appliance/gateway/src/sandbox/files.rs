@@ -45,7 +45,7 @@ pub(super) enum FilesError {
 }
 
 /// Confines the calling thread, and all that it starts.
-pub(super) fn confine(config: &Config) -> Result<Enforcement, FilesError> {
+pub(super) fn confine(config: &Config, own_ports: &[u16]) -> Result<Enforcement, FilesError> {
     let mut rules = Ruleset::default()
         .handle_access(AccessFs::from_all(WANTED))?
         .handle_access(AccessNet::from_all(WANTED))?
@@ -65,7 +65,8 @@ pub(super) fn confine(config: &Config) -> Result<Enforcement, FilesError> {
         };
         rules = rules.add_rule(PathBeneath::new(opened, reading(&path)))?;
     }
-    for port in ports(config) {
+    // The canary tries the daemon's own listeners.
+    for port in ports(config).into_iter().chain(own_ports.iter().copied()) {
         rules = rules.add_rule(NetPort::new(port, AccessNet::ConnectTcp))?;
     }
     Ok(enforcement(&rules.restrict_self()?))

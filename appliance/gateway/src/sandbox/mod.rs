@@ -27,16 +27,17 @@ pub enum SandboxError {
     },
 }
 
-/// Locks this thread, and all that it starts, into what the daemon needs. There is no way back.
+/// Locks this thread, and all that it starts, into what the daemon needs. There is no way back. The daemon may connect to
+/// `own_ports`, its listeners', besides what the configuration says.
 ///
 /// # Errors
 /// [`SandboxError`].
-pub fn enter(config: &Config) -> Result<Sandbox, SandboxError> {
+pub fn enter(config: &Config, own_ports: &[u16]) -> Result<Sandbox, SandboxError> {
     for dir in [&config.data_dir, &config.spool_dir(), &config.revisions_dir(), &config.vault_dir(), &config.dictionary_dir()] {
         crate::create_private_dir(dir)?;
     }
     let sandbox = Sandbox {
-        landlock: files::confine(config).unwrap_or_else(|error| not_enforced(&error)),
+        landlock: files::confine(config, own_ports).unwrap_or_else(|error| not_enforced(&error)),
         seccomp: calls::confine().map_or_else(|error| not_enforced(&error), |()| Enforcement::FullyEnforced),
     };
     report(&sandbox);

@@ -165,7 +165,7 @@ fn in_the_sandbox() {
         "without seccomp" => take_away(libc::SYS_seccomp),
         _ => {}
     }
-    let closed = match sandbox::enter(&config) {
+    let closed = match sandbox::enter(&config, &[]) {
         Ok(closed) => closed,
         Err(error) => return println!("{MARK}refused: {error}"),
     };
