@@ -76,7 +76,7 @@ mod tests {
 
     #[test]
     fn idle_connections_cannot_take_the_spools_descriptors() {
-        for limit in [400, 1024, 4096] {
+        for limit in [300, 1024, 4096] {
             let mut config = config();
             fit(&mut config, limit);
             let [tcp, tls, proxy] = connections(&config);

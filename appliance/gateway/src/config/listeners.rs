@@ -12,6 +12,7 @@ use crate::proxy::request::{Connect, Host};
 
 const DEFAULT_RECEIVE_BUFFER_BYTES: u64 = 32 * 1024 * 1024;
 const DEFAULT_CONNECTIONS: u32 = 1024;
+const FEW_CONNECTIONS: usize = 64;
 const DEFAULT_IDLE: Duration = Duration::from_secs(300);
 const DEFAULT_SYSLOG_IDLE: Duration = Duration::from_secs(86_400);
 
@@ -167,10 +168,10 @@ fn connections(faults: &mut FaultList, key: &str, given: Option<u32>) -> usize {
     usize::try_from(limit).unwrap_or(usize::MAX)
 }
 
-/// Half of all by default, so that no single source can take every place.
+/// Half of all by default, so that no single source can take every place; of few ones more.
 fn per_source(faults: &mut FaultList, key: &str, given: Option<u32>, of: usize) -> usize {
     if given == Some(0) {
         faults.add(key, "at least one connection must be possible");
     }
-    given.map_or_else(|| of.div_ceil(2), |limit| usize::try_from(limit).unwrap_or(usize::MAX))
+    given.map_or_else(|| of.div_ceil(2).max(FEW_CONNECTIONS), |limit| usize::try_from(limit).unwrap_or(usize::MAX))
 }

@@ -71,7 +71,7 @@ pub(super) struct RawReceiver {
     pub(super) receive_buffer_bytes: Option<u64>,
     /// Most open connections, TCP and TLS only (default 1024).
     pub(super) max_connections: Option<u32>,
-    /// Most open connections of one source, TCP and TLS only (default half of `max_connections`).
+    /// Most open connections of one source, TCP and TLS only (default half of `max_connections`, at least 64).
     pub(super) max_connections_per_source: Option<u32>,
     /// Seconds after which a connection on which nothing comes is closed, TCP and TLS only (default 86400). A sender of plain TCP
     /// loses the line that it writes into a closed connection.
@@ -102,7 +102,7 @@ pub(super) struct RawProxy {
     pub(super) max_connections: Option<u32>,
     /// Seconds after which a connection on which nothing moves is closed (default 300).
     pub(super) idle_timeout_s: Option<u64>,
-    /// Most open connections of one source (default half of `max_connections`).
+    /// Most open connections of one source (default half of `max_connections`, at least 64).
     pub(super) max_connections_per_source: Option<u32>,
     /// Networks (CIDR) of balancers that begin every connection with a PROXY protocol header, version 1 or 2 (default none).
     #[serde(default)]

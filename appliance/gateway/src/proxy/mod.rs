@@ -11,6 +11,7 @@ pub(crate) mod policy;
 pub(crate) mod push;
 pub(crate) mod relay;
 pub mod request;
+mod rewound;
 pub(crate) mod splice;
 pub(crate) mod tunnel;
 pub mod users;
@@ -24,7 +25,6 @@ use postern_engine::event::Protocol;
 use postern_engine::ledger::DropReason;
 use postern_uplink::tls::{Certified, ClientAuth, TlsError};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -36,6 +36,7 @@ use self::credential::Channel;
 use self::push::Pushes;
 use self::relay::Client;
 use self::request::{Connect, Head, MAX_HEAD_BYTES, ProxyCredential, Refusal, Request};
+use self::rewound::Rewound;
 use self::tunnel::Tunnels;
 use crate::canary::{Canary, Path};
 use crate::receivers::proxy_protocol;
@@ -43,6 +44,9 @@ use crate::receivers::stream::{Accepted, refuse_header};
 
 /// First byte of a TLS record that begins a handshake (RFC 8446 §5.1).
 const TLS_HANDSHAKE: u8 = 0x16;
+
+/// Bytes that the first read takes: room for most heads.
+const FIRST_BYTES: usize = 1024;
 
 /// Time for the first bytes, a TLS handshake or a request's head.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -101,22 +105,24 @@ pub(crate) struct Proxy {
 impl Proxy {
     /// Serves one connection to its end.
     pub(crate) async fn serve(self: Arc<Self>, accepted: Accepted) {
-        let Accepted { stream, source, relay } = accepted;
+        let Accepted { mut stream, source, relay } = accepted;
         let peer = Peer { source, relay };
-        let Some(Ok(Ok(Some(first)))) = self.unless_stopped(tokio::time::timeout(HEAD_TIMEOUT, first_byte(&stream))).await else {
+        let mut first = Vec::with_capacity(FIRST_BYTES);
+        let Some(Ok(Ok(1..))) = self.unless_stopped(tokio::time::timeout(HEAD_TIMEOUT, stream.read_buf(&mut first))).await else {
             return;
         };
-        let ended = if first == TLS_HANDSHAKE {
-            match self.unless_stopped(tokio::time::timeout(HEAD_TIMEOUT, self.acceptor.accept(stream))).await {
+        let ended = if first.first() == Some(&TLS_HANDSHAKE) {
+            let accepting = self.acceptor.accept(Rewound::new(first, stream));
+            match self.unless_stopped(tokio::time::timeout(HEAD_TIMEOUT, accepting)).await {
                 None => return,
-                Some(Ok(Ok(stream))) => self.requests(stream, peer, Channel::Tls).await,
+                Some(Ok(Ok(stream))) => self.requests(stream, Vec::with_capacity(FIRST_BYTES), (peer, Channel::Tls)).await,
                 Some(failed) => {
                     self.pushes.intake.accounts().refused(Protocol::Push, source, DropReason::NotAuthentic);
                     failed.map_or_else(|_| Err(io::ErrorKind::TimedOut.into()), |accepted| accepted.map(|_| ()))
                 }
             }
         } else {
-            self.requests(stream, peer, Channel::Plain).await
+            self.requests(stream, first, (peer, Channel::Plain)).await
         };
         if let Err(error) = ended {
             tracing::debug!(listener = "proxy", error = %error, "a connection ended with an error");
@@ -132,12 +138,12 @@ impl Proxy {
         }
     }
 
-    async fn requests<S>(&self, mut stream: S, peer: Peer, channel: Channel) -> io::Result<()>
+    /// Serves requests, of which `buffer` has the beginning.
+    async fn requests<S>(&self, mut stream: S, mut buffer: Vec<u8>, (peer, channel): (Peer, Channel)) -> io::Result<()>
     where
         S: Client,
     {
         let source = peer.source;
-        let mut buffer = Vec::with_capacity(1024);
         let Ok(_permit) = self.room.try_acquire() else {
             let answer = Answer::text(503, "the gateway has as many connections as it may; try again later", "connection_limit_reached");
             return last_answer(&mut stream, &answer).await;
@@ -308,11 +314,6 @@ enum Next {
     Ended,
     Head(Head),
     Refused(Refusal),
-}
-
-async fn first_byte(stream: &TcpStream) -> io::Result<Option<u8>> {
-    let mut first = [0_u8; 1];
-    Ok((stream.peek(&mut first).await? > 0).then_some(first[0]))
 }
 
 /// Sends an answer after which the connection ends.

@@ -16,6 +16,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
 
+use super::rewound::Rewound;
 use super::splice::{self, Pipes};
 
 /// Bytes that are moved at once before a direction proves bulky.
@@ -39,7 +40,7 @@ impl Client for TcpStream {
     }
 }
 
-impl Client for tokio_rustls::server::TlsStream<TcpStream> {
+impl Client for tokio_rustls::server::TlsStream<Rewound> {
     fn plain(&mut self) -> Option<&mut TcpStream> {
         None
     }

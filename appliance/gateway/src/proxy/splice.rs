@@ -16,10 +16,11 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::relay::{QUIET, Reached, Way};
 
 /// Most pipes at once; a direction that gets none is copied.
-pub(crate) const MAX_PIPES: usize = 64;
+pub(crate) const MAX_PIPES: usize = 32;
 
-/// Bytes that a pipe is asked to hold: [`MAX_PIPES`] of them stay far below what one user may have (`pipe-user-pages-soft`).
-const PIPE_BYTES: usize = 512 * 1024;
+/// Bytes that a pipe is asked to hold, the most that the kernel gives by default: [`MAX_PIPES`] of them are half of what one user may
+/// have (`pipe-user-pages-soft`). Fewer, larger batches cost less.
+const PIPE_BYTES: usize = 1024 * 1024;
 
 /// Room for pipes.
 pub(crate) struct Pipes {

@@ -19,6 +19,9 @@ use super::splice::Pipes;
 /// Time for a connection to a destination, name look-up included.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// Tunnels that may be silent for longer than this have the kernel ask whether the destination is still there.
+const PROBED: Duration = Duration::from_secs(600);
+
 /// Opens and carries tunnels.
 pub(crate) struct Tunnels {
     /// Where to.
@@ -39,7 +42,7 @@ impl Tunnels {
         self.policy.check(connect).map_err(|error| denied(&error))?;
         let dialled = match (&self.upstream, &connect.host) {
             // Nothing to look up and nobody to ask on the way: one system call, and the kernel's answer.
-            (None, Host::Address(address)) => tokio::time::timeout(DIAL_TIMEOUT, directly(*address, connect.port)).await,
+            (None, Host::Address(address)) => tokio::time::timeout(DIAL_TIMEOUT, self.directly(*address, connect.port)).await,
             (upstream, host) => {
                 let host = match host {
                     Host::Address(address) => address.to_string(),
@@ -65,6 +68,17 @@ impl Tunnels {
         Ok(stream)
     }
 
+    async fn directly(&self, address: IpAddr, port: u16) -> io::Result<TcpStream> {
+        let stream = TcpStream::connect(SocketAddr::new(address, port)).await?;
+        if self.idle_timeout > PROBED {
+            proxy_dial::keep_alive(&stream);
+        } else {
+            // Not worth a failure.
+            let _ = stream.set_nodelay(true);
+        }
+        Ok(stream)
+    }
+
     /// Carries a tunnel that is answered; `early` is what the client sent behind its request.
     pub(super) async fn carry(&self, client: impl Client, mut server: TcpStream, early: &[u8], agent: Agent) -> io::Result<Ended> {
         let tunnel = self.agents.open(agent);
@@ -76,12 +90,6 @@ impl Tunnels {
         let terms = Terms { idle_timeout: self.idle_timeout, pipes: &self.pipes, up: &account.up, down: &account.down };
         Ok(relay::run(client, server, terms).await)
     }
-}
-
-async fn directly(address: IpAddr, port: u16) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect(SocketAddr::new(address, port)).await?;
-    proxy_dial::keep_alive(&stream);
-    Ok(stream)
 }
 
 fn denied(error: &PolicyError) -> Answer {
