@@ -158,6 +158,11 @@ impl Canary {
         Some(ticket)
     }
 
+    /// Tells whether the prober has a connection on this path, or opens one; asked for every connection, so it costs no system call.
+    pub(crate) fn is_trying(&self, path: Path) -> bool {
+        *self.track(path).connection.borrow() != Connection::None
+    }
+
     /// Tells whether a connection from `peer` to `local` is the one that the prober opens. Waits only for a connection from our own
     /// address while one is being opened, which takes as long as a system call.
     pub(crate) async fn is_own(&self, path: Path, peer: SocketAddr, local: IpAddr) -> bool {

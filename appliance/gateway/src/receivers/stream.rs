@@ -115,8 +115,8 @@ impl Listener {
             let source = peer.ip().to_canonical();
             let open = Open::new(&self.connections);
             let (canary, path) = &self.canary;
-            let local = stream.local_addr().map(|local| local.ip());
-            if let Ok(local) = local
+            if canary.is_trying(*path)
+                && let Ok(local) = stream.local_addr().map(|local| local.ip())
                 && canary.is_own(*path, peer, local).await
             {
                 let handler = handle(Accepted { stream, source, relay: None });

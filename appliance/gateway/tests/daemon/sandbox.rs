@@ -9,10 +9,11 @@ use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
+use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
 use nix::libc;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::getppid;
+use nix::unistd::{getppid, pipe2};
 use postern_gateway::config::Config;
 use postern_gateway::sandbox;
 use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
@@ -118,6 +119,7 @@ fn what_the_daemon_needs_is_left_on_every_thread() {
             "connect to the control plane",
             "send a datagram",
             "look a name up",
+            "move bulk through a pipe",
             "start a thread",
         ] {
             assert_eq!(answers[attempt], "done", "{attempt} on a thread that is {thread}: {answers:?}");
@@ -218,6 +220,7 @@ impl Outside {
         tell("connect to the control plane", TcpStream::connect(&self.control));
         tell("send a datagram", UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.send_to(b"x", socket.local_addr()?)));
         tell("look a name up", ("localhost", 443).to_socket_addrs());
+        tell("move bulk through a pipe", through_a_pipe());
         tell("start a thread", std::thread::Builder::new().name("another".to_owned()).spawn(|| ()));
     }
 }
@@ -233,6 +236,15 @@ fn replace(dir: &Path) -> io::Result<()> {
     std::fs::write(dir.join("staged"), "1")?;
     std::fs::rename(dir.join("staged"), dir.join("effective.json"))?;
     File::open(dir)?.sync_all()
+}
+
+/// As the proxy does with bulky tunnels.
+fn through_a_pipe() -> io::Result<usize> {
+    let (mut from, socket) = std::os::unix::net::UnixStream::pair()?;
+    from.write_all(b"bulk")?;
+    let (_read, write) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+    fcntl(&write, FcntlArg::F_SETPIPE_SZ(1024 * 1024))?;
+    Ok(splice(&socket, None, &write, None, 1024, SpliceFFlags::SPLICE_F_NONBLOCK)?)
 }
 
 fn tell<T>(attempt: &str, result: io::Result<T>) {
