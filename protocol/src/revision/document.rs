@@ -172,7 +172,7 @@ pub struct Release {
     /// Which field, or several with ` | ` between them: the first that the event has. Any event: `source`, `peer`, `transport`. Traps: `trap_oid`, `trap_name`, `varbind:OID` (the value of the first varbind at or
     /// below OID), `index:OID` (what follows OID in that varbind's name), and in a MIB module's words `name:OID` (`ifOperStatus.7`),
     /// `value:OID` (`down(2)`), `named:OID` (both). Syslog: `facility`, `severity`, `program`, `host`,
-    /// `pid`, `msgid`, `message`, `capture:NAME`, `sd:ID.PARAM`. Pushes: `resource`, `kind`, `qualifier`, `severity`, `summary`,
+    /// `pid`, `msgid`, `message`, `capture:NAME`, `field:NAME`, `sd:ID.PARAM`. Pushes: `resource`, `kind`, `qualifier`, `severity`, `summary`,
     /// `field:NAME`. The release's own name when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,

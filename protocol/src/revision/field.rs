@@ -24,6 +24,8 @@ pub enum Field {
     Capture(String),
     /// Keyword of the syslog facility.
     Facility,
+    /// A further field of a pushed event, or of a syslog line whose vendor writes fields.
+    Further(String),
     /// HOSTNAME of the syslog header.
     Host,
     /// What follows this OID in the name of the first varbind at or below it.
@@ -44,8 +46,6 @@ pub enum Field {
     Pid,
     /// APP-NAME or TAG of a syslog message.
     Program,
-    /// A further field of a pushed event.
-    PushField(String),
     /// Qualifier of a pushed event.
     Qualifier,
     /// Resource of a pushed event.
@@ -105,7 +105,7 @@ pub enum FieldError {
     #[error(
         "there is no field {0:?}: any event has source, peer, transport; a trap trap_name, trap_oid, varbind:OID, index:OID, name:OID, \
          value:OID, named:OID; a syslog message facility, \
-         severity, program, host, pid, msgid, message, capture:NAME, sd:ID.PARAM; a push resource, kind, qualifier, severity, summary, field:NAME"
+         severity, program, host, pid, msgid, message, capture:NAME, field:NAME, sd:ID.PARAM; a push resource, kind, qualifier, severity, summary, field:NAME"
     )]
     Unknown(String),
 }
@@ -140,8 +140,8 @@ impl Field {
             }
             Self::StructuredData { .. } => matches!(kind, EventKind::Syslog),
             Self::Index(_) | Self::Name(_) | Self::Named(_) | Self::TrapName | Self::TrapOid | Self::Value(_) | Self::Varbind(_) => matches!(kind, EventKind::Trap),
-            Self::Kind | Self::PushField(_) | Self::Qualifier | Self::Resource | Self::Summary => matches!(kind, EventKind::Push),
-            Self::Severity => matches!(kind, EventKind::Push | EventKind::Syslog),
+            Self::Kind | Self::Qualifier | Self::Resource | Self::Summary => matches!(kind, EventKind::Push),
+            Self::Further(_) | Self::Severity => matches!(kind, EventKind::Push | EventKind::Syslog),
         }
     }
 }
@@ -171,7 +171,7 @@ impl FromStr for Field {
         };
         Ok(match text.split_once(':') {
             Some(("capture", group)) => Self::Capture(name(group)?),
-            Some(("field", field)) => Self::PushField(name(field)?),
+            Some(("field", field)) => Self::Further(name(field)?),
             Some(("index", of)) => Self::Index(oid(of)?),
             Some(("sd", path)) => {
                 // An SD-ID may hold dots (`x@32473.1`), a parameter hardly does: the last dot divides them.
@@ -221,7 +221,7 @@ impl fmt::Display for Field {
             Self::Peer => f.write_str("peer"),
             Self::Pid => f.write_str("pid"),
             Self::Program => f.write_str("program"),
-            Self::PushField(name) => write!(f, "field:{name}"),
+            Self::Further(name) => write!(f, "field:{name}"),
             Self::Qualifier => f.write_str("qualifier"),
             Self::Resource => f.write_str("resource"),
             Self::Severity => f.write_str("severity"),

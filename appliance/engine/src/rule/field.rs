@@ -82,7 +82,10 @@ fn text<'e>(field: &Field, event: &'e Event, groups: Option<&Captures<'e>>, dict
         Field::Peer => return Some(value::address(event.peer).into()),
         Field::Pid => syslog?.pid.as_deref()?,
         Field::Program => syslog?.program.as_deref()?,
-        Field::PushField(name) => push?.fields.get(name)?,
+        Field::Further(name) => match push {
+            Some(push) => push.fields.get(name)?,
+            None => syslog?.fields.get(name)?,
+        },
         Field::Qualifier => &push?.qualifier,
         Field::Resource => &push?.resource,
         Field::Severity => match push {
