@@ -56,7 +56,7 @@ impl Names {
     pub fn explain(&self, oid: &str) -> Explanation {
         let Some(numbers) = numbers(oid) else { return Explanation { advice: "This is no OID.".to_owned(), ..Explanation::default() } };
         if let Some(entry) = self.uploaded.as_ref().and_then(|names| names.notification(&numbers)) {
-            let advice = format!("{} defines it; the gateway gets the name with its next dictionary.", entry.module);
+            let advice = format!("{} defines it: gateways name it as soon as they have the present dictionary.", entry.module);
             return Explanation { name: Some(entry.name), module: Some(entry.module.to_owned()), above: None, advice };
         }
         let above =
@@ -85,7 +85,7 @@ impl Names {
             }
             None => {
                 let advice =
-                    format!("Enterprise {number} is in IANA's list of private enterprise numbers: upload that vendor's MIB modules.");
+                    format!("Find enterprise {number} in IANA's list of private enterprise numbers and upload that vendor's MIB modules.");
                 Explanation { advice, ..Explanation::default() }
             }
         }
@@ -110,7 +110,7 @@ mod tests {
     fn an_oid_of_an_unknown_vendor_names_its_number() {
         let names = Names::new(Some(Bytes::from(Builder::default().encode().unwrap())));
         let text = |oid: &str| names.explain(oid).advice;
-        assert!(text("1.3.6.1.4.1.4294967295.1").starts_with("Enterprise 4294967295 is"));
+        assert!(text("1.3.6.1.4.1.4294967295.1").starts_with("Find enterprise 4294967295"));
         assert!(text("1.3.6.1.2.1.99.0.1").contains("no vendor's"));
         assert!(text("1.3.6.1.4.1.9.9.43.2.0.1").starts_with("Enterprise 9 is cisco"));
         assert_eq!(text("1.<script>"), "This is no OID.");

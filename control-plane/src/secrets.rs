@@ -241,7 +241,8 @@ async fn look(app: &App, seen: &mut HashMap<GatewayId, u64>) -> Result<(), Store
     seen.retain(|gateway, _| connected.iter().any(|(_, live)| live == gateway));
     for (tenant, gateway) in connected {
         let serial = app.stores.tenant(&tenant)?.secrets_serial(&gateway).await?;
-        if seen.insert(gateway.clone(), serial).is_some_and(|before| before != serial) {
+        // Also at the first look: the change may lie between the gateway's greeting and now. A session sends only what is new.
+        if seen.insert(gateway.clone(), serial) != Some(serial) {
             tell(app, &tenant, &gateway);
         }
     }

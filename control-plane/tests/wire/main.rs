@@ -9,6 +9,7 @@
 )]
 
 mod enrolment;
+mod intake;
 mod listener;
 mod support;
 mod tunnel;
