@@ -29,7 +29,7 @@ use postern_protocol::timestamp::Timestamp;
 use self::answer::Stats;
 use self::cache::KeyCache;
 use self::clock::Engines;
-use self::seen::{Entry, Seen};
+use self::seen::{Entry, Informs, Seen};
 use super::engine_id::EngineId;
 use super::{DecodeError, Kind};
 use crate::event::Notification;
@@ -191,7 +191,7 @@ impl Refusal {
 
 /// The security model: users, keys, clocks and what was seen.
 ///
-/// All of it is bounded: 16,384 localised keys, 262,144 remembered messages, and 65,536 engines besides those that users list. A
+/// All of it is bounded: 16,384 localised keys, 262,144 remembered traps, 65,536 informs, and 65,536 engines besides those that users list. A
 /// clock is never forgotten to make room; beyond the bound, further engines of users that take any are refused as unknown. Only messages
 /// with a good digest take room.
 pub struct Usm {
@@ -200,6 +200,7 @@ pub struct Usm {
     engines: Engines,
     keys: KeyCache,
     seen: Seen,
+    informs: Informs,
     stats: Stats,
     salt: u64,
     scratch: Vec<u8>,
@@ -214,6 +215,7 @@ impl Usm {
             engines: Engines::default(),
             keys: KeyCache::default(),
             seen: Seen::default(),
+            informs: Informs::default(),
             stats: Stats::default(),
             salt: local.salt,
             scratch: Vec::new(),

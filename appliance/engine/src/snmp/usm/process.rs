@@ -103,7 +103,7 @@ impl Usm {
         level(found.user, envelope.level).map_err(|()| told(authority, RefusalReason::LevelTooLow, Stat::UnsupportedSecLevels))?;
         match envelope.level {
             SecurityLevel::NoAuthNoPriv => self.take_plain(envelope, (authority, &found), now),
-            SecurityLevel::AuthNoPriv | SecurityLevel::AuthPriv => self.take_authenticated(envelope, (authority, &found), now),
+            SecurityLevel::AuthNoPriv | SecurityLevel::AuthPriv => self.take_authenticated(envelope, (authority, &found, source), now),
         }
     }
 
@@ -148,10 +148,10 @@ impl Usm {
     fn take_authenticated(
         &mut self,
         envelope: &Envelope<'_>,
-        sender: (Authority, &Found<'_>),
+        sender: (Authority, &Found<'_>, IpAddr),
         now: Timestamp,
     ) -> Result<AuthenticatedNotification, Stop> {
-        let (authority, found) = sender;
+        let (authority, found, source) = sender;
         let from = From { engine: &self.local.engine, time: self.local.time(now) };
         let (engine, slot) = match authority {
             Authority::Local => (self.local.engine, Some(OURS)),
@@ -171,7 +171,7 @@ impl Usm {
         }
         // (7): the window, and what RFC 3414 leaves out: whether it was there before.
         let movement = match authority {
-            Authority::Local if ours_is_near(from.time, envelope.time) => Movement::None,
+            Authority::Local if ours_is_near(from.time, envelope.time) && self.informs.reaches(envelope.time.time) => Movement::None,
             Authority::Local => {
                 let counted = (Stat::NotInTimeWindows, self.stats.count(Stat::NotInTimeWindows));
                 let keys = Keys { auth: &keys.auth, privacy: None };
@@ -183,7 +183,11 @@ impl Usm {
             })?,
         };
         let digest = envelope.tag.first_chunk::<8>().map(|first| u64::from_be_bytes(*first)).unwrap_or_default();
-        if authority != Authority::Local && self.seen.contains(digest) {
+        let is_replayed = match authority {
+            Authority::Local => self.informs.is_of_another(digest, source),
+            Authority::Remote(_) => self.seen.contains(digest),
+        };
+        if is_replayed {
             return Err(Stop::Silent(RefusalReason::Replayed));
         }
         // (8): the decryption.
@@ -209,7 +213,10 @@ impl Usm {
         };
         let mut accepted = passed.accepted(envelope, found.user, response);
         let slot = match authority {
-            Authority::Local => OURS,
+            Authority::Local => {
+                self.informs.insert((digest, envelope.time.time), source, now);
+                OURS
+            }
             Authority::Remote(_) => {
                 let slot = self.engines.admit(engine, found.binding).ok_or(Stop::Silent(RefusalReason::UnknownEngine))?;
                 let (clock, seen) = self.remember((slot, engine), (envelope.time, digest), movement, now);

@@ -1,7 +1,8 @@
 //! What was taken in within the time window: RFC 3414 lets a copy of a message through for 150 s, this does not.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
+use std::net::IpAddr;
 
 use postern_protocol::timestamp::Timestamp;
 
@@ -13,6 +14,12 @@ pub(super) const MAX_SEEN: usize = 262_144;
 
 /// Seconds for which a message is remembered: until its engine's window has passed it by.
 const KEEP_SECS: u32 = 151;
+
+/// Most informs that are remembered.
+const MAX_INFORMS: usize = 65_536;
+
+/// Seconds for which an inform is remembered: its clock may be ahead of ours by as much as it may be behind.
+const KEEP_INFORM_SECS: u32 = 301;
 
 /// The messages that were taken in, in the order in which they came.
 #[derive(Default)]
@@ -59,6 +66,51 @@ impl Seen {
         let oldest = self.order.pop_front()?;
         self.digests.remove(&oldest.digest);
         Some(oldest)
+    }
+}
+
+/// The informs that were answered, and to where.
+///
+/// A sender that had no answer may send the same bytes again, so a copy is refused only when it comes from somewhere else. They need
+/// not outlive us: our boots differ then.
+#[derive(Default)]
+pub(super) struct Informs {
+    origins: HashMap<u64, IpAddr, BuildHasherDefault<AsItIs>>,
+    order: VecDeque<Answered>,
+    floor: u32,
+}
+
+struct Answered {
+    digest: u64,
+    time: u32,
+    at_secs: u32,
+}
+
+impl Informs {
+    /// Says whether an inform of that snmpEngineTime, which is ours, would still be remembered.
+    pub(super) const fn reaches(&self, time: u32) -> bool {
+        time >= self.floor
+    }
+
+    /// Says whether the inform was answered to another address.
+    pub(super) fn is_of_another(&self, digest: u64, source: IpAddr) -> bool {
+        self.origins.get(&digest).is_some_and(|origin| *origin != source)
+    }
+
+    /// Remembers an inform of `time` that is answered to `source`.
+    pub(super) fn insert(&mut self, inform: (u64, u32), source: IpAddr, now: Timestamp) {
+        while let Some(oldest) = self.order.front() {
+            if self.order.len() < MAX_INFORMS && secs(now) < oldest.at_secs.saturating_add(KEEP_INFORM_SECS) {
+                break;
+            }
+            self.floor = self.floor.max(oldest.time.saturating_add(1));
+            self.origins.remove(&oldest.digest);
+            self.order.pop_front();
+        }
+        let (digest, time) = inform;
+        if self.origins.insert(digest, source).is_none() {
+            self.order.push_back(Answered { digest, time, at_secs: secs(now) });
+        }
     }
 }
 

@@ -435,6 +435,16 @@ fn an_inform_is_answered_at_its_level_each_time_it_comes() {
 }
 
 #[test]
+fn a_copy_of_an_inform_from_elsewhere_is_refused() {
+    let mut usm = usm(vec![entry("ops")]);
+    let bytes = inform(5, 1000).bytes();
+    accept_bytes(&mut usm, &bytes, 0);
+    let elsewhere: IpAddr = "10.0.0.8".parse().unwrap();
+    assert_eq!(usm.process(&bytes, elsewhere, at(1)).unwrap_err().reason, RefusalReason::Replayed);
+    accept_bytes(&mut usm, &bytes, 2);
+}
+
+#[test]
 fn what_is_wrong_with_an_inform_is_reported_to_its_sender() {
     let mut usm = usm(vec![entry("ops")]);
     for (draft, reason, counter) in [
