@@ -1,11 +1,12 @@
 //! Rules, compiled from a document to an index: which rules may match an event is looked up, not tried one by one.
 //!
-//! `index` finds the candidates, `matcher` holds the conditions against the event, `field` takes out what a rule releases, `source`
+//! `index` and `literal` find the candidates, `matcher` holds the conditions against the event, `field` takes out what a rule releases, `source`
 //! says who reported, `outcome` fills the templates. `AlertEngine` is the only caller; nothing here remembers anything.
 
 mod compile;
 mod field;
 mod index;
+mod literal;
 mod matcher;
 mod outcome;
 mod source;

@@ -1,12 +1,16 @@
-//! Which rules may match an event, found by hash: OIDs, OID prefixes, facility and severity, program, kind.
+//! Which rules may match an event, found by hash: OIDs, OID prefixes, facility and severity, program, kind; and by the text that a
+//! rule's regular expression needs.
 //!
 //! A candidate may still not match; a rule that is no candidate cannot. Candidates come in the order of the document.
 
 use std::collections::{BTreeSet, HashMap};
+use std::iter::Peekable;
+use std::vec::IntoIter;
 
 use postern_protocol::oid::Oid;
 
-use super::matcher::{Matcher, Push, Syslog, Trap};
+use super::literal::Literals;
+use super::matcher::{Matcher, Push, Syslog, Trap, bounded};
 use crate::event::{Body, Event};
 
 /// Numbers of rules, ascending.
@@ -40,6 +44,8 @@ struct SyslogMessages {
     by_program: HashMap<String, Numbers>,
     /// Rules without programs, by facility and severity.
     by_pri: HashMap<(u8, u8), Numbers>,
+    /// Rules whose regular expression needs a text; they are in no other table.
+    by_text: Literals,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -59,12 +65,14 @@ impl Index {
                 Matcher::Trap(matcher) => index.traps.add(number, matcher),
             }
         }
+        index.syslog.by_text = std::mem::take(&mut index.syslog.by_text).finish();
         index
     }
 
     /// Returns the numbers of the rules that may match `event`, ascending.
     pub(super) fn candidates(&self, event: &Event) -> Candidates<'_> {
         let mut lists: Vec<&[usize]> = Vec::with_capacity(4);
+        let mut found = Vec::new();
         match &event.body {
             Body::Notification(trap) => {
                 let numbers = trap.trap_oid.numbers();
@@ -81,9 +89,10 @@ impl Index {
                 let program = message.program.as_ref().and_then(|program| self.syslog.by_program.get(program));
                 lists.extend(program.map(Vec::as_slice));
                 lists.extend(self.syslog.by_pri.get(&(message.facility, message.severity)).map(Vec::as_slice));
+                found = self.syslog.by_text.found(bounded(&message.message));
             }
         }
-        Candidates { lists }
+        Candidates { lists, found: found.into_iter().peekable() }
     }
 }
 
@@ -105,6 +114,9 @@ impl Traps {
 
 impl SyslogMessages {
     fn add(&mut self, number: usize, matcher: &Syslog) {
+        if matcher.regex.as_ref().is_some_and(|regex| self.by_text.add(number, regex.as_str())) {
+            return;
+        }
         for program in &matcher.programs {
             self.by_program.entry(program.clone()).or_default().push(number);
         }
@@ -138,18 +150,20 @@ fn boxed(oid: &Oid) -> Box<[u32]> {
 /// The numbers of several ascending lists, in ascending order.
 pub(super) struct Candidates<'i> {
     lists: Vec<&'i [usize]>,
+    found: Peekable<IntoIter<usize>>,
 }
 
 impl Iterator for Candidates<'_> {
     type Item = usize;
 
     fn next(&mut self) -> Option<usize> {
-        let least = self.lists.iter().filter_map(|list| list.first()).min().copied()?;
+        let least = self.lists.iter().filter_map(|list| list.first()).chain(self.found.peek()).min().copied()?;
         for list in &mut self.lists {
             if let Some(rest) = list.strip_prefix(&[least]) {
                 *list = rest;
             }
         }
+        self.found.next_if_eq(&least);
         Some(least)
     }
 }
@@ -167,8 +181,9 @@ mod tests {
 
     #[test]
     fn candidates_of_all_tables_come_in_the_order_of_the_document() {
-        let candidates = Candidates { lists: vec![&[2, 5, 9], &[], &[1, 5], &[7]] };
-        assert_eq!(candidates.collect::<Vec<_>>(), [1, 2, 5, 7, 9]);
+        let found = vec![0, 5, 8].into_iter().peekable();
+        let candidates = Candidates { lists: vec![&[2, 5, 9], &[], &[1, 5], &[7]], found };
+        assert_eq!(candidates.collect::<Vec<_>>(), [0, 1, 2, 5, 7, 8, 9]);
     }
 
     const OIDS: [&str; 6] = ["1.3.6", "1.3.6.1", "1.3.6.1.7", "1.3.6.1.0.7", "1.3.6.1.0", "2.5"];
@@ -188,6 +203,12 @@ mod tests {
                 true => format!(r#"{{"syslog": {{"max_severity": {severity}, "facilities": ["kern"]}}}}"#),
                 false => format!(r#"{{"syslog": {{"max_severity": {severity}}}}}"#),
             }),
+            ("[ab]", prop::sample::select(&["panic", "(?i)OOM: [a-z]+", "[0-9]+ left", "x|panic", "pan(?:ic|el)$", "lef"][..])).prop_map(
+                |(program, regex)| match program.as_str() {
+                    "a" => format!(r#"{{"syslog": {{"regex": "{regex}"}}}}"#),
+                    _ => format!(r#"{{"syslog": {{"programs": ["{program}"], "regex": "{regex}"}}}}"#),
+                },
+            ),
             "[ab]".prop_map(|kind| format!(r#"{{"push": {{"kinds": ["{kind}"]}}}}"#)),
             Just(r#"{"push": {"state": "clear"}}"#.to_owned()),
         ]
@@ -207,12 +228,15 @@ mod tests {
         };
         prop_oneof![
             prop::sample::select(&OIDS[..]).prop_map(move |oid| Body::Notification(trap(oid))),
-            (0..2_u8, 0..8_u8, prop::option::of("[abc]")).prop_map(|(facility, severity, program)| Body::Syslog(SyslogMessage {
-                facility,
-                severity,
-                program,
-                ..SyslogMessage::default()
-            })),
+            (0..2_u8, 0..8_u8, prop::option::of("[abc]"), "(panic|oom: x|Oom: Y|3 left|pan|el| ){0,4}").prop_map(
+                |(facility, severity, program, message)| Body::Syslog(SyslogMessage {
+                    facility,
+                    severity,
+                    program,
+                    message,
+                    ..SyslogMessage::default()
+                })
+            ),
             ("[abc]", any::<bool>()).prop_map(move |(kind, clear)| Body::Push(push(kind, clear))),
         ]
     }
