@@ -83,7 +83,8 @@ pub async fn add(app: &App, principal: &Principal, name: &str, archive: Bytes) -
     let turn = app.mibs.turn.acquire().await.map_err(|_| StoreError::Stopped)?;
     let store = app.stores.tenant(&principal.tenant)?;
     let there = store.mib_uploads().await?;
-    let sha256 = dictionary::digest(&archive);
+    let content = archive.clone();
+    let sha256 = blocking(move || dictionary::digest(&content)).await?;
     if there.iter().any(|one| one.sha256 == data_encoding::HEXLOWER.encode(&sha256)) {
         return Err(StoreError::Conflict("this very archive is there already".to_owned()).into());
     }
@@ -127,8 +128,8 @@ async fn compile(
     let Compiled { table, report } = if archives.is_empty() { empty() } else { app.mibs.compiler.compile(&archives).await? };
     drop(archives);
     // Nothing that a gateway would refuse is kept.
-    Table::parse(Bytes::from(table.clone()))?;
-    let digest = dictionary::digest(&table);
+    let bytes = Bytes::from(table.clone());
+    let digest = blocking(move || Table::parse(bytes).map(|table| dictionary::digest(table.bytes()))).await??;
     let new = NewDictionary { digest, table, report: report.clone(), by: principal.actor.to_string(), at: app.now() };
     store.change_mibs(change, new).await?;
     for (_, gateway) in app.gateways.connected().into_iter().filter(|(tenant, _)| *tenant == principal.tenant) {
@@ -137,6 +138,11 @@ async fn compile(
     let (modules, notifications) = (report.totals.modules, report.totals.resolved);
     tracing::info!(tenant = %principal.tenant, by = %principal.actor, modules, notifications, "MIB modules compiled");
     Ok(report)
+}
+
+/// Hashes and checks take longer than a worker of the runtime may be held.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, StoreError> {
+    tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Stopped)
 }
 
 /// A table without a name: gateways that have another one get it, and have only the built-in names again.

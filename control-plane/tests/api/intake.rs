@@ -5,13 +5,41 @@ use std::collections::BTreeMap;
 use axum::http::StatusCode;
 use postern_control::auth::Role;
 use postern_control::store::minutes::Minute;
-use postern_protocol::status::{Account, SourceAccount};
+use postern_protocol::status::{Account, SourceAccount, Status};
 use postern_protocol::timestamp::Timestamp;
 
 use super::{World, gateway, tenant};
 
 const LEDGER: &str = "/api/v1/gateways/gateway-a/ledger";
 const BIND: &str = "/api/v1/gateways/gateway-a/waiting-room/bind";
+
+/// Lets the gateway of tenant a report one of everything.
+pub(crate) async fn furnish(world: &World) {
+    let store = world.app.stores.tenant(&tenant("a")).unwrap();
+    let now = postern_control::clock::now();
+    let account = |in_flight| Account { received: 10, accepted: 9, in_flight, dropped: BTreeMap::from([("malformed".to_owned(), 1)]) };
+    let source = SourceAccount { source: "10.0.0.1".into(), protocol: "syslog".into(), account: account(0) };
+    let present = postern_control::store::minutes::minute_of(now);
+    let minute = |minute| Minute { minute, protocol: "syslog".into(), account: account(1), sources: vec![source.clone()] };
+    store.put_minutes(&gateway("a"), vec![minute(present - 5), minute(present - 1)], now).await.unwrap();
+    let nanos = now.as_nanos();
+    let status = serde_json::json!({
+        "version": "1", "uptime_s": 7200, "open_alerts": 0, "listeners": [], "revision": {},
+        "tunnel": {"state": "up", "since": 0, "rtt_ms": null, "clock_offset_ms": null, "last_error": null},
+        "spool": {"lanes": {}, "bytes_on_disk": 0, "seconds_left": null},
+        "ledger": {"totals": {"received": 0, "accepted": 0, "in_flight": 0, "dropped": {}}, "by_protocol": {}, "top_sources": [],
+                   "crash_windows": []},
+        "intake": {
+            "waiting_room": [{"reason": "unknown_user", "source": "10.0.0.1", "engine_id": "80", "user": "u", "level": "auth_priv",
+                              "count": 1, "first_seen": nanos, "last_seen": nanos, "advice": ""}],
+            "unknown_oids": [{"oid": "1.3.6.1.4.1.9.1", "count": 1, "first_seen": nanos, "last_seen": nanos, "source": "10.0.0.1"}],
+        },
+    });
+    let status: Status = serde_json::from_value(status).unwrap();
+    store.gateway_connected(&gateway("a"), "1", now).await.unwrap();
+    store.set_status(&gateway("a"), &status, now).await.unwrap();
+    store.put_unknown_oids(&gateway("a"), status.intake.unknown_oids, now).await.unwrap();
+}
 
 #[tokio::test]
 async fn the_ledger_shows_minutes_gaps_and_sources() {

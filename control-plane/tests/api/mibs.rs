@@ -19,14 +19,14 @@ acmeDoorOpen NOTIFICATION-TYPE STATUS current DESCRIPTION \"-\" ::= { acmeTraps 
 END
 ";
 
-const LACKING: &str = "ACME-EXTRA-MIB DEFINITIONS ::= BEGIN
+pub(crate) const LACKING: &str = "ACME-EXTRA-MIB DEFINITIONS ::= BEGIN
 IMPORTS NOTIFICATION-TYPE FROM SNMPv2-SMI
         acmeExtras FROM ACME-NOWHERE-MIB;
 acmeLost NOTIFICATION-TYPE STATUS current DESCRIPTION \"-\" ::= { acmeExtras 1 }
 END
 ";
 
-async fn upload(world: &World, token: &str, query: &str, kind: &str, body: impl Into<Body>) -> Answer {
+pub(crate) async fn upload(world: &World, token: &str, query: &str, kind: &str, body: impl Into<Body>) -> Answer {
     let request = with_token(Request::post(format!("/api/v1/mibs{query}")), token).header("content-type", kind);
     world.send(request.body(body.into()).unwrap()).await
 }

@@ -88,6 +88,8 @@ async fn the_schemas_name_the_very_fields_that_are_written() {
     let stored = world.send(document).await;
     let token = world.post(&admin, "/api/v1/enrolment-tokens", &[], r#"{"gateway_name":"x"}"#).await;
     let problem = world.get(&admin, "/api/v1/alerts?limit=x").await;
+    super::intake::furnish(&world).await;
+    let uploaded = super::mibs::upload(&world, &admin, "", "text/plain", super::mibs::LACKING).await;
     let secret = super::secrets::sealed(&world, &admin).await;
     for (schema, answer) in [
         ("AlertPage", world.get(&admin, "/api/v1/alerts").await),
@@ -101,6 +103,11 @@ async fn the_schemas_name_the_very_fields_that_are_written() {
         ("StoredRevision", stored),
         ("StoredSecret", secret),
         ("Problem", problem),
+        ("LedgerAnswer", world.get(&admin, "/api/v1/gateways/gateway-a/ledger").await),
+        ("WaitingRoom", world.get(&admin, "/api/v1/gateways/gateway-a/waiting-room").await),
+        ("Compiled", uploaded),
+        ("Modules", world.get(&admin, "/api/v1/mibs").await),
+        ("UnknownOids", world.get(&admin, "/api/v1/unknown-oids").await),
     ] {
         let schema_value = serde_json::to_value(openapi::describe()).unwrap();
         let mut checked = 0;

@@ -75,6 +75,7 @@ async fn a_refused_engine_is_bound_by_a_form_that_first_shows_what_changes() {
     let anna = world.browser("a", "anna", Role::Admin).await;
     let list = anna.get("/gateways/gateway-a/waiting-room").await.body;
     assert!(list.contains("none of this name") && !list.contains("Bind to ops"), "{list}");
+    assert!(anna.get("/gateways").await.body.contains("1 in the waiting room"));
     let link = attribute(&list, "class=\"acts\"", "href").replace("&#38;", "&");
     let form = anna.get(&link).await.body;
     assert_eq!(attribute(&form, "id=\"name\"", "value"), "ops");
@@ -181,6 +182,9 @@ async fn an_uploaded_module_is_listed_with_what_is_wrong_and_can_be_deleted() {
     for shown in ["my &#60;mibs&#62;.txt", "ACME-MIB", "acmeLost", "ACME-ROOT-MIB"] {
         assert!(page.contains(shown), "{shown}: {page}");
     }
+    let bert = world.browser("b", "bert", Role::Admin).await;
+    assert!(!bert.get("/mibs").await.body.contains("ACME-MIB"), "another tenant's modules");
+    assert_eq!(bert.post("/mibs/1/delete", &[]).await.status, StatusCode::NOT_FOUND);
     assert!(!anna.get("/mibs?q=nothing").await.body.contains("<b>acmeLost</b>"));
     assert_eq!(upload(&anna, Some(&anna.csrf), text).await.status, StatusCode::CONFLICT);
     let action = page.split("action=\"/mibs/").nth(1).unwrap().split('"').next().unwrap();

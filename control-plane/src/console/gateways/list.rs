@@ -60,6 +60,7 @@ struct Row<'a> {
     revision: Standing,
     version: &'a str,
     waiting: String,
+    waiting_room: usize,
 }
 
 /// A gateway's row, rendered.
@@ -110,6 +111,7 @@ fn row(gateway: &GatewayView, open: u64, now: Timestamp) -> Result<RenderedRow, 
         revision: Standing::of(&gateway.revision),
         version: gateway.program_version.as_deref().unwrap_or("–"),
         waiting: known(waiting),
+        waiting_room: gateway.status.as_ref().map_or(0, |status| status.intake.waiting_room.len()),
     })?;
     Ok(RenderedRow { id: format!("g-{}", gateway.id), html })
 }

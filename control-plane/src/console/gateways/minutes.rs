@@ -20,9 +20,9 @@ use crate::balance::{Balance, Entry};
 use crate::console::fault::Fault;
 use crate::console::figures;
 use crate::console::page::{self, Shell};
-use crate::store::TenantStore;
 use crate::store::gateways::GatewayView;
-use crate::store::minutes::{Span, minute_of};
+use crate::store::minutes::{Minutes, Span, minute_of};
+use crate::store::{StoreError, TenantStore};
 
 /// Most sources that are shown.
 const MAX_SOURCES: usize = 50;
@@ -100,7 +100,8 @@ pub(super) async fn recent(store: &TenantStore, gateway: &GatewayView, now: Time
     if found.last.is_none() {
         return Ok(None);
     }
-    let chart = Chart::new(&Balance::new(found, span, gateway.started()), span, USUAL, None);
+    let balance = drawn(found, span, gateway).await?;
+    let chart = Chart::new(&balance, span, USUAL, None);
     let link = format!("/gateways/{}/ledger?span={}&to={to}&at=", gateway.id, USUAL.name);
     let drawing = page::part(&Drawing { chart: &chart, link: Some(link) })?;
     Ok(Some(RecentBalance { chart, drawing }))
@@ -122,7 +123,7 @@ pub(in crate::console) async fn page(
     let span = Span { from: to.saturating_sub(scale.minutes), to };
     let chosen =
         asked.at.filter(|at| (span.from..span.to).contains(at)).map(|at| aligned(at, scale).saturating_sub(scale.bar).max(span.from));
-    let balance = Balance::new(store.minutes(&gateway.id, span).await?, span, gateway.started());
+    let balance = drawn(store.minutes(&gateway.id, span).await?, span, &gateway).await?;
     let chart = Chart::new(&balance, span, scale, chosen);
     let bar = match chosen {
         Some(from) => {
@@ -147,6 +148,12 @@ pub(in crate::console) async fn page(
         shell: Shell::new(&person, "gateways"),
     };
     Ok(page::html(StatusCode::OK, &page))
+}
+
+/// Draws the balance of what may be tens of thousands of minutes: not on a worker of the runtime.
+async fn drawn(found: Minutes, span: Span, gateway: &GatewayView) -> Result<Balance, StoreError> {
+    let started = gateway.started();
+    tokio::task::spawn_blocking(move || Balance::new(found, span, started)).await.map_err(|_| StoreError::Stopped)
 }
 
 /// The end of the bar that `minute` lies in: bars begin at round times, so that a page that is read again shows the same ones.
