@@ -16,8 +16,9 @@ const MAX_KEYS: usize = 65_536;
 /// Most push signatures that are remembered.
 const MAX_SIGNATURES: usize = 262_144;
 
-/// Seconds for which an inform is remembered: longer than any sender's retries.
-const INFORM_SECS: i64 = 150;
+/// Seconds for which an inform is remembered: longer than any sender's retries, and than an SNMPv3 inform whose clock is 150 s ahead
+/// of ours is within its window (RFC 3414 §3.2 (7)).
+const INFORM_SECS: i64 = 301;
 
 /// Seconds for which an idempotency key is remembered.
 const KEY_SECS: i64 = 3600;
@@ -211,9 +212,9 @@ mod tests {
         assert_eq!(seen.inform(1, at(0)), Sighting::First);
         assert_eq!(seen.inform(1, at(100)), Sighting::Again);
         assert_eq!(seen.inform(2, at(100)), Sighting::First);
-        seen.prune(at(151));
-        assert_eq!(seen.inform(1, at(151)), Sighting::First);
-        assert_eq!(seen.inform(2, at(151)), Sighting::Again);
+        seen.prune(at(302));
+        assert_eq!(seen.inform(1, at(302)), Sighting::First);
+        assert_eq!(seen.inform(2, at(302)), Sighting::Again);
     }
 
     #[test]

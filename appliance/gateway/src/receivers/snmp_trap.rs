@@ -159,8 +159,9 @@ impl TrapDecoder {
         let engine = if response.is_some() { Some(self.own.as_bytes()) } else { notification.engine_id.as_deref() };
         self.room.admit(datagram.source, engine.unwrap_or_default(), user.as_bytes());
         let inform = response.map(|response| {
-            // A retransmission has another msgID and time, and with privacy another salt; the request-id is in the scopedPDU.
-            let peer = datagram.peer.to_string();
+            // A retransmission has another msgID and time, and with privacy another salt; the request-id is in the scopedPDU. Without
+            // the port: the security model refuses copies from other addresses, those from other ports are known by this.
+            let peer = datagram.peer.ip().to_string();
             let digest = self.intake.digests().of(&[b"inform-3", peer.as_bytes(), user.as_bytes(), &scoped_pdu]);
             self.inform(datagram, digest, response)
         });
