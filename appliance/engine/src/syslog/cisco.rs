@@ -7,7 +7,6 @@ use postern_protocol::timestamp::Timestamp;
 
 use super::label::{self, Label};
 use super::scan::Scanner;
-use super::text::readable;
 use super::zone::Context;
 use super::{header, stamp};
 use crate::event::SyslogMessage;
@@ -20,21 +19,22 @@ const MAX_PERCENT_SIGNS: usize = 4;
 /// Fills in what follows the PRI and says whether it is a labelled line; if not, `message` is as it was.
 ///
 /// The program is `%FACILITY-SEVERITY-MNEMONIC`, as any syslog server names it, or Huawei's module; the msgid is the mnemonic.
-pub(super) fn decode(content: &[u8], context: &Context<'_>, message: &mut SyslogMessage) -> bool {
+pub(super) fn decode(line: Scanner<'_>, context: &Context<'_>, message: &mut SyslogMessage) -> bool {
+    let content = line.rest();
     let window = content.get(..content.len().min(MAX_PREFIX_BYTES)).unwrap_or_default();
     let labelled = memchr::memchr_iter(b'%', window).take(MAX_PERCENT_SIGNS).find_map(|percent| {
         let (before, from_percent) = content.split_at_checked(percent)?;
-        let mut scanner = Scanner::new(from_percent);
+        let mut scanner = line.at(from_percent);
         Some((before, label::take(&mut scanner)?, scanner))
     });
     let Some((before, Label { program, mnemonic }, scanner)) = labelled else { return false };
     let Some(prefix) = prefix(before, context) else { return false };
     message.timestamp = prefix.timestamp;
-    message.host = prefix.host.map(readable);
-    message.pid = prefix.pid.map(readable);
-    message.program = Some(readable(program));
-    message.msgid = Some(readable(mnemonic));
-    message.message = readable(scanner.rest());
+    message.host = prefix.host.map(|part| line.readable(part));
+    message.pid = prefix.pid.map(|part| line.readable(part));
+    message.program = Some(line.readable(program));
+    message.msgid = Some(line.readable(mnemonic));
+    message.message = line.readable(scanner.rest());
     true
 }
 
@@ -66,6 +66,11 @@ fn prefix<'a>(before: &'a [u8], context: &Context<'_>) -> Option<Prefix<'a>> {
             }
             continue;
         }
+        if let Some(rest) = counter(scanner) {
+            marked = true;
+            scanner = rest;
+            continue;
+        }
         // `*` and `.`: the device's clock is not set, or not synchronised. H3C writes a percent sign before the date.
         let mut dated = scanner;
         dated.take_while(|byte| matches!(byte, b'*' | b'.' | b'%'));
@@ -82,9 +87,7 @@ fn prefix<'a>(before: &'a [u8], context: &Context<'_>) -> Option<Prefix<'a>> {
         }
         let word = scanner.word();
         let name = word.strip_suffix(b":");
-        if name.is_some_and(is_counter) {
-            marked = true;
-        } else if word.starts_with(b"%") || name.is_some_and(|name| name.starts_with(b"*")) {
+        if word.starts_with(b"%") || name.is_some_and(|name| name.starts_with(b"*")) {
             // AireOS names the task, `*spamApTask4:`, FTOS the stack unit, `%STKUNIT0-M:CP`.
         } else if let Some(inner) = name.and_then(process).filter(|_| located) {
             prefix.pid = Some(inner);
@@ -114,10 +117,13 @@ fn zone(scanner: &mut Scanner<'_>) {
     }
 }
 
-/// Says whether it is a sequence number (`000025`) or an uptime (`00:00:46`, `3d02h`, `1w2d`).
-fn is_counter(word: &[u8]) -> bool {
-    word.first().is_some_and(u8::is_ascii_digit)
-        && word.iter().all(|byte| byte.is_ascii_digit() || matches!(byte, b':' | b'y' | b'w' | b'd' | b'h'))
+/// Takes a sequence number (`000025:`) or an uptime (`00:00:46:`, `3d02h:`, `1w2d:`).
+fn counter(mut scanner: Scanner<'_>) -> Option<Scanner<'_>> {
+    if !scanner.peek()?.is_ascii_digit() {
+        return None;
+    }
+    let counter = scanner.take_while(|byte| byte.is_ascii_digit() || matches!(byte, b':' | b'y' | b'w' | b'd' | b'h'));
+    (counter.ends_with(b":") && matches!(scanner.peek(), None | Some(b' '))).then_some(scanner)
 }
 
 /// Returns the PID of `ifmgr[209]`, which IOS-XR puts before the label, behind the location. Without one it is a program of its own:

@@ -6,7 +6,6 @@ use postern_protocol::timestamp::Timestamp;
 
 use super::scan::Scanner;
 use super::tag::{self, Bare};
-use super::text::readable;
 use super::zone::Context;
 use super::{label, marker, rfc5424, stamp};
 use crate::event::SyslogMessage;
@@ -19,8 +18,7 @@ const MAX_HOST_BYTES: usize = 255;
 /// A HOST is looked for behind a TIMESTAMP, as a line without one has no header (§4.3.2); without one only an address, or a name
 /// before `program[pid]:`, is. The first word behind a time stamp is the tag if it ends like one. The first word of a text that has
 /// no tag stays where it is.
-pub(super) fn decode(content: &[u8], context: &Context<'_>, message: &mut SyslogMessage) {
-    let mut scanner = Scanner::new(content);
+pub(super) fn decode(mut scanner: Scanner<'_>, context: &Context<'_>, message: &mut SyslogMessage) {
     scanner.take_while(|byte| matches!(byte, b' ' | b':'));
     let bare = if scanner.peek().is_some_and(|byte| byte.is_ascii_digit()) { Bare::Likely } else { Bare::Known };
     message.timestamp = timestamp(&mut scanner, context);
@@ -30,8 +28,8 @@ pub(super) fn decode(content: &[u8], context: &Context<'_>, message: &mut Syslog
         unstamped(&mut scanner, message);
     }
     if let Some(label) = label::take_plain(&mut scanner) {
-        message.program = Some(readable(label.program));
-        message.msgid = Some(readable(label.mnemonic));
+        message.program = Some(scanner.readable(label.program));
+        message.msgid = Some(scanner.readable(label.mnemonic));
     } else if let Some(tag) = tag::take(scanner) {
         tag::put(&tag, &mut scanner, message);
     } else if message.timestamp.is_some() && marker::is_packet_engine(scanner) {
@@ -63,7 +61,7 @@ fn stamped(scanner: &mut Scanner<'_>, context: &Context<'_>, message: &mut Syslo
             let named = tag.program.iter().any(|byte| byte.is_ascii_digit() || matches!(byte, b'.' | b'-'));
             let told = next.is_some_and(|next| matches!(next.program, b"CEF" | b"LEEF") || next.pid.is_some_and(is_number));
             if is_address(tag.program) || (is_host(tag.program) && (doubled || (named && told))) {
-                message.host = Some(readable(tag.program));
+                message.host = Some(scanner.readable(tag.program));
                 *scanner = tag.behind;
                 if let Some(next) = next.filter(|_| doubled) {
                     *scanner = next.behind;
@@ -114,7 +112,7 @@ fn unstamped(scanner: &mut Scanner<'_>, message: &mut SyslogMessage) {
         }
         ahead.skip_spaces();
     }
-    message.host = Some(readable(name));
+    message.host = Some(scanner.readable(name));
     *scanner = ahead;
 }
 
@@ -164,7 +162,7 @@ pub(super) fn host(scanner: &mut Scanner<'_>) -> Option<String> {
         ahead.skip_spaces();
     }
     *scanner = ahead;
-    Some(readable(name))
+    Some(scanner.readable(name))
 }
 
 /// Says whether BSD syslogd's own line is next, which has no tag, and no host until a relay puts one before it.

@@ -4,7 +4,6 @@
 
 use super::header::{is_address, is_host};
 use super::scan::Scanner;
-use super::text::readable;
 use super::tag;
 use crate::event::SyslogMessage;
 
@@ -13,7 +12,19 @@ const MAX_MARKERS: usize = 3;
 
 /// Severities as words, as F5, busybox and AIX write them.
 const SEVERITIES: [&[u8]; 14] = [
-    b"alert", b"crit", b"critical", b"debug", b"emerg", b"emergency", b"err", b"error", b"info", b"informational", b"none", b"notice", b"warn",
+    b"alert",
+    b"crit",
+    b"critical",
+    b"debug",
+    b"emerg",
+    b"emergency",
+    b"err",
+    b"error",
+    b"info",
+    b"informational",
+    b"none",
+    b"notice",
+    b"warn",
     b"warning",
 ];
 
@@ -31,7 +42,7 @@ pub(super) fn skip(scanner: &mut Scanner<'_>, message: &mut SyslogMessage) {
             msgid = Some(word);
         }
         if tag::take(ahead).is_some() {
-            message.msgid = msgid.map(readable);
+            message.msgid = msgid.map(|number| scanner.readable(number));
             *scanner = ahead;
             return;
         }
@@ -65,7 +76,8 @@ fn enclosed<'a>(scanner: &mut Scanner<'a>, end: u8) -> Option<&'a [u8]> {
 fn is_severity(word: &[u8]) -> bool {
     let last = word.rsplit(|byte| matches!(byte, b'.' | b':' | b'/')).next().unwrap_or(word);
     let name = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'|' | b'.' | b':' | b'/');
-    SEVERITIES.iter().any(|severity| last.eq_ignore_ascii_case(severity)) && word.iter().all(name)
+    let begins = matches!(last.first().map(|byte| byte | 0x20), Some(b'a' | b'c' | b'd' | b'e' | b'i' | b'n' | b'w'));
+    begins && SEVERITIES.iter().any(|severity| last.eq_ignore_ascii_case(severity)) && word.iter().all(name)
 }
 
 /// Says whether it is a number as ProCurve's events have, `00076`.
@@ -89,7 +101,10 @@ fn is_unifi(word: &[u8]) -> bool {
 fn is_priority(word: &[u8]) -> bool {
     let Some((letters, number)) = word.split_at_checked(2) else { return false };
     letters.iter().all(u8::is_ascii_alphabetic)
-        && number.strip_prefix(b"(").and_then(|number| number.strip_suffix(b")")).is_some_and(|digits| digits.iter().all(u8::is_ascii_digit))
+        && number
+            .strip_prefix(b"(")
+            .and_then(|number| number.strip_suffix(b")"))
+            .is_some_and(|digits| digits.iter().all(u8::is_ascii_digit))
 }
 
 /// Takes a host that is not a plain word behind a time stamp, and what belongs to it.
@@ -106,7 +121,7 @@ pub(super) fn host(scanner: &mut Scanner<'_>, message: &mut SyslogMessage) -> Op
         _ => return None,
     };
     *scanner = ahead;
-    Some(readable(name))
+    Some(scanner.readable(name))
 }
 
 /// Takes `user.info ` before a host, as Cisco's meeting servers write it.
@@ -146,13 +161,13 @@ pub(super) fn with_commas(scanner: &mut Scanner<'_>) -> Option<String> {
     if is_host(first) && key > 0 && behind.get(key) == Some(&b'=') {
         scanner.take_while(|byte| byte != b',');
         scanner.eat(b',');
-        return Some(readable(first));
+        return Some(scanner.readable(first));
     }
     let address = |part: &&[u8]| part.len() == 12 && part.iter().all(u8::is_ascii_hexdigit);
     let address = word.split(|byte| *byte == b',').take(2).find(address)?;
     ahead.eat(b' ').then_some(())?;
     *scanner = ahead;
-    Some(readable(address))
+    Some(scanner.readable(address))
 }
 
 /// Takes the address in UniFi's older `("U7LT,f09fc2aabbcc,v4.3.20.11298") `: the access point has no other name there.
@@ -177,7 +192,7 @@ fn netapp<'a>(scanner: &mut Scanner<'a>, message: &mut SyslogMessage) -> Option<
     if !is_host(node) {
         return None;
     }
-    message.msgid = Some(readable(event));
+    message.msgid = Some(scanner.readable(event));
     Some(node)
 }
 
@@ -206,8 +221,8 @@ pub(super) fn packet_engine(scanner: &mut Scanner<'_>, message: &mut SyslogMessa
     ahead.eat(b' ');
     let event = ahead.word();
     if [feature, event].iter().all(|word| !word.is_empty() && word.iter().all(|byte| byte.is_ascii_uppercase() || *byte == b'_')) {
-        message.program = Some(readable(feature));
-        message.msgid = Some(readable(event));
+        message.program = Some(scanner.readable(feature));
+        message.msgid = Some(scanner.readable(event));
     }
 }
 

@@ -55,15 +55,16 @@ pub fn decode(line: &[u8], context: &Context<'_>) -> Result<SyslogMessage, Decod
     let line = line.get(..=end).unwrap_or_default();
 
     let mut message = SyslogMessage { facility: DEFAULT_FACILITY, severity: DEFAULT_SEVERITY, ..SyslogMessage::default() };
-    let mut content = line;
-    let mut scanner = Scanner::new(line);
+    let whole = Scanner::over(line);
+    let mut content = whole;
+    let mut scanner = whole;
     scanner.skip_bom();
     scanner.skip_spaces();
     if let Some(pri) = pri(&mut scanner) {
         message.facility = pri >> 3;
         message.severity = pri & 7;
         message.pri_present = true;
-        content = scanner.rest();
+        content = scanner;
     }
     let known = (message.pri_present && rfc5424::decode(content, context, &mut message)) || cisco::decode(content, context, &mut message);
     if !known {

@@ -13,8 +13,7 @@ type Element = (String, Vec<(String, String)>);
 /// It is when version 1 and a TIMESTAMP (§6.2.3) or NILVALUE are there. What comes after that may be cut off (§6.1 lets receivers
 /// truncate): what is missing stays `None`. STRUCTURED-DATA that breaks the grammar is left in the message, whole. Devices' own
 /// ideas are understood: other shapes of time, `program[pid]:` in the place of APP-NAME.
-pub(super) fn decode(content: &[u8], context: &Context<'_>, message: &mut SyslogMessage) -> bool {
-    let mut scanner = Scanner::new(content);
+pub(super) fn decode(mut scanner: Scanner<'_>, context: &Context<'_>, message: &mut SyslogMessage) -> bool {
     if !scanner.eat_all(b"1 ") {
         return false;
     }
@@ -39,7 +38,7 @@ pub(super) fn decode(content: &[u8], context: &Context<'_>, message: &mut Syslog
     let behind_host = scanner;
     message.program = field(&mut scanner);
     if is_meraki(message) && !has_structured_data(behind_host) {
-        message.message = readable(scanner.rest());
+        message.message = scanner.readable(scanner.rest());
         return true;
     }
     behind_program(scanner, message);
@@ -62,7 +61,7 @@ fn behind_program(mut scanner: Scanner<'_>, message: &mut SyslogMessage) {
     scanner.skip_bom();
     // rsyslog's SyslogProtocol23Format sends the space that stood behind the TAG of a BSD line; nobody means it.
     scanner.eat(b' ');
-    message.message = readable(scanner.rest());
+    message.message = scanner.readable(scanner.rest());
 }
 
 /// Says whether STRUCTURED-DATA stands where it should behind APP-NAME: then the header is the RFC's, whatever its words look like.
@@ -79,8 +78,17 @@ pub(super) fn has_structured_data(mut scanner: Scanner<'_>) -> bool {
 /// Says whether it is a line of Meraki's, which has a type where APP-NAME is, and pairs or text at once behind it.
 fn is_meraki(message: &SyslogMessage) -> bool {
     const TYPES: [&str; 11] = [
-        "airmarshal_events", "cellular_firewall", "events", "firewall", "flows", "ids-alerts", "ip_flow_end", "ip_flow_start", "security_event",
-        "urls", "vpn_firewall",
+        "airmarshal_events",
+        "cellular_firewall",
+        "events",
+        "firewall",
+        "flows",
+        "ids-alerts",
+        "ip_flow_end",
+        "ip_flow_start",
+        "security_event",
+        "urls",
+        "vpn_firewall",
     ];
     message.program.as_deref().is_some_and(|program| TYPES.contains(&program))
 }
@@ -99,7 +107,7 @@ fn nil(scanner: &mut Scanner<'_>) -> bool {
 fn field(scanner: &mut Scanner<'_>) -> Option<String> {
     let word = scanner.word();
     scanner.eat(b' ');
-    if matches!(word, b"" | b"-") { None } else { Some(readable(word)) }
+    if matches!(word, b"" | b"-") { None } else { Some(scanner.readable(word)) }
 }
 
 /// Takes STRUCTURED-DATA (§6.3), or nothing when it breaks the grammar.
@@ -144,14 +152,17 @@ fn element(scanner: &mut Scanner<'_>) -> Option<Element> {
 /// Takes an SD-NAME (§6.3.2): printable ASCII save `=`, space, `]` and `"`.
 fn name(scanner: &mut Scanner<'_>) -> Option<String> {
     let name = scanner.take_while(|byte| byte.is_ascii_graphic() && !matches!(byte, b'=' | b']' | b'"'));
-    if name.is_empty() { None } else { Some(readable(name)) }
+    if name.is_empty() { None } else { Some(scanner.readable(name)) }
 }
 
 /// Takes a PARAM-VALUE (§6.3.3) and its closing quote. Only `\"`, `\\` and `\]` are escapes; any other backslash stands for itself.
 fn param_value(scanner: &mut Scanner<'_>) -> Option<String> {
-    let mut value = Vec::new();
+    let plain = scanner.take_while(|byte| !matches!(byte, b'"' | b'\\'));
+    if scanner.eat(b'"') {
+        return Some(scanner.readable(plain));
+    }
+    let mut value = plain.to_vec();
     loop {
-        value.extend_from_slice(scanner.take_while(|byte| !matches!(byte, b'"' | b'\\')));
         if scanner.eat(b'"') {
             return Some(readable(&value));
         }
@@ -165,5 +176,6 @@ fn param_value(scanner: &mut Scanner<'_>) -> Option<String> {
             }
             _ => value.push(b'\\'),
         }
+        value.extend_from_slice(scanner.take_while(|byte| !matches!(byte, b'"' | b'\\')));
     }
 }

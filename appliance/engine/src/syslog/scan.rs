@@ -1,15 +1,41 @@
 //! A cursor over the bytes of a line. Every step says whether it was taken; none can run over the end.
+//!
+//! It knows whether the whole line is readable as it is, so that its parts need no further look when they become text.
 
 use std::ops::RangeInclusive;
+
+use super::text;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scanner<'a> {
     rest: &'a [u8],
+    /// The whole line, if all of it is readable text.
+    text: Option<&'a str>,
 }
 
 impl<'a> Scanner<'a> {
     pub(super) const fn new(bytes: &'a [u8]) -> Self {
-        Self { rest: bytes }
+        Self { rest: bytes, text: None }
+    }
+
+    /// Makes a cursor over a line.
+    pub(super) fn over(line: &'a [u8]) -> Self {
+        Self { rest: line, text: text::shown_as_is(line) }
+    }
+
+    /// Makes a cursor over a part of the same line.
+    pub(super) const fn at(&self, part: &'a [u8]) -> Self {
+        Self { rest: part, text: self.text }
+    }
+
+    /// Makes a part of the line readable.
+    pub(super) fn readable(&self, part: &[u8]) -> String {
+        // Where the part lies in the line: one that is not of it lies outside.
+        let place = |line: &'a str| {
+            let start = part.as_ptr().addr().checked_sub(line.as_ptr().addr())?;
+            line.get(start..start.checked_add(part.len())?)
+        };
+        self.text.and_then(place).map_or_else(|| text::readable(part), str::to_owned)
     }
 
     /// Returns what is not read yet.
@@ -27,7 +53,13 @@ impl<'a> Scanner<'a> {
 
     /// Takes `byte` if it is next.
     pub(super) fn eat(&mut self, byte: u8) -> bool {
-        self.eat_all(&[byte])
+        match self.rest.split_first() {
+            Some((first, rest)) if *first == byte => {
+                self.rest = rest;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Takes `bytes` if they are next.

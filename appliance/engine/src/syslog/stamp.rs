@@ -243,9 +243,13 @@ fn fraction(scanner: &mut Scanner<'_>) -> u32 {
         return 0;
     }
     *scanner = ahead;
-    let digits = digits.get(..digits.len().min(FRACTION_DIGITS)).unwrap_or_default();
-    let number = digits.iter().fold(0, |number, digit| number * 10 + u32::from(digit - b'0'));
-    (digits.len()..FRACTION_DIGITS).fold(number, |number, _| number * 10)
+    let mut nanos = 0;
+    let mut weight = 100_000_000;
+    for digit in digits.iter().take(FRACTION_DIGITS) {
+        nanos += u32::from(digit - b'0') * weight;
+        weight /= 10;
+    }
+    nanos
 }
 
 /// Takes `Z`, `±hh:mm`, `±hhmm` (what `%z` of strftime writes), the name of a zone, both, or nothing, with a space before it or
@@ -303,6 +307,13 @@ fn signed(scanner: &mut Scanner<'_>) -> Option<i64> {
     } else {
         return None;
     };
+    if let Some([h1, h2, b':', m1, m2]) = ahead.rest().first_chunk() {
+        if let (Some(hours @ 0..24), Some(minutes @ 0..60)) = (pair(*h1, *h2), pair(*m1, *m2)) {
+            ahead.chunk::<5>();
+            *scanner = ahead;
+            return Some(sign * i64::from(hours * 3600 + minutes * 60));
+        }
+    }
     let (hours, minutes) = match ahead.digits(4..=4) {
         Some(both) => (both / 100, both % 100),
         None => {
@@ -353,9 +364,7 @@ mod tests {
         {
             assert_eq!(rfc3339(&mut Scanner::new(text.as_bytes()), &Context::utc(Timestamp::default())), None, "{text}");
         }
-        for text in
-            ["2003-10-11T24:00:00Z", "2003-10-11T22:60:00Z", "2003-10-11T22:14:15+24:00", "2003-1-11T22:14:15"]
-        {
+        for text in ["2003-10-11T24:00:00Z", "2003-10-11T22:60:00Z", "2003-10-11T22:14:15+24:00", "2003-1-11T22:14:15"] {
             assert_eq!(rfc3339(&mut Scanner::new(text.as_bytes()), &Context::utc(Timestamp::default())), None, "{text}");
         }
     }

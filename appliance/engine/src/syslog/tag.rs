@@ -1,7 +1,7 @@
 //! The TAG of RFC 3164 §4.1.3: `program:`, `program[pid]:`, and what stands before the content instead of one.
 
+use super::label;
 use super::scan::Scanner;
-use super::text::readable;
 use crate::event::SyslogMessage;
 
 /// Longest program; the RFC's 32 characters are exceeded every day.
@@ -9,20 +9,31 @@ const MAX_PROGRAM_BYTES: usize = 128;
 /// Longest text in the brackets.
 const MAX_PID_BYTES: usize = 64;
 
-/// Programs whose lines come without a colon: so rsyslog forwards what came to it as RFC 5424 without PROCID, and so sysklogd starts.
-const BARE: [&[u8]; 36] = [
-    b"CRON", b"audit", b"auditd", b"chronyd", b"cron", b"crond", b"dhclient", b"dhcpd", b"dnsmasq", b"dockerd", b"dovecot", b"haproxy",
-    b"httpd", b"kernel", b"logger", b"login", b"mysqld", b"named", b"nginx", b"ntpd", b"ntpdate", b"openvpn", b"postfix", b"pppd", b"rsyslogd",
-    b"slapd", b"smartd", b"smbd", b"snmpd", b"sshd", b"su", b"sudo", b"syslog-ng", b"syslogd", b"systemd", b"xinetd",
-];
-
 /// How the tags without a colon of Snare, Cisco ISE and Aruba ClearPass begin.
 const BARE_PREFIXES: [&[u8]; 3] = [b"MSWinEventLog", b"CISE_", b"CPPM_"];
 
 /// Words that begin a device's prose and are the name of no program.
 const NOUNS: [&[u8]; 20] = [
-    b"alarm", b"battery", b"connection", b"device", b"disk", b"error", b"event", b"fan", b"interface", b"link", b"login", b"module", b"port",
-    b"power", b"session", b"system", b"temperature", b"the", b"user", b"warning",
+    b"alarm",
+    b"battery",
+    b"connection",
+    b"device",
+    b"disk",
+    b"error",
+    b"event",
+    b"fan",
+    b"interface",
+    b"link",
+    b"login",
+    b"module",
+    b"port",
+    b"power",
+    b"session",
+    b"system",
+    b"temperature",
+    b"the",
+    b"user",
+    b"warning",
 ];
 
 /// Words that look like a tag and begin the content.
@@ -107,13 +118,25 @@ pub(super) fn take_bare(mut scanner: Scanner<'_>, bare: Bare) -> Option<Tag<'_>>
     if colon.eat_all(b" -: ") || (colon.eat_all(b" : ") && bare == Bare::Likely) {
         return Some(Tag { program, pid: None, behind: colon });
     }
-    let known = BARE.contains(&program) || BARE_PREFIXES.iter().any(|prefix| program.starts_with(prefix));
+    let known = is_bare(program) || BARE_PREFIXES.iter().any(|prefix| program.starts_with(prefix));
     scanner.take_while(|byte| matches!(byte, b' ' | b'\t'));
     let likely = bare == Bare::Likely
         && program.first().is_some_and(u8::is_ascii_lowercase)
         && !NOUNS.contains(&program)
         && scanner.peek().is_some_and(|byte| !byte.is_ascii_lowercase() && !byte.is_ascii_digit());
     (known || likely).then_some(Tag { program, pid: None, behind: scanner })
+}
+
+/// Says whether it is a program whose lines come without a colon: so rsyslog forwards what came to it as RFC 5424 without PROCID, and
+/// so sysklogd starts.
+fn is_bare(program: &[u8]) -> bool {
+    matches!(
+        program,
+        b"CRON" | b"audit" | b"auditd" | b"chronyd" | b"cron" | b"crond" | b"dhclient" | b"dhcpd" | b"dnsmasq" | b"dockerd" | b"dovecot"
+            | b"haproxy" | b"httpd" | b"kernel" | b"logger" | b"mysqld" | b"named" | b"nginx" | b"ntpd" | b"ntpdate" | b"openvpn" | b"postfix"
+            | b"pppd" | b"rsyslogd" | b"slapd" | b"smartd" | b"smbd" | b"snmpd" | b"sshd" | b"su" | b"sudo" | b"syslog-ng" | b"syslogd"
+            | b"systemd" | b"xinetd"
+    )
 }
 
 /// Fills in program, PID and content from the tag at the scanner, or from there on all of it as content.
@@ -126,8 +149,8 @@ pub(super) fn fill(scanner: &mut Scanner<'_>, message: &mut SyslogMessage) {
 
 /// Fills in what a tag says and goes behind it.
 pub(super) fn put<'a>(tag: &Tag<'a>, scanner: &mut Scanner<'a>, message: &mut SyslogMessage) {
-    message.program = Some(readable(tag.program));
-    message.pid = tag.pid.map(readable);
+    message.program = Some(scanner.readable(tag.program));
+    message.pid = tag.pid.map(|pid| scanner.readable(pid));
     *scanner = tag.behind;
 }
 
@@ -136,14 +159,14 @@ pub(super) fn content(scanner: Scanner<'_>, message: &mut SyslogMessage) {
     let text = scanner.rest();
     if message.msgid.is_none() {
         message.msgid = match text.first() {
-            Some(b'%') => super::label::take(&mut Scanner::new(text)).map(|label| readable(label.mnemonic)),
-            Some(b'[') => solaris(scanner).map(readable),
-            Some(b'0'..=b'9') => f5(scanner).map(readable),
-            Some(b'A'..=b'Z') => junos(scanner).map(readable),
+            Some(b'%') => label::take(&mut scanner.at(text)).map(|label| scanner.readable(label.mnemonic)),
+            Some(b'[') => solaris(scanner).map(|name| scanner.readable(name)),
+            Some(b'0'..=b'9') => f5(scanner).map(|name| scanner.readable(name)),
+            Some(b'A'..=b'Z') => junos(scanner).map(|name| scanner.readable(name)),
             _ => None,
         };
     }
-    message.message = readable(text);
+    message.message = scanner.readable(text);
 }
 
 /// Takes the number of Solaris' `[ID 800047 auth.info]`.

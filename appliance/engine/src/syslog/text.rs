@@ -8,8 +8,8 @@ const MAX_RUN: usize = 2;
 
 /// The characters of Windows-1252 for the bytes 0x80 to 0x9f; U+FFFD where it has none.
 const WINDOWS_1252: [char; 32] = [
-    '€', '\u{fffd}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{fffd}', 'Ž', '\u{fffd}', '\u{fffd}', '‘', '’', '“', '”', '•',
-    '–', '—', '˜', '™', 'š', '›', 'œ', '\u{fffd}', 'ž', 'Ÿ',
+    '€', '\u{fffd}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{fffd}', 'Ž', '\u{fffd}', '\u{fffd}', '‘', '’', '“', '”',
+    '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{fffd}', 'ž', 'Ÿ',
 ];
 
 /// Makes bytes readable: control characters, save tab and line ends, become U+FFFD, and so does what is not UTF-8, unless all of it
@@ -18,13 +18,19 @@ const WINDOWS_1252: [char; 32] = [
 /// Without a doubt: nothing in it is UTF-8 beyond ASCII, nothing is a control character, and every run of bytes above ASCII is one
 /// or two letters beside ASCII letters or digits, or one sign among them. The result has at most three times as many bytes.
 pub(super) fn readable(bytes: &[u8]) -> String {
-    let printable = bytes.iter().fold(true, |all, byte| all & (byte.wrapping_sub(b' ') < 0x5f));
     match str::from_utf8(bytes) {
-        Ok(text) if printable => text.to_owned(),
         Ok(text) => shown(text),
         Err(_) if is_windows_1252(bytes) => bytes.iter().map(|byte| windows_1252(*byte)).collect(),
         Err(_) => shown(&String::from_utf8_lossy(bytes)),
     }
+}
+
+/// Returns bytes as text if it is UTF-8 without control characters, save tabs.
+pub(super) fn shown_as_is(bytes: &[u8]) -> Option<&str> {
+    let text = str::from_utf8(bytes).ok()?;
+    let hidden = bytes.iter().fold(false, |any, byte| any | ((*byte < b' ') & (*byte != b'\t')) | (*byte == 0x7f));
+    // U+0080 to U+009F are control characters as well: 0xC2 begins them.
+    (!hidden && (memchr::memchr(0xc2, bytes).is_none() || !text.chars().any(|char| char.is_control() && char != '\t'))).then_some(text)
 }
 
 /// Replaces control characters.

@@ -68,18 +68,21 @@ pub(super) fn filterlog(text: &str, fields: &mut Fields) {
     }
 }
 
-/// Reads pairs behind what introduces them: Meraki's `flows src=…` where no header's reader took the word, Cisco ISE's columns.
-pub(super) fn introduced(text: &str, fields: &mut Fields) {
-    if text.starts_with("CISE_") {
-        if let Some((_, pairs)) = text.split_once(", ") {
+/// Reads Cisco ISE's pairs behind the columns that introduce them.
+pub(super) fn identity_services(text: &str, fields: &mut Fields) {
+    if let Some((_, pairs)) = text.split_once(", ") {
+        key_value::equals(pairs, fields);
+    }
+}
+
+/// Reads pairs behind one word: `SPLV5.1 c-ip=…`, NetScreen's `NetScreen device_id=…`. `word` is how long it is.
+pub(super) fn introduced(text: &str, word: usize, fields: &mut Fields) {
+    let pairs = text.get(word.saturating_add(1)..).unwrap_or_default();
+    let head = pairs.as_bytes().get(..pairs.len().min(super::MAX_FIRST_KEY)).unwrap_or_default();
+    if let Some(end @ 1..) = head.iter().position(|byte| !super::is_key(*byte)) {
+        if head.get(end) == Some(&b'=') {
             key_value::equals(pairs, fields);
         }
-        return;
-    }
-    let Some((_, pairs)) = text.split_once(' ') else { return };
-    let end = pairs.bytes().position(|byte| !super::is_key(byte)).unwrap_or(pairs.len());
-    if end > 0 && end <= super::MAX_FIRST_KEY && pairs.as_bytes().get(end) == Some(&b'=') {
-        key_value::equals(pairs, fields);
     }
 }
 
@@ -128,7 +131,10 @@ mod tests {
     fn palo_alto_s_columns_have_their_names() {
         let system = "1,2026/11/21 22:09:39,001801000001,SYSTEM,general,0,2026/11/21 22:09:38,vsys1,auth-fail,,0,0,general,medium,\"failed, for admin\",7,0x0";
         let fields = read(palo_alto, system);
-        assert_eq!((fields.get("eventid"), fields.get("severity"), fields.get("opaque")), (Some("auth-fail"), Some("medium"), Some("failed, for admin")));
+        assert_eq!(
+            (fields.get("eventid"), fields.get("severity"), fields.get("opaque")),
+            (Some("auth-fail"), Some("medium"), Some("failed, for admin"))
+        );
         assert!(read(palo_alto, "10.0.0.1 said x").is_empty());
     }
 

@@ -56,7 +56,8 @@ pub(super) fn leef(text: &str, fields: &mut Fields) {
         }
     }
     // Some senders write what a tab shows as.
-    let delimiter = if delimiter == '\t' && !rest.contains('\t') && rest.contains('^') && !version.starts_with('2') { '^' } else { delimiter };
+    let delimiter =
+        if delimiter == '\t' && !rest.contains('\t') && rest.contains('^') && !version.starts_with('2') { '^' } else { delimiter };
     for pair in rest.split(delimiter).take(MAX_FIELDS) {
         if let Some((key, value)) = pair.split_once('=') {
             fields.push(key.trim(), value);
@@ -136,7 +137,10 @@ mod tests {
 
     #[test]
     fn cef_is_read_with_its_escapes() {
-        let fields = read(cef, r"CEF:0|Acme|Wall\|X|1.0|100|worm \\ stopped|10|src=10.0.0.1 msg=two words \= one\nline act=blocked a \\| dst=1.1.1.1");
+        let fields = read(
+            cef,
+            r"CEF:0|Acme|Wall\|X|1.0|100|worm \\ stopped|10|src=10.0.0.1 msg=two words \= one\nline act=blocked a \\| dst=1.1.1.1",
+        );
         let expected = [
             ("deviceVendor", "Acme"),
             ("deviceProduct", "Wall|X"),
@@ -156,7 +160,12 @@ mod tests {
 
     #[test]
     fn leef_is_read_with_any_delimiter() {
-        for text in ["LEEF:1.0|V|P|1|ev|a=1\tb=x y", "LEEF:2.0|V|P|1|ev|^|a=1^b=x y", "LEEF:2.0|V|P|1|ev|x7C|a=1|b=x y", "LEEF:2.0|V|P|1|ev||a=1\tb=x y"] {
+        for text in [
+            "LEEF:1.0|V|P|1|ev|a=1\tb=x y",
+            "LEEF:2.0|V|P|1|ev|^|a=1^b=x y",
+            "LEEF:2.0|V|P|1|ev|x7C|a=1|b=x y",
+            "LEEF:2.0|V|P|1|ev||a=1\tb=x y",
+        ] {
             let fields = read(leef, text);
             assert_eq!((fields.get("eventId"), fields.get("a"), fields.get("b")), (Some("ev"), Some("1"), Some("x y")), "{text}");
         }

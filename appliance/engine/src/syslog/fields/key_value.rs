@@ -75,7 +75,8 @@ pub(super) fn bracketed(text: &str, fields: &mut Fields) {
     if key.contains('@') && behind.starts_with(' ') {
         let end = memchr::memchr(b']', behind.as_bytes()).unwrap_or(behind.len());
         equals(behind.get(..end).unwrap_or_default(), fields);
-    } else if let Some(pairs) = behind.find(']').and_then(|end| behind.get(end.saturating_add(1)..)).filter(|text| text.starts_with("IN=")) {
+    } else if let Some(pairs) = behind.find(']').and_then(|end| behind.get(end.saturating_add(1)..)).filter(|text| text.starts_with("IN="))
+    {
         // The name of a firewall's rule stands before the packet's pairs.
         equals(pairs, fields);
     }
@@ -138,7 +139,9 @@ fn value_of(text: &str) -> (Cow<'_, str>, &str) {
     let bytes = text.as_bytes();
     let mut from = 0;
     let end = loop {
-        let Some(at) = bytes.iter().skip(from).position(|byte| matches!(byte, b' ' | b'\t' | b',' | b';' | b'|')) else { break bytes.len() };
+        let Some(at) = bytes.iter().skip(from).position(|byte| matches!(byte, b' ' | b'\t' | b',' | b';' | b'|')) else {
+            break bytes.len();
+        };
         let at = from.saturating_add(at);
         if matches!(bytes.get(at), Some(b' ' | b'\t')) || is_pair_next(bytes.get(at.saturating_add(1)..).unwrap_or_default()) {
             break at;
@@ -224,9 +227,15 @@ mod tests {
     fn the_pairs_of_others_are_read() {
         assert_eq!(read(bracketed, "[action:\"Accept\"; src:\"10.0.0.1\"; ]"), pairs(&[("action", "Accept"), ("src", "10.0.0.1")]));
         assert_eq!(read(bracketed, "[Originator@6876 sub=Vimsvc opID=ab-1] x=y"), pairs(&[("sub", "Vimsvc"), ("opID", "ab-1")]));
-        assert_eq!(read(bracketed, "[WAN_LOCAL-3002-A]IN=eth0 OUT= SRC=10.0.0.1"), pairs(&[("IN", "eth0"), ("OUT", ""), ("SRC", "10.0.0.1")]));
+        assert_eq!(
+            read(bracketed, "[WAN_LOCAL-3002-A]IN=eth0 OUT= SRC=10.0.0.1"),
+            pairs(&[("IN", "eth0"), ("OUT", ""), ("SRC", "10.0.0.1")])
+        );
         assert_eq!(read(packet, "[ 12.5] DROP IN=eth0 OUT="), pairs(&[("IN", "eth0"), ("OUT", "")]));
-        assert_eq!(read(colons, "Severity: Info, Message: Logged in, from 10.0.0.1, ID: 7"), pairs(&[("Severity", "Info"), ("Message", "Logged in, from 10.0.0.1"), ("ID", "7")]));
+        assert_eq!(
+            read(colons, "Severity: Info, Message: Logged in, from 10.0.0.1, ID: 7"),
+            pairs(&[("Severity", "Info"), ("Message", "Logged in, from 10.0.0.1"), ("ID", "7")])
+        );
     }
 
     #[test]

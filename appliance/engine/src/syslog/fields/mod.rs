@@ -21,8 +21,7 @@ pub(super) const MAX_FIELDS: usize = 128;
 const MAX_FIRST_KEY: usize = 40;
 
 /// Names under which devices call themselves, the best first.
-const HOST_KEYS: [&str; 9] =
-    ["devname", "device_name", "dvchost", "unit_hostname", "fw", "dvc", "deviceName", "device_id", "devid"];
+const HOST_KEYS: [&str; 9] = ["devname", "device_name", "dvchost", "unit_hostname", "fw", "dvc", "deviceName", "device_id", "devid"];
 
 /// Most bytes of a host's name.
 const MAX_HOST_BYTES: usize = 255;
@@ -39,6 +38,7 @@ pub(super) fn extract(message: &mut SyslogMessage, context: &Context<'_>) {
         [b'0'..=b'9', ..] => match message.program.as_deref() {
             Some("filterlog") => columns::filterlog(text, fields),
             Some("MSWinEventLog") => columns::snare(text, fields),
+            Some(program) if program.starts_with("CISE_") || program.starts_with("CPPM_") => columns::identity_services(text, fields),
             Some(_) | None => columns::palo_alto(text, fields),
         },
         [first, ..] if first.is_ascii_alphabetic() || *first == b'%' => match message.program.as_deref() {
@@ -76,7 +76,7 @@ fn pairs(text: &str, fields: &mut Fields) {
         (Some(b'='), Some(_)) if end > 0 => key_value::equals(text, fields),
         (Some(b':'), Some(b' ')) if key_value::begins_colons(text) => key_value::colons(text, fields),
         (Some(b','), Some(_)) if is_topics(text) => fields.push("topics", text.split(' ').next().unwrap_or_default()),
-        (Some(b' '), Some(_)) => columns::introduced(text, fields),
+        (Some(b' '), Some(_)) => columns::introduced(text, end, fields),
         _ => {}
     }
 }
