@@ -187,7 +187,7 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
         unknown,
         spool: spool.clone(),
     };
-    tasks.spawn("pipeline", Pipeline::new(parts).run());
+    tasks.spawn("pipeline", Pipeline::new(parts).run_on_thread());
     let agents = Agents::default();
     let canary = Canary::new().map_err(|_| anyhow::anyhow!("there are no random numbers for the canary"))?;
     let listeners = Listeners {

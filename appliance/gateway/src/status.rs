@@ -31,7 +31,10 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Those who fill in the intake's part of a report, each its own fields.
 #[derive(Clone, Default)]
-pub(crate) struct IntakeReports(Vec<Arc<dyn Fn(&mut Intake) + Send + Sync>>);
+pub(crate) struct IntakeReports(Vec<Fill>);
+
+/// Fills in what one owner knows.
+type Fill = Arc<dyn Fn(&mut Intake) + Send + Sync>;
 
 impl IntakeReports {
     /// Adds one who fills something in; it must not block.

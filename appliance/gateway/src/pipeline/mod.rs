@@ -25,6 +25,7 @@ use postern_protocol::id::Lane;
 use postern_protocol::status::intake::UnknownOid;
 use postern_protocol::timestamp::Timestamp;
 use postern_uplink::spool::{Commit, CommitNumber, Spool, SpoolError};
+use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -99,6 +100,12 @@ pub(crate) enum PipelineError {
     /// A commit was not taken.
     #[error("a commit failed")]
     Commit(#[from] SpoolError),
+    /// Its thread panicked: a fault of the program.
+    #[error("the pipeline's thread panicked")]
+    Panicked,
+    /// It has no thread.
+    #[error("the pipeline gets no thread")]
+    Thread(#[source] std::io::Error),
     /// The spool's thread has ended.
     #[error("the spool has ended")]
     SpoolEnded,
@@ -188,11 +195,24 @@ impl Pipeline {
         }
     }
 
-    /// Works until every receiver is gone, then closes the spool.
+    /// Works on a thread of its own until every receiver is gone, then closes the spool. A batch then wakes one thread; on the shared
+    /// runtime it wakes a worker, which wakes another to look for more work.
     ///
     /// # Errors
     /// [`PipelineError`]: nothing can be made durable any more.
-    pub(crate) async fn run(mut self) -> Result<(), PipelineError> {
+    pub(crate) async fn run_on_thread(self) -> Result<(), PipelineError> {
+        let runtime = Builder::new_current_thread().enable_time().build().map_err(PipelineError::Thread)?;
+        let (ended, end) = oneshot::channel();
+        let work = move || {
+            // The other side is gone only when the daemon is.
+            let _ = ended.send(runtime.block_on(self.run()));
+        };
+        std::thread::Builder::new().name("pipeline".to_owned()).spawn(work).map_err(PipelineError::Thread)?;
+        end.await.map_err(|_| PipelineError::Panicked)?
+    }
+
+    /// Works until every receiver is gone, then closes the spool.
+    async fn run(mut self) -> Result<(), PipelineError> {
         let mut durable = self.spool.durable();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
