@@ -64,7 +64,7 @@ fn the_built_in_catch_alls_release_no_text_of_the_event() {
         let rule = document.rules.iter().find(|rule| rule.id.as_str() == id).unwrap();
         rule.release.iter().flat_map(|(name, release)| release.fields(name).unwrap()).map(|field| field.to_string()).collect()
     };
-    assert_eq!(released("trap-unknown"), ["source", "trap_oid"]);
+    assert_eq!(released("trap-unknown"), ["source", "trap_name", "trap_oid", "trap_oid"]);
     assert_eq!(released("syslog-error"), ["facility", "host", "program", "severity", "source"]);
     assert_eq!(released("push-raise"), ["kind", "qualifier", "resource", "severity"]);
     let last_of = |wanted: fn(&Matcher) -> bool| document.rules.iter().rfind(|rule| wanted(&rule.matcher)).unwrap().id.as_str();

@@ -248,7 +248,7 @@ impl Assembly<'_> {
             }
             for import in &module.imports {
                 let there = self.world.module(&import.module).is_some() || library::is_base(&import.module);
-                if !there && !self.world.is_built_in(&import.module) {
+                if !there && !self.world.has(import) {
                     let detail = format!("{} is imported from {}, which is not among the modules", import.name, import.module);
                     self.problem(at, import.line, Reason::MissingImport, detail);
                 }

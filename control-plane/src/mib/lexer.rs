@@ -210,7 +210,9 @@ impl<'t> Lexer<'t> {
         let rest = self.rest();
         let end = rest.find('"').unwrap_or(rest.len());
         let text = rest.get(..end).unwrap_or_default();
-        if self.quotes == Quotes::Unbalanced
+        // A mark with a letter behind it opens a text rather than closes one: an even number may be missing, too.
+        let opens = rest.get(end..).and_then(|rest| rest.chars().nth(1)).is_some_and(char::is_alphanumeric);
+        if (self.quotes == Quotes::Unbalanced || opens)
             && let Some(cut) = definition_inside(text)
         {
             self.faults.push((self.line, "a text has no closing quotation mark"));
@@ -294,7 +296,7 @@ mod tests {
     fn several_modules_in_one_file_are_found_with_macros_and_prose_between() {
         let text = "It's \"prose\nA { iso 1 } DEFINITIONS ::= BEGIN M MACRO ::= BEGIN x END y END\n don't\nB\n DEFINITIONS IMPLICIT TAGS ::= BEGIN z END";
         let found = modules(text, "F");
-        assert_eq!(found.iter().map(|module| (module.name, module.tokens.len())).collect::<Vec<_>>(), [("A", 6), ("B", 1)]);
+        assert_eq!(found.iter().map(|module| (module.name, module.tokens.len())).collect::<Vec<_>>(), [("A", 7), ("B", 1)]);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use postern_protocol::dictionary::builder::Definition;
 
-use super::parse::Module;
+use super::parse::{Import, Module};
 
 /// A definition: the module's place and the definition's place in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -53,6 +53,9 @@ pub(super) struct Importing {
     pub(super) module: String,
     pub(super) line: u32,
 }
+
+/// Modules that an import may pass through.
+const MAX_PASSED_ON: usize = 4;
 
 /// Modules whose names begin with so many bytes alike are taken for one vendor's.
 const ALIKE_BYTES: usize = 4;
@@ -131,9 +134,11 @@ impl<'w> World<'w> {
         self.by_name.get(name).copied()
     }
 
-    /// Returns whether the gateways' own table knows names of `module`.
-    pub(super) fn is_built_in(&self, module: &str) -> bool {
-        self.built_in_modules.contains(module)
+    /// Returns whether what `import` names is found, under whatever name of its module.
+    pub(super) fn has(&self, import: &Import) -> bool {
+        self.imported(&import.module, &import.name, MAX_PASSED_ON).is_some()
+            || self.built_in_modules.contains(import.module.as_str())
+            || self.built_in.contains_key(import.name.as_str())
     }
 
     /// Returns what `name` means in the module at `from`; `not` is the definition that asks, which cannot be meant.
@@ -151,7 +156,7 @@ impl<'w> World<'w> {
         }
         let import = self.modules.get(from).and_then(|module| module.imports.iter().find(|import| import.name == name));
         if let Some(import) = import {
-            match self.imported(&import.module, name, 4) {
+            match self.imported(&import.module, name, MAX_PASSED_ON) {
                 Some((place, None)) if Some(place) != not => return good(Meaning::Defined(place)),
                 Some((place, Some(by))) if Some(place) != not => {
                     let mended = Some(format!("{name} is imported from {}, but {by} defines it", import.module));

@@ -176,8 +176,13 @@ impl<'w> Resolver<'w> {
                 out.class = Class::InetAddress;
                 return Ok(out);
             }
+            // A module that writes down the SMI's own types says how they are encoded, not what they mean.
+            if let Some(class) = smi(name) {
+                out.class = class;
+                return Ok(out);
+            }
             let defined = self.type_at(at, name).and_then(|place| Some((place, self.world.modules.get(place)?.types.get(name)?)));
-            match (defined, base(name)) {
+            match (defined, convention(name)) {
                 (Some((place, of)), _) => {
                     if out.hint.is_empty() {
                         out.hint.clone_from(&of.hint);
@@ -209,7 +214,7 @@ impl<'w> Resolver<'w> {
         let import = self.world.modules.get(from)?.imports.iter().find(|import| import.name == name);
         let imported = import.and_then(|import| self.world.module(&import.module)).filter(|at| candidates.contains(at));
         // A type that the SMI knows is not taken from wherever it happens to be written down.
-        imported.or_else(|| if base(name).is_some() { None } else { candidates.first().copied() })
+        imported.or_else(|| if convention(name).is_some() { None } else { candidates.first().copied() })
     }
 }
 
@@ -226,25 +231,37 @@ fn trap(mut enterprise: Vec<u32>, value: &[Arc]) -> Vec<u32> {
     enterprise
 }
 
-/// Types of the SMI itself (RFC 1155, RFC 2578), and textual conventions that modules use without having them at hand (RFC 2579,
-/// RFC 3411, RFC 4001).
-fn base(name: &str) -> Option<(Class, &'static str)> {
+/// Types of the SMI itself (RFC 1155, RFC 2578).
+fn smi(name: &str) -> Option<Class> {
     Some(match name {
-        "INTEGER" | "Integer32" | "Integer" | "TruthValue" | "RowStatus" | "StorageType" | "InterfaceIndex" | "InterfaceIndexOrZero"
-        | "TestAndIncr" | "InetAddressType" => (Class::Integer, ""),
-        "OCTET STRING" | "Octet" | "BIT STRING" | "OwnerString" | "EntryStatus" => (Class::OctetString, ""),
+        "INTEGER" | "Integer32" | "Integer" => Class::Integer,
+        "OCTET STRING" | "Octet" | "BIT STRING" => Class::OctetString,
+        "OBJECT IDENTIFIER" => Class::Oid,
+        "IpAddress" | "NetworkAddress" => Class::IpAddress,
+        "Counter" | "COUNTER" | "Counter32" | "Counter64" => Class::Counter,
+        "Gauge" | "GAUGE" | "Gauge32" | "Unsigned32" | "UInteger32" | "Unsigned64" => Class::Gauge,
+        "TimeTicks" => Class::TimeTicks,
+        "Opaque" => Class::Opaque,
+        "BITS" => Class::Bits,
+        "SEQUENCE OF" | "SEQUENCE" | "CHOICE" | "NULL" | "" => Class::Other,
+        _ => return None,
+    })
+}
+
+/// Textual conventions that modules use without having them at hand (RFC 2579, RFC 2863, RFC 3411, RFC 4001).
+fn convention(name: &str) -> Option<(Class, &'static str)> {
+    Some(match name {
+        "TruthValue" | "RowStatus" | "StorageType" | "InterfaceIndex" | "InterfaceIndexOrZero" | "TestAndIncr" | "InetAddressType"
+        | "EntryStatus" => (Class::Integer, ""),
+        "OwnerString" => (Class::OctetString, ""),
         "DisplayString" => (Class::OctetString, "255a"),
         "SnmpAdminString" | "Utf8String" | "UTF8String" => (Class::OctetString, "255t"),
         "PhysAddress" | "MacAddress" => (Class::OctetString, "1x:"),
         "DateAndTime" => (Class::OctetString, "2d-1d-1d,1d:1d:1d.1d,1a1d:1d"),
-        "OBJECT IDENTIFIER" | "AutonomousType" | "RowPointer" | "VariablePointer" | "InstancePointer" => (Class::Oid, ""),
-        "IpAddress" | "NetworkAddress" => (Class::IpAddress, ""),
-        "Counter" | "COUNTER" | "Counter32" | "Counter64" | "ZeroBasedCounter32" => (Class::Counter, ""),
-        "Gauge" | "GAUGE" | "Gauge32" | "Unsigned32" | "UInteger32" | "Unsigned64" => (Class::Gauge, ""),
-        "TimeTicks" | "TimeStamp" | "TimeInterval" => (Class::TimeTicks, ""),
-        "Opaque" => (Class::Opaque, ""),
-        "BITS" => (Class::Bits, ""),
-        "SEQUENCE OF" | "SEQUENCE" | "CHOICE" | "NULL" | "" => (Class::Other, ""),
+        "AutonomousType" | "RowPointer" | "VariablePointer" | "InstancePointer" => (Class::Oid, ""),
+        "ZeroBasedCounter32" => (Class::Counter, ""),
+        "TimeStamp" => (Class::TimeTicks, ""),
+        "TimeInterval" => (Class::Integer, ""),
         _ => return None,
     })
 }

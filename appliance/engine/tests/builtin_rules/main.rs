@@ -5,11 +5,13 @@ mod logs;
 mod traps;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use postern_engine::alert::{AlertEngine, Verdict};
 use postern_engine::event::{Body, Event, Notification, PushEvent, SyslogMessage, Transport, Value, Varbind};
 use postern_engine::rule::RuleIndex;
 use postern_protocol::alert::{Alert, Authenticity, Severity};
+use postern_protocol::dictionary::{Dictionary, built_in};
 use postern_protocol::revision::document::PushState;
 use postern_protocol::timestamp::Timestamp;
 
@@ -19,7 +21,9 @@ struct Rig(AlertEngine);
 
 impl Rig {
     fn new() -> Self {
-        Self(AlertEngine::new(RuleIndex::built_in().unwrap_or_else(|problems| panic!("{problems:#?}"))))
+        let mut engine = AlertEngine::new(RuleIndex::built_in().unwrap_or_else(|problems| panic!("{problems:#?}")));
+        engine.replace_dictionary(Arc::new(Dictionary::new(vec![Arc::new(built_in::table())])));
+        Self(engine)
     }
 
     fn handle(&mut self, body: Body) -> Verdict {

@@ -20,6 +20,28 @@ fn a_link_goes_down_and_comes_up_by_index_and_source() {
 }
 
 #[test]
+fn states_read_in_their_modules_words() {
+    let mut rig = Rig::new();
+    rig.trap("1.3.6.1.6.3.1.1.5.3", &[("1.3.6.1.2.1.2.2.1.7.7", Value::Integer(1)), ("1.3.6.1.2.1.2.2.1.8.7", Value::Integer(2))]);
+    let labels = rig.alert().labels;
+    assert_eq!(labels.get("admin_status").map(String::as_str), Some("ifAdminStatus.7 = up(1)"));
+    assert_eq!(labels.get("oper_status").map(String::as_str), Some("ifOperStatus.7 = down(2)"));
+}
+
+#[test]
+fn a_trap_without_a_rule_is_called_by_its_name_and_counted_when_it_has_none() {
+    let mut rig = Rig::new();
+    rig.trap("1.3.6.1.4.1.9.9.41.2.0.1", &[]);
+    assert_eq!(rig.alert().summary, "Trap clogMessageGenerated from 10.0.0.7, for which there is no rule");
+    assert_eq!(rig.key()[2], "1.3.6.1.4.1.9.9.41.2.0.1", "what tells alerts apart never depends on the names at hand");
+    assert_eq!(rig.0.unknown_oids(), []);
+    rig.trap("1.3.6.1.4.1.32473.0.9", &[]);
+    rig.trap("1.3.6.1.4.1.32473.0.9", &[]);
+    let unknown: Vec<_> = rig.0.unknown_oids().into_iter().map(|unknown| (unknown.oid, unknown.count, unknown.source)).collect();
+    assert_eq!(unknown, [("1.3.6.1.4.1.32473.0.9".to_owned(), 2, "10.0.0.7".to_owned())]);
+}
+
+#[test]
 fn an_interface_without_if_index_is_told_by_the_index_of_another_column() {
     let mut rig = Rig::new();
     rig.trap("1.3.6.1.6.3.1.1.5.3", &[("1.3.6.1.2.1.2.2.1.8.17", Value::Integer(2)), ("1.3.6.1.2.1.2.2.1.7.17", Value::Integer(2))]);
@@ -155,7 +177,7 @@ fn an_unknown_trap_is_a_minor_alert_that_names_its_oid_only() {
     assert_eq!(rig.trap("1.3.6.1.4.1.9999.0.7", &[("1.3.6.1.4.1.9999.1", text("secret"))]), Verdict::Raised);
     let alert = rig.alert();
     assert_eq!(rig.key(), ["10.0.0.7", "unknown-trap", "1.3.6.1.4.1.9999.0.7"]);
-    assert_eq!((alert.severity, alert.summary.as_str()), (Severity::Minor, "Unknown trap 1.3.6.1.4.1.9999.0.7 from 10.0.0.7"));
+    assert_eq!((alert.severity, alert.summary.as_str()), (Severity::Minor, "Trap 1.3.6.1.4.1.9999.0.7 from 10.0.0.7, for which there is no rule"));
     assert!(alert.labels.is_empty());
 }
 
