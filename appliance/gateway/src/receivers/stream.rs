@@ -94,11 +94,12 @@ impl Listener {
         let handle = Arc::new(handle);
         let mut handlers = JoinSet::new();
         loop {
+            // Not awaited: every connection's end would wake this task. What has ended is only a result by then.
+            while handlers.try_join_next().is_some() {}
             // Cancel-safe: a permit or a connection that is not taken stays where it is.
             let accepted = tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
-                Some(_) = handlers.join_next() => continue,
                 accepted = accept(&listener, &room) => accepted,
             };
             let ((stream, peer), permit) = match accepted {
