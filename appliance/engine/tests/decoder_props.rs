@@ -142,6 +142,14 @@ fn syslog_message() -> impl Strategy<Value = SyslogMessage> {
     )
 }
 
+/// All the text that was made of a line.
+fn syslog_bytes(message: &SyslogMessage) -> usize {
+    let words = [&message.host, &message.program, &message.pid, &message.msgid].into_iter().flatten().map(String::len).sum::<usize>();
+    let pairs = message.fields.iter().map(|(name, value)| name.len() + value.len()).sum::<usize>();
+    let params = message.structured_data.iter().flat_map(|(_, params)| params).map(|(name, value)| name.len() + value.len()).sum::<usize>();
+    words + pairs + params + message.message.len()
+}
+
 /// Pieces that streams are made of, so that random streams reach every state of the deframer.
 fn stream() -> impl Strategy<Value = Vec<u8>> {
     let line = vec(prop_oneof![Just(b'<'), Just(b'1'), Just(b' '), b'a'..=b'z'], 0..40);
@@ -249,6 +257,24 @@ proptest! {
         let message = syslog::decode(&line, &Context::utc(Timestamp::from_nanos(received))).unwrap();
         prop_assert_eq!((message.pri_present, u16::from(message.facility) * 8 + u16::from(message.severity)), (true, pri));
         prop_assert!(message.message.len() <= line.len() * 3);
+        prop_assert!(syslog_bytes(&message) <= line.len() * 12 + 2_048, "{:?}", message);
+    }
+
+    #[test]
+    fn lines_of_vendors_stay_within_bounds(
+        beginning in prop::sample::select(&[
+            "<189>date=2026-11-21 time=22:09:39 devname=fw ", "<13>CEF:0|V|P|1|2|n|5|", "<13>h LEEF:2.0|V|P|1|e|^|", "<13>Nov 21 22:09:39 ",
+            "<14>1,2026/11/21 22:09:38,001,TRAFFIC,", "<134>1 - h CheckPoint 1 - [action:\"", "<134>Nov 21 22:09:39 filterlog[1]: 5,,,1,igb0,match,block,in,4,",
+            "<13>1 - h a - - [x@1 a=\"", "<187>45: r1: 000310: ", "<134>Nov 21 22:09:39 h Severity: ",
+        ][..]),
+        rest in prop_oneof!["([a-z]{0,3}[=:|,;\" \\\\^\t\\[\\]]){0,60}", "[ -~]{0,120}"],
+        noise in vec(any::<u8>(), 0..10),
+        received in any::<i64>(),
+    ) {
+        let line = [beginning.as_bytes(), rest.as_bytes(), &noise].concat();
+        let message = syslog::decode(&line, &Context::utc(Timestamp::from_nanos(received))).unwrap();
+        prop_assert!(message.pri_present && message.fields.len() <= 256);
+        prop_assert!(syslog_bytes(&message) <= line.len() * 12 + 2_048, "{:?}", message);
     }
 
     #[test]

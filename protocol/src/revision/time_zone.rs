@@ -82,7 +82,9 @@ mod tests {
             assert_eq!(TimeZone::parse(text), Ok(TimeZone::Fixed(seconds)), "{text}");
         }
         for text in ["Europe/Berlin", "europe/berlin", "America/Argentina/Buenos_Aires", "CET", "Etc/GMT+5", "Asia/Kolkata"] {
-            assert!(matches!(TimeZone::parse(text), Ok(TimeZone::Iana { name, rules }) if name.eq_ignore_ascii_case(text) && !rules.is_empty()));
+            assert!(
+                matches!(TimeZone::parse(text), Ok(TimeZone::Iana { name, rules }) if name.eq_ignore_ascii_case(text) && !rules.is_empty())
+            );
         }
     }
 

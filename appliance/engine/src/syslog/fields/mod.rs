@@ -43,6 +43,8 @@ pub(super) fn extract(message: &mut SyslogMessage, context: &Context<'_>) {
         },
         [first, ..] if first.is_ascii_alphabetic() || *first == b'%' => match message.program.as_deref() {
             Some("kernel") => key_value::packet(text, fields),
+            // What a program says is prose, nearly always.
+            Some(program) if !program.starts_with('%') && !begins_with_pair(text) => {}
             Some(_) | None => pairs(text, fields),
         },
         _ => {}
@@ -66,6 +68,12 @@ pub(super) fn extract(message: &mut SyslogMessage, context: &Context<'_>) {
     if message.host.is_none() {
         message.host = host(fields).map(str::to_owned);
     }
+}
+
+/// Says whether text can begin with a pair, or with one word and a pair.
+fn begins_with_pair(text: &str) -> bool {
+    let head = text.as_bytes().get(..text.len().min(MAX_FIRST_KEY.saturating_mul(2))).unwrap_or_default();
+    memchr::memchr(b'=', head).is_some()
 }
 
 /// Reads text that begins with a pair.
