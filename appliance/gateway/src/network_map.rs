@@ -49,7 +49,8 @@ mod tests {
 
     #[test]
     fn the_longest_prefix_comes_first() {
-        let entries = [("10.0.0.0/8", 1), ("10.1.2.0/24", 2), ("10.1.2.3/32", 3), ("10.1.2.9/24", 4), ("2001:db8::/32", 5), ("0.0.0.0/0", 6)];
+        let entries =
+            [("10.0.0.0/8", 1), ("10.1.2.0/24", 2), ("10.1.2.3/32", 3), ("10.1.2.9/24", 4), ("2001:db8::/32", 5), ("0.0.0.0/0", 6)];
         let map = NetworkMap::new(entries.map(|(network, value)| (network.parse().unwrap(), value)));
         let of = |address: &str| map.of(address.parse().unwrap()).copied().collect::<Vec<_>>();
         assert_eq!(of("10.1.2.3"), [3, 2, 4, 1, 6]);

@@ -151,7 +151,9 @@ mod tests {
         let (_dir, path) = file();
         let first = OwnEngine::start(&path).unwrap();
         let id = first.id;
-        for damaged in [String::new(), "{}".into(), format!("{{\"engine_id\":\"{id}\",\"boots\":0}}"), "{\"engine_id\":\"80\",\"boots\":1}".into()] {
+        for damaged in
+            [String::new(), "{}".into(), format!("{{\"engine_id\":\"{id}\",\"boots\":0}}"), "{\"engine_id\":\"80\",\"boots\":1}".into()]
+        {
             fs::write(&path, damaged).unwrap();
             let other = OwnEngine::start(&path).unwrap();
             assert_ne!(other.id, first.id);

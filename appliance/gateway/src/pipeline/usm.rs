@@ -216,7 +216,13 @@ impl UsmMemory {
                 None => {
                     let engine = usize::try_from(seen.engine).ok().and_then(|at| self.engines.get(at));
                     let engine = engine.map(|known| known.engine.as_bytes().to_vec()).unwrap_or_default();
-                    groups.push(SeenGroup { engine, boots: seen.boots, time: seen.time, at: i64::from(seen.at), digests: vec![seen.digest] });
+                    groups.push(SeenGroup {
+                        engine,
+                        boots: seen.boots,
+                        time: seen.time,
+                        at: i64::from(seen.at),
+                        digests: vec![seen.digest],
+                    });
                 }
             }
             last = Some(of);

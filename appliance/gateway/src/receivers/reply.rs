@@ -79,10 +79,9 @@ mod tests {
         let got = recvmsg::<SockaddrStorage>(server.as_raw_fd(), &mut content, Some(&mut space), MsgFlags::empty()).unwrap();
         let local = got.cmsgs().unwrap().find_map(|control| destination(&control));
         let address = got.address.as_ref().unwrap();
-        let peer = address.as_sockaddr_in().map_or_else(
-            || SocketAddr::V6((*address.as_sockaddr_in6().unwrap()).into()),
-            |address| SocketAddr::V4((*address).into()),
-        );
+        let peer = address
+            .as_sockaddr_in()
+            .map_or_else(|| SocketAddr::V6((*address.as_sockaddr_in6().unwrap()).into()), |address| SocketAddr::V4((*address).into()));
         send(&server, peer, local, b"answer").unwrap();
         let (length, from) = client.recv_from(&mut buffer).unwrap();
         assert_eq!(buffer.get(..length), Some(&b"answer"[..]));

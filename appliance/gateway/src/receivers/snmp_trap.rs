@@ -85,8 +85,19 @@ impl TrapDecoder {
         restored.clocks.into_iter().for_each(|clock| usm.restore_clock(clock));
         restored.seen.into_iter().for_each(|seen| usm.restore_seen(seen));
         let (per_source, in_all) = (RateLimit::new(REPORTS_PER_SOURCE), RateLimit::new(REPORTS));
-        let mut decoder =
-            Self { socket, intake, view: site, site: current, usm, own: own.id, resets: restored.resets, room, started, per_source, in_all };
+        let mut decoder = Self {
+            socket,
+            intake,
+            view: site,
+            site: current,
+            usm,
+            own: own.id,
+            resets: restored.resets,
+            room,
+            started,
+            per_source,
+            in_all,
+        };
         decoder.reset_engines();
         decoder
     }
@@ -218,7 +229,8 @@ impl TrapDecoder {
 
     fn report(&mut self, datagram: &Datagram<'_>, report: &[u8]) {
         let now = self.started.1.elapsed();
-        let admits = |limit: &mut Option<RateLimit>, source: IpAddr, now: Duration| limit.as_mut().is_none_or(|limit| limit.admit(source, now));
+        let admits =
+            |limit: &mut Option<RateLimit>, source: IpAddr, now: Duration| limit.as_mut().is_none_or(|limit| limit.admit(source, now));
         // One bucket for all: under whatever address.
         if !admits(&mut self.per_source, datagram.source, now) || !admits(&mut self.in_all, IpAddr::from([0, 0, 0, 0]), now) {
             return;

@@ -46,9 +46,7 @@ const LAST_READS: usize = 64;
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Returns the decoder of one datagram socket, which says why a datagram is no event.
-pub(crate) fn datagrams(
-    mut view: watch::Receiver<Arc<Site>>,
-) -> impl FnMut(&Datagram<'_>) -> Result<Arrival, DropReason> + Send + 'static {
+pub(crate) fn datagrams(mut view: watch::Receiver<Arc<Site>>) -> impl FnMut(&Datagram<'_>) -> Result<Arrival, DropReason> + Send + 'static {
     let mut site = Arc::clone(&view.borrow_and_update());
     move |datagram| {
         if view.has_changed().unwrap_or(false) {
@@ -318,8 +316,8 @@ pub(crate) fn acceptor(listener: &Certified, clients: ClientAuth<'_>) -> Result<
 mod tests {
     use super::*;
     use crate::accounts::Accounts;
-    use crate::site::Settings;
     use crate::intake::{self, Batch, Digests};
+    use crate::site::Settings;
     use postern_engine::ledger::Ledger;
 
     async fn texts(bytes: &[u8]) -> (Vec<String>, Accounts) {
@@ -350,7 +348,8 @@ mod tests {
         let received = Timestamp::from_secs(1_767_268_800);
         let mut stamped = |source: &str| {
             let peer = std::net::SocketAddr::new(source.parse().unwrap(), 514);
-            let datagram = Datagram { bytes: b"<11>Jan  1 12:00:00 host app: text", peer, source: peer.ip(), received, local: None, is_canary: false };
+            let datagram =
+                Datagram { bytes: b"<11>Jan  1 12:00:00 host app: text", peer, source: peer.ip(), received, local: None, is_canary: false };
             let Body::Syslog(message) = decode(&datagram).unwrap().event.body else { return None };
             message.timestamp.map(Timestamp::as_secs)
         };

@@ -68,7 +68,9 @@ fn window(engine: &str, clocks: Clocks) -> String {
     let Clocks { sent_boots, sent_time, known_boots, known_time } = clocks;
     let reset = "if the device was replaced or reset, reset the engine (snmp.engine_resets); if not, somebody replays old messages";
     if sent_boots == LATCHED || known_boots == LATCHED {
-        return format!("snmpEngineBoots of engine {engine} is used up: the device needs a new engine ID, as its manual tells (RFC 3414 §2.2.3)");
+        return format!(
+            "snmpEngineBoots of engine {engine} is used up: the device needs a new engine ID, as its manual tells (RFC 3414 §2.2.3)"
+        );
     }
     if sent_boots < known_boots {
         return format!("the device's clock went back: snmpEngineBoots {sent_boots} where {known_boots} was known; {reset}");

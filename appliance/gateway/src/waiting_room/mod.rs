@@ -152,9 +152,8 @@ impl Room {
         let (engine_id, user) = (cut(refused.engine_id), cut(refused.user));
         let reason = refused.reason.name();
         let level = level(refused.level);
-        let same = |entry: &&mut Entry| {
-            entry.reason == reason && entry.source == source && entry.engine_id == engine_id && entry.user == user
-        };
+        let same =
+            |entry: &&mut Entry| entry.reason == reason && entry.source == source && entry.engine_id == engine_id && entry.user == user;
         if let Some(entry) = self.entries.iter_mut().find(same) {
             level.clone_into(&mut entry.level);
             entry.advice = advice(refused);
@@ -191,7 +190,14 @@ impl Room {
             return;
         }
         let advice = "more senders than this list holds: mend those above, or deny sources by receivers.snmp_trap.allow".to_owned();
-        self.others.push(Entry { source: OTHERS.to_owned(), engine_id: Vec::new(), user: Vec::new(), level: String::new(), advice, ..gone });
+        self.others.push(Entry {
+            source: OTHERS.to_owned(),
+            engine_id: Vec::new(),
+            user: Vec::new(),
+            level: String::new(),
+            advice,
+            ..gone
+        });
     }
 
     fn forget_old(&mut self, now: Timestamp) {

@@ -92,9 +92,7 @@ fn the_user_of_an_inform_is_not_bound_to_our_own_engine() {
 #[test]
 fn a_clock_that_went_back_is_told_with_its_numbers() {
     let clocks = |sent_boots, known_boots| Clocks { sent_boots, sent_time: 10, known_boots, known_time: 1_000 };
-    let told = |sent, known| {
-        advice(&Refused { reason: DropReason::NotInTimeWindow, clocks: Some(clocks(sent, known)), ..refused(1) })
-    };
+    let told = |sent, known| advice(&Refused { reason: DropReason::NotInTimeWindow, clocks: Some(clocks(sent, known)), ..refused(1) });
     assert!(told(3, 7).contains("snmpEngineBoots 3 where 7 was known"), "{}", told(3, 7));
     assert!(told(7, 7).contains("990 s behind"), "{}", told(7, 7));
     assert!(told(i32::MAX.cast_unsigned(), 7).contains("used up"));

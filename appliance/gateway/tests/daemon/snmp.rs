@@ -212,9 +212,11 @@ async fn a_lower_level_an_unknown_user_and_a_wrong_key_wait_with_advice() {
         deliver(gateway, &[&downgraded, &stranger, &wrong]).await;
         let (accepted, report) = settled(gateway, 3).await;
         assert_eq!(accepted, 0);
-        for (reason, user, level) in
-            [("level_too_low", "monitor", "no_auth_no_priv"), ("unknown_user", "stranger", "no_auth_no_priv"), ("wrong_digest", "monitor", "auth_priv")]
-        {
+        for (reason, user, level) in [
+            ("level_too_low", "monitor", "no_auth_no_priv"),
+            ("unknown_user", "stranger", "no_auth_no_priv"),
+            ("wrong_digest", "monitor", "auth_priv"),
+        ] {
             let entry = waiting(&report, reason);
             assert_eq!((entry.user.as_str(), entry.level.as_str(), entry.count, dropped(&report, reason)), (user, level, 1, 1));
             assert_eq!((entry.source.as_str(), entry.engine_id.as_str()), ("127.0.0.1", ENGINE));
@@ -301,7 +303,10 @@ async fn a_missing_secret_leaves_one_user_out_and_is_told() {
     site.configure(1, &document(&users(&serde_json::json!([]))));
     site.run(async |gateway| {
         let warnings = gateway.status().await.intake.warnings;
-        assert!(warnings.iter().any(|warning| warning.contains("snmp.users[0].auth.secret") && warning.contains("seal it first")), "{warnings:?}");
+        assert!(
+            warnings.iter().any(|warning| warning.contains("snmp.users[0].auth.secret") && warning.contains("seal it first")),
+            "{warnings:?}"
+        );
     })
     .await;
 }
