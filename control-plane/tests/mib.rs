@@ -105,9 +105,8 @@ fn macros(text: &str) -> usize {
     plain.push_str(rest);
     let words: Vec<&str> = plain.split_whitespace().collect();
     let clauses = ["OBJECTS", "STATUS", "ENTERPRISE", "VARIABLES", "DESCRIPTION", "REFERENCE"];
-    let is_macro = |words: &[&str]| {
-        matches!(words[1], "NOTIFICATION-TYPE" | "TRAP-TYPE") && clauses.iter().any(|clause| words[2].starts_with(clause))
-    };
+    let is_macro =
+        |words: &[&str]| matches!(words[1], "NOTIFICATION-TYPE" | "TRAP-TYPE") && clauses.iter().any(|clause| words[2].starts_with(clause));
     words.windows(3).filter(|words| is_macro(words)).count()
 }
 
@@ -148,7 +147,11 @@ fn built_in_names_are_those_of(table: &Table) {
         }
         // A later edition may add some.
         if !theirs.objects.starts_with(&ours.objects) {
-            differences.push(format!("{} has other objects: {:?}", ours.name, theirs.objects.iter().map(ToString::to_string).collect::<Vec<_>>()));
+            differences.push(format!(
+                "{} has other objects: {:?}",
+                ours.name,
+                theirs.objects.iter().map(ToString::to_string).collect::<Vec<_>>()
+            ));
         }
     }
     assert!(differences.is_empty(), "{differences:#?}");
@@ -174,7 +177,11 @@ END"#;
     assert_eq!((totals.modules, totals.notifications, totals.resolved), (1, 4, 2), "{report:#?}");
     let unresolved: Vec<_> = report.unresolved.iter().map(|one| (one.name.as_str(), one.line, one.reason)).collect();
     assert_eq!(unresolved, [("acmeHidden", 8, Reason::MissingImport), ("acmeLost", 9, Reason::UnknownParent)]);
-    assert!(report.problems.iter().any(|problem| problem.line == 4 && problem.detail.contains("ACME-HIDDEN-MIB")), "{:#?}", report.problems);
+    assert!(
+        report.problems.iter().any(|problem| problem.line == 4 && problem.detail.contains("ACME-HIDDEN-MIB")),
+        "{:#?}",
+        report.problems
+    );
     assert_eq!(report.skipped.len(), 1);
     let table = Table::parse(table.into()).unwrap();
     for (oid, name) in [(&[1, 3, 6, 1, 4, 1, 32473, 0, 1][..], "acmeFanBroken"), (&[1, 3, 6, 1, 4, 1, 32473, 0, 7], "acmeOld")] {
@@ -186,7 +193,8 @@ END"#;
 
 #[tokio::test]
 async fn vendors_faults_are_mended_and_said() {
-    let parent = b"ACME-SMI DEFINITIONS ::= BEGIN IMPORTS enterprises FROM RFC1155-SMI; acmeRoot OBJECT IDENTIFIER ::= { enterprises 32473 } END";
+    let parent =
+        b"ACME-SMI DEFINITIONS ::= BEGIN IMPORTS enterprises FROM RFC1155-SMI; acmeRoot OBJECT IDENTIFIER ::= { enterprises 32473 } END";
     let module = b"\xef\xbb\xbfACME_X_MIB DEFINITIONS ::= BEGIN\r\nIMPORTS acmeRoot FROM ACME-SMI-V1  sysDescr FROM RFC-1213\r\n  TRAP-TYPE FROM RFC-1215;\r\n\
         acme_Load OBJECT-TYPE SYNTAX INTEGER ACCESS read-only STATUS mandatory DESCRIPTION \"caf\xe9\" ::= { AcmeRoot 4 }\r\n\
         trapA TRAP-TYPE ENTERPRISE { acmeRoot 9 } VARIABLES { acme-load, sysDescr } DESCRIPTION \"no end\r\n  ::= 1\r\n\
@@ -195,7 +203,9 @@ async fn vendors_faults_are_mended_and_said() {
     assert_eq!((report.totals.notifications, report.totals.resolved), (2, 2), "{report:#?}");
     assert!(report.mended.iter().any(|one| one.detail.contains("acmeRoot is imported from ACME-SMI-V1")), "{:#?}", report.mended);
     let table = Table::parse(table.into()).unwrap();
-    assert!(table.notification(&[1, 3, 6, 1, 4, 1, 32473, 9, 0, 1]).is_some() && table.notification(&[1, 3, 6, 1, 4, 1, 32473, 0, 2]).is_some());
+    assert!(
+        table.notification(&[1, 3, 6, 1, 4, 1, 32473, 9, 0, 1]).is_some() && table.notification(&[1, 3, 6, 1, 4, 1, 32473, 0, 2]).is_some()
+    );
 }
 
 #[tokio::test]

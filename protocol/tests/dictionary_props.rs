@@ -10,7 +10,8 @@ use postern_protocol::oid::Oid;
 use proptest::prelude::*;
 
 fn oids() -> impl Strategy<Value = Oid> {
-    prop::collection::vec(prop_oneof![0..4_u32, any::<u32>()], 0..7).prop_map(|rest| Oid::new(&[&[1, 3], rest.as_slice()].concat()).unwrap())
+    prop::collection::vec(prop_oneof![0..4_u32, any::<u32>()], 0..7)
+        .prop_map(|rest| Oid::new(&[&[1, 3], rest.as_slice()].concat()).unwrap())
 }
 
 fn syntaxes() -> impl Strategy<Value = Option<SyntaxDefinition>> {

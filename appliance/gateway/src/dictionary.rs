@@ -239,17 +239,23 @@ mod tests {
         fn pieces(&self, name: &str) -> Vec<DictionaryPart> {
             let mut builder = Builder::default();
             let oid = "1.3.6.1.4.1.32473.1".parse().unwrap();
-            builder.add(Definition { oid, name: name.into(), module: "M".into(), kind: Kind::Scalar, syntax: None, objects: vec![] }).unwrap();
+            builder
+                .add(Definition { oid, name: name.into(), module: "M".into(), kind: Kind::Scalar, syntax: None, objects: vec![] })
+                .unwrap();
             let table = builder.encode().unwrap();
             let digest = dictionary::digest(&table);
             let signature = self.key.sign(&dictionary::signing_input(&self.signers.gateway, &digest));
-            let mut parts: Vec<DictionaryPart> = table.chunks(10).zip(0_u64..).map(|(bytes, at)| DictionaryPart {
-                digest: digest.to_vec(),
-                total_bytes: table.len() as u64,
-                offset: at * 10,
-                bytes: bytes.to_vec(),
-                signature: vec![],
-            }).collect();
+            let mut parts: Vec<DictionaryPart> = table
+                .chunks(10)
+                .zip(0_u64..)
+                .map(|(bytes, at)| DictionaryPart {
+                    digest: digest.to_vec(),
+                    total_bytes: table.len() as u64,
+                    offset: at * 10,
+                    bytes: bytes.to_vec(),
+                    signature: vec![],
+                })
+                .collect();
             parts.last_mut().unwrap().signature = signature.as_ref().to_vec();
             parts
         }

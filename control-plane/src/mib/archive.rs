@@ -14,9 +14,8 @@ pub(super) const MAX_FILE_BYTES: u64 = 16 * 1024 * 1024;
 pub(super) const MAX_TOTAL_BYTES: u64 = 512 * 1024 * 1024;
 
 /// Endings of what lies beside modules in vendors' archives and is none.
-const NO_MODULES: [&str; 16] = [
-    "pdf", "doc", "docx", "xls", "xlsx", "png", "gif", "jpg", "exe", "dll", "class", "jar", "css", "js", "o", "so",
-];
+const NO_MODULES: [&str; 16] =
+    ["pdf", "doc", "docx", "xls", "xlsx", "png", "gif", "jpg", "exe", "dll", "class", "jar", "css", "js", "o", "so"];
 
 /// Why an archive cannot be read.
 #[derive(Debug, thiserror::Error)]

@@ -9,8 +9,8 @@ use postern_protocol::dictionary::entry::Kind;
 use postern_protocol::oid::Oid;
 
 use super::archive::Files;
-use super::library::{self, Library};
 use super::lexer::{self, ModuleText};
+use super::library::{self, Library};
 use super::names::{Lost, Place, World};
 use super::parse::{self, Module, Role};
 use super::report::{MAX_ENTRIES, ModuleReport, Problem, Reason, Report, SkippedFile, Totals, Unresolved};
@@ -341,15 +341,20 @@ impl Assembly<'_> {
                 let mut modules = modules.clone();
                 modules.dedup();
                 modules.truncate(5);
-                (Reason::MissingImport, format!("{here} is not imported, and several modules define it differently: {}", modules.join(", ")))
+                (
+                    Reason::MissingImport,
+                    format!("{here} is not imported, and several modules define it differently: {}", modules.join(", ")),
+                )
             }
             Lost::Circular => (Reason::BrokenText, format!("{here} has an OID that rests on itself, or is none")),
-            Lost::NoModule(import) => {
-                (Reason::MissingImport, format!("{here} is imported from {} (line {}), which is not among the modules", import.module, import.line))
-            }
-            Lost::NotExported(import) => {
-                (Reason::MissingImport, format!("{here} is imported from {} (line {}), which does not define it", import.module, import.line))
-            }
+            Lost::NoModule(import) => (
+                Reason::MissingImport,
+                format!("{here} is imported from {} (line {}), which is not among the modules", import.module, import.line),
+            ),
+            Lost::NotExported(import) => (
+                Reason::MissingImport,
+                format!("{here} is imported from {} (line {}), which does not define it", import.module, import.line),
+            ),
             Lost::Unknown => (Reason::UnknownParent, format!("{here} is not defined anywhere")),
         }
     }

@@ -257,7 +257,9 @@ fn continues_code(rest: &str) -> bool {
         return true;
     }
     let word = rest.find(|char| !is_word(char)).and_then(|end| rest.split_at_checked(end));
-    word.is_some_and(|(word, after)| !word.is_empty() && after.trim_start().starts_with([',', '(', '}']) && after.trim_end().ends_with([',', '}', ')']))
+    word.is_some_and(|(word, after)| {
+        !word.is_empty() && after.trim_start().starts_with([',', '(', '}']) && after.trim_end().ends_with([',', '}', ')'])
+    })
 }
 
 /// Returns where a text that swallowed a definition should have ended: before the line that ends the definition it is in.
@@ -308,7 +310,8 @@ mod tests {
 
     #[test]
     fn a_missing_quotation_mark_costs_one_text() {
-        let text = "M DEFINITIONS ::= BEGIN\na OBJECT-TYPE DESCRIPTION \"never ends\n  ::= { b 1 }\nc X DESCRIPTION \"good\"\n::= { b 2 }\nEND";
+        let text =
+            "M DEFINITIONS ::= BEGIN\na OBJECT-TYPE DESCRIPTION \"never ends\n  ::= { b 1 }\nc X DESCRIPTION \"good\"\n::= { b 2 }\nEND";
         let [module] = <[_; 1]>::try_from(modules(text, "F")).unwrap();
         assert_eq!(module.faults.len(), 1);
         assert_eq!(module.tokens.iter().filter(|token| token.is("b")).count(), 2);

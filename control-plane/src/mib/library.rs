@@ -119,9 +119,7 @@ fn syntax(object: &Object<'_>) -> Option<SyntaxDefinition> {
 /// Takes what is wrong with the text itself from among what mib-rs has to say about style.
 fn faults(mib: &Mib, files: &HashMap<String, String>) -> Vec<LibraryFault> {
     let report = mib.diagnostic_report();
-    let broken = report.iter().filter(|entry| {
-        BROKEN.contains(&entry.diagnostic().code.to_string().as_str())
-    });
+    let broken = report.iter().filter(|entry| BROKEN.contains(&entry.diagnostic().code.to_string().as_str()));
     let told = broken.map(|entry| {
         let module = entry.diagnostic().module.clone().unwrap_or_default();
         let line = entry.byte_positions().ok().flatten().map_or(0, |(begin, _)| begin.line().saturating_add(1));

@@ -142,13 +142,7 @@ impl<'w> World<'w> {
     }
 
     /// Returns what `name` means in the module at `from`; `not` is the definition that asks, which cannot be meant.
-    pub(super) fn find(
-        &self,
-        from: usize,
-        name: &str,
-        not: Option<Place>,
-        oid_of: &mut OidOf<'_>,
-    ) -> Result<Found<'w>, Lost> {
+    pub(super) fn find(&self, from: usize, name: &str, not: Option<Place>, oid_of: &mut OidOf<'_>) -> Result<Found<'w>, Lost> {
         let good = |meaning| Ok(Found { meaning, mended: None });
         let own = |definitions: Option<&Vec<Place>>| definitions?.iter().copied().find(|place| place.module == from && Some(*place) != not);
         if let Some(place) = own(self.definitions.get(name)) {
@@ -184,7 +178,9 @@ impl<'w> World<'w> {
                     let by = self.modules.get(place.module).map_or("", |module| module.name.as_str());
                     let written = spelt.map(|()| format!(", where it is spelt {}", self.node_name(place))).unwrap_or_default();
                     let mended = Some(match import {
-                        Some(import) => format!("{name} is imported from {}, which has no such name: taken from {by}{written}", import.module),
+                        Some(import) => {
+                            format!("{name} is imported from {}, which has no such name: taken from {by}{written}", import.module)
+                        }
                         None => format!("{name} is not imported: taken from {by}{written}"),
                     });
                     return Ok(Found { meaning: Meaning::Defined(place), mended });

@@ -52,10 +52,18 @@ pub(super) enum Arc {
 #[derive(Clone, Debug)]
 pub(super) enum Role {
     Node,
-    Notification { objects: Vec<String> },
-    Object { syntax: Syntax, is_row: bool },
+    Notification {
+        objects: Vec<String>,
+    },
+    Object {
+        syntax: Syntax,
+        is_row: bool,
+    },
     /// A v1 trap; its value is its number.
-    Trap { enterprise: Vec<Arc>, objects: Vec<String> },
+    Trap {
+        enterprise: Vec<Arc>,
+        objects: Vec<String>,
+    },
 }
 
 /// A syntax as it is written.
@@ -89,7 +97,18 @@ const MACROS: [&str; 11] = [
 
 /// What ends the SYNTAX of an object.
 const CLAUSES: [&str; 12] = [
-    "UNITS", "ACCESS", "MAX-ACCESS", "MIN-ACCESS", "STATUS", "DESCRIPTION", "REFERENCE", "INDEX", "AUGMENTS", "DEFVAL", "WRITE-SYNTAX", "DISPLAY-HINT",
+    "UNITS",
+    "ACCESS",
+    "MAX-ACCESS",
+    "MIN-ACCESS",
+    "STATUS",
+    "DESCRIPTION",
+    "REFERENCE",
+    "INDEX",
+    "AUGMENTS",
+    "DEFVAL",
+    "WRITE-SYNTAX",
+    "DISPLAY-HINT",
 ];
 
 /// Reads `module`.

@@ -251,7 +251,13 @@ fn smi(name: &str) -> Option<Class> {
 /// Textual conventions that modules use without having them at hand (RFC 2579, RFC 2863, RFC 3411, RFC 4001).
 fn convention(name: &str) -> Option<(Class, &'static str)> {
     Some(match name {
-        "TruthValue" | "RowStatus" | "StorageType" | "InterfaceIndex" | "InterfaceIndexOrZero" | "TestAndIncr" | "InetAddressType"
+        "TruthValue"
+        | "RowStatus"
+        | "StorageType"
+        | "InterfaceIndex"
+        | "InterfaceIndexOrZero"
+        | "TestAndIncr"
+        | "InetAddressType"
         | "EntryStatus" => (Class::Integer, ""),
         "OwnerString" => (Class::OctetString, ""),
         "DisplayString" => (Class::OctetString, "255a"),

@@ -107,7 +107,11 @@ fn without_pages(text: &str) -> String {
 /// Sept. 30, 2006  9`) or the heading of the next (`RFC 2863  The Interfaces Group MIB  June 2000`). Inside a text it is no loss.
 fn is_page_mark(line: &str) -> bool {
     let ends_like_one = line.ends_with(|c: char| c.is_ascii_digit() || c == ']');
-    if !ends_like_one || !(line.contains("   ") || line.starts_with("RFC ")) || line.contains(['"', '{', '}', ';', '=']) || line.contains("--") {
+    if !ends_like_one
+        || !(line.contains("   ") || line.starts_with("RFC "))
+        || line.contains(['"', '{', '}', ';', '='])
+        || line.contains("--")
+    {
         return false;
     }
     let words: Vec<&str> = line.split_whitespace().collect();
@@ -142,7 +146,10 @@ mod tests {
     fn pages_of_a_printed_rfc_join_without_a_trace() {
         let text = "x\n\nMcCloghrie & Kastenholz     Standards Track      [Page 7]\n\x0c\nRFC 2863      The Interfaces Group MIB     June 2000\n\ny";
         assert_eq!(plain(text.as_bytes()), "x\n\n\n \n\n\ny\n");
-        assert_eq!(plain(b"  T. Otani et al.     Expires Sept. 30, 2006     9\n a   OF     Page 3   2/9/2004\n     EFM OAM MIB     March 2005"), "\n\n\n");
+        assert_eq!(
+            plain(b"  T. Otani et al.     Expires Sept. 30, 2006     9\n a   OF     Page 3   2/9/2004\n     EFM OAM MIB     March 2005"),
+            "\n\n\n"
+        );
         assert_eq!(plain(b"::= { a   2005 }\n-- March 2005\n"), "::= { a   2005 }\n-- March 2005\n");
     }
 }

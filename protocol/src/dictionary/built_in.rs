@@ -162,7 +162,8 @@ mod tests {
 
     #[test]
     fn a_line_that_is_not_as_it_should_be_is_told() {
-        let text = "@M\na 1.3.6\nb a.1 col int 1 up 2 down\nc x.1\nd a.2 thing\ne a.3 trap b\nf a.4 trap z\nS = int 1 x\ng a.5 scalar =S\nh\n";
+        let text =
+            "@M\na 1.3.6\nb a.1 col int 1 up 2 down\nc x.1\nd a.2 thing\ne a.3 trap b\nf a.4 trap z\nS = int 1 x\ng a.5 scalar =S\nh\n";
         let (definitions, faults) = read(text);
         assert_eq!(definitions.iter().map(|one| one.name.as_str()).collect::<Vec<_>>(), ["a", "b", "e", "g"]);
         assert_eq!(faults.iter().map(|fault| fault.line).collect::<Vec<_>>(), [4, 5, 7, 10]);

@@ -139,7 +139,9 @@ impl Field {
                 matches!(kind, EventKind::Syslog)
             }
             Self::StructuredData { .. } => matches!(kind, EventKind::Syslog),
-            Self::Index(_) | Self::Name(_) | Self::Named(_) | Self::TrapName | Self::TrapOid | Self::Value(_) | Self::Varbind(_) => matches!(kind, EventKind::Trap),
+            Self::Index(_) | Self::Name(_) | Self::Named(_) | Self::TrapName | Self::TrapOid | Self::Value(_) | Self::Varbind(_) => {
+                matches!(kind, EventKind::Trap)
+            }
             Self::Kind | Self::Qualifier | Self::Resource | Self::Summary => matches!(kind, EventKind::Push),
             Self::Further(_) | Self::Severity => matches!(kind, EventKind::Push | EventKind::Syslog),
         }
@@ -248,9 +250,20 @@ mod tests {
 
     #[test]
     fn selectors_are_written_as_they_were_read() {
-        for text in
-            ["source", "trap_oid", "trap_name", "varbind:1.3.6.1", "index:1.3.6.1.2", "name:1.3", "named:1.3.6", "value:1.3.7", "capture:ip", "sd:x@32473.1.param", "field:disk", "summary"]
-        {
+        for text in [
+            "source",
+            "trap_oid",
+            "trap_name",
+            "varbind:1.3.6.1",
+            "index:1.3.6.1.2",
+            "name:1.3",
+            "named:1.3.6",
+            "value:1.3.7",
+            "capture:ip",
+            "sd:x@32473.1.param",
+            "field:disk",
+            "summary",
+        ] {
             assert_eq!(text.parse::<Field>().unwrap().to_string(), text);
         }
         let Field::StructuredData { id, param } = "sd:x@32473.1.param".parse().unwrap() else { panic!("not structured data") };

@@ -6,8 +6,8 @@ use libfuzzer_sys::fuzz_target;
 use postern_protocol::dictionary::builder::Builder;
 use postern_protocol::dictionary::table::Table;
 
-fuzz_target!(|input: (&[u8], Vec<u32>)| {
-    let (bytes, oid) = input;
+fuzz_target!(|bytes: &[u8]| {
+    let oid: Vec<u32> = bytes.iter().rev().take(16).map(|byte| u32::from(*byte)).collect();
     let Ok(table) = Table::parse(Bytes::copy_from_slice(bytes)) else { return };
     table.longest_prefix(&oid);
     table.notification(&oid);

@@ -23,8 +23,14 @@ pub(super) fn value<'v>(dictionary: &Dictionary, value: &'v Value, syntax: Optio
         (Value::TimeTicks(ticks), _) => Some(duration(*ticks)),
         (Value::Gauge32(number), Some(syntax)) => integer(i64::from(*number), &syntax),
         (
-            Value::Counter32(_) | Value::Counter64(_) | Value::Gauge32(_) | Value::Integer(_) | Value::IpAddress(_) | Value::Null
-            | Value::OctetString(_) | Value::Opaque(_),
+            Value::Counter32(_)
+            | Value::Counter64(_)
+            | Value::Gauge32(_)
+            | Value::Integer(_)
+            | Value::IpAddress(_)
+            | Value::Null
+            | Value::OctetString(_)
+            | Value::Opaque(_),
             _,
         ) => None,
     };
@@ -70,7 +76,14 @@ fn octets(bytes: &[u8], syntax: &Syntax<'_>) -> Option<String> {
     match syntax.class {
         Class::Bits => bits(bytes, syntax),
         Class::InetAddress => address(bytes),
-        Class::Counter | Class::Gauge | Class::Integer | Class::IpAddress | Class::Oid | Class::Opaque | Class::Other | Class::TimeTicks => None,
+        Class::Counter
+        | Class::Gauge
+        | Class::Integer
+        | Class::IpAddress
+        | Class::Oid
+        | Class::Opaque
+        | Class::Other
+        | Class::TimeTicks => None,
         // A plain text is shown as such, or as octets when it is none.
         Class::OctetString if syntax.hint.is_empty() || syntax.hint.ends_with('a') || syntax.hint.ends_with('t') => None,
         Class::OctetString => hinted(bytes, syntax.hint),
@@ -80,7 +93,8 @@ fn octets(bytes: &[u8], syntax: &Syntax<'_>) -> Option<String> {
 /// "The first bit is the high-order bit of the first octet" (RFC 2578 §7.1.4, RFC 3416 §2.5).
 fn bits(bytes: &[u8], syntax: &Syntax<'_>) -> Option<String> {
     let mut out = String::new();
-    let each = bytes.iter().zip(0_i64..).flat_map(|(byte, at)| (0..8).filter(move |bit| byte & (0x80 >> bit) != 0).map(move |bit| at * 8 + bit));
+    let each =
+        bytes.iter().zip(0_i64..).flat_map(|(byte, at)| (0..8).filter(move |bit| byte & (0x80 >> bit) != 0).map(move |bit| at * 8 + bit));
     for number in each {
         if out.len() > MAX_BYTES {
             break;

@@ -113,7 +113,8 @@ mod tests {
         assert!(forbids("message", "program | message", syslog));
         assert!(forbids("varbind:1.3.6.1.4.1", "varbind:1.3.6.1.4.1.9.9", trap));
         assert!(forbids("varbind:1.3.6.1.4.1.9.9", "varbind:1.3.6.1.4.1", trap));
-        for (forbidden, released) in [("varbind", "value"), ("varbind", "named"), ("index", "name"), ("index", "named"), ("named", "varbind"), ("value", "varbind")]
+        for (forbidden, released) in
+            [("varbind", "value"), ("varbind", "named"), ("index", "name"), ("index", "named"), ("named", "varbind"), ("value", "varbind")]
         {
             assert!(forbids(&format!("{forbidden}:1.3.6.1.4.1"), &format!("{released}:1.3.6.1.4.1.9"), trap), "{forbidden} {released}");
         }
