@@ -53,9 +53,7 @@ impl Operation {
             ("PUT", "/api/v1/gateways/{id}/configuration") => r#"{"format":1,"rules":[]}"#,
             ("POST", "/api/v1/gateways/{id}/waiting-room/bind") => r#"{"action":"reset_engine","engine":"80001f8880e9630000d61ff449"}"#,
             ("POST", "/api/v1/mibs") => "TINY-MIB DEFINITIONS ::= BEGIN END",
-            ("PUT", _) => {
-                r#"{"version":1,"sealed":"AQ==","sealed_to":"0000000000000000000000000000000000000000000000000000000000000000"}"#
-            }
+            ("PUT", _) => r#"{"version":1,"sealed":"AQ==","sealed_to":"0000000000000000000000000000000000000000000000000000000000000000"}"#,
             _ => "",
         }
     }

@@ -65,7 +65,8 @@ async fn hostile_texts_are_shown_as_they_are() {
     let world = World::new().await;
     let pages = pages(&world).await;
     let escaped = "&#34;&#39;&#62;&#60;script&#62;alert(1)&#60;/script&#62;&#60;img src=x onerror=alert(1)&#62;{{7*7}}";
-    let find = |start: &str| pages.iter().find(|(path, _)| path == start).or_else(|| pages.iter().find(|(path, _)| path.starts_with(start)));
+    let find =
+        |start: &str| pages.iter().find(|(path, _)| path == start).or_else(|| pages.iter().find(|(path, _)| path.starts_with(start)));
     let shown = |start: &str| find(start).unwrap().1.matches(escaped).count();
     assert!(shown("/alerts/") >= 8, "summary, resource, labels, evidence, note");
     assert!(shown("/alerts?state=all") >= 4, "row and search field");

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use postern_protocol::id::GatewayId;
 
-use super::{detail, find, list, waiting_room, revisions, secrets};
+use super::{detail, find, list, revisions, secrets, waiting_room};
 use crate::app::App;
 use crate::auth::console::ConsolePrincipal;
 use crate::console::events::{Batch, Part};

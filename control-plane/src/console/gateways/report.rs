@@ -134,7 +134,10 @@ fn listener(one: &Listener) -> ListenerLine {
         address: format!("{}/{}", one.addr, one.proto),
         buffer: one.rcvbuf_effective.map_or_else(|| "–".to_owned(), figures::bytes),
         // The kernel reports twice what it grants (socket(7)).
-        buffer_asked: one.rcvbuf_asked.filter(|asked| one.rcvbuf_effective.is_some_and(|has| has < asked.saturating_mul(2))).map(figures::bytes),
+        buffer_asked: one
+            .rcvbuf_asked
+            .filter(|asked| one.rcvbuf_effective.is_some_and(|has| has < asked.saturating_mul(2)))
+            .map(figures::bytes),
         drops: known(one.kernel_drops),
         drops_some: one.kernel_drops.is_some_and(|drops| drops > 0),
         connections: known(one.connections),

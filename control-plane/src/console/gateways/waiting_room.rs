@@ -33,7 +33,8 @@ pub(in crate::console) struct After {
 /// One entry.
 struct WaitingLine {
     reason: String,
-    meaning: &'static str,
+    /// What the gateway says of it, or what the reason means in general.
+    explained: String,
     source: String,
     engine: String,
     user: String,
@@ -41,7 +42,6 @@ struct WaitingLine {
     count: String,
     first_seen: Moment,
     last_seen: Moment,
-    advice: String,
     /// The form that lets it in; `None` for the sum of the others.
     form: Option<String>,
     /// What the form's link says.
@@ -118,7 +118,7 @@ fn line(one: &Waiting, gateway: &str, known: &BTreeSet<String>, now: Timestamp) 
     let form = (one.source != "others").then(|| url::with_query(&format!("/gateways/{gateway}/waiting-room/bind"), query));
     WaitingLine {
         reason: one.reason.clone(),
-        meaning: meaning(&one.reason),
+        explained: if one.advice.is_empty() { meaning(&one.reason).to_owned() } else { sentence(&one.advice) },
         source: one.source.clone(),
         engine: one.engine_id.clone(),
         user: one.user.clone(),
@@ -126,7 +126,6 @@ fn line(one: &Waiting, gateway: &str, known: &BTreeSet<String>, now: Timestamp) 
         count: figures::count(one.count),
         first_seen: Moment::from_nanos(one.first_seen, now),
         last_seen: Moment::from_nanos(one.last_seen, now),
-        advice: one.advice.clone(),
         one_click: form.is_some() && matches!(one.reason.as_str(), "unknown_engine" | "unknown_user") && known.contains(&one.user),
         form,
         action: match one.reason.as_str() {
@@ -136,6 +135,13 @@ fn line(one: &Waiting, gateway: &str, known: &BTreeSet<String>, now: Timestamp) 
             _ => "Bind…",
         },
     }
+}
+
+/// Begins with a capital and ends with a full stop.
+fn sentence(text: &str) -> String {
+    let mut letters = text.trim_end_matches('.').chars();
+    let first = letters.next().map(|letter| letter.to_uppercase().to_string()).unwrap_or_default();
+    format!("{first}{}.", letters.as_str())
 }
 
 pub(super) fn meaning(reason: &str) -> &'static str {
