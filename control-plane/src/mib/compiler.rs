@@ -100,9 +100,14 @@ impl Compiler {
         };
         let (mut answer, mut said) = (Vec::new(), Vec::new());
         let mut output = output.take(MAX_ANSWER_BYTES);
-        let mut complaints = complaints.take(MAX_COMPLAINT_BYTES);
+        let hear = async {
+            let mut complaints = complaints;
+            (&mut complaints).take(MAX_COMPLAINT_BYTES).read_to_end(&mut said).await?;
+            // What nobody wants to know must not make it wait.
+            tokio::io::copy(&mut complaints, &mut tokio::io::sink()).await
+        };
         // It may answer and end before it has read everything, so that giving fails: its answer says why.
-        let (_given, taken, _heard) = tokio::join!(give, output.read_to_end(&mut answer), complaints.read_to_end(&mut said));
+        let (_given, taken, _heard) = tokio::join!(give, output.read_to_end(&mut answer), hear);
         taken.map_err(CompileError::Child)?;
         let status = child.wait().await.map_err(CompileError::Child)?;
         match parse(&answer) {
