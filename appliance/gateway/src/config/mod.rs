@@ -393,6 +393,30 @@ mod tests {
     }
 
     #[test]
+    fn faults_of_connections_users_and_certificates_name_their_keys() {
+        let text = "[receivers.snmp_trap]\nlisten = \"0.0.0.0:162\"\nproxy_protocol_from = [\"10.0.0.5\"]\n\
+                    [receivers.syslog]\nlisten = \"0.0.0.0:514\"\nclient_certificates = \"none\"\nidle_timeout_s = 0\n\
+                    [receivers.syslog_tls]\nlisten = \"0.0.0.0:6514\"\nclient_certificates = \"maybe\"\nclient_ca = \"/nonexistent\"\n\
+                    [proxy]\nlisten = \"0.0.0.0:3128\"\nproxy_protocol_from = [\"x\"]\nmax_connections_per_source = 0\n\
+                    authentication = \"basic\"\n[tls]\ncertificate = \"/nonexistent\"\nkey = \"/nonexistent\"\n";
+        assert_eq!(
+            keys(text),
+            [
+                "receivers.snmp_trap.proxy_protocol_from",
+                "receivers.syslog.idle_timeout_s",
+                "receivers.syslog.client_certificates",
+                "receivers.syslog_tls.client_certificates",
+                "receivers.syslog_tls.client_ca",
+                "proxy.proxy_protocol_from[0]",
+                "proxy.max_connections_per_source",
+                "proxy.users_file",
+                "tls.certificate",
+                "tls.key",
+            ]
+        );
+    }
+
+    #[test]
     fn an_unknown_key_is_told_with_its_line() {
         let faults = parse("[proxy]\nlisten = \"0.0.0.0:3128\"\nlissten = 1\n").err().unwrap();
         assert!(faults[0].reason.contains("lissten") && faults[0].reason.contains("line 6"), "{}", faults[0].reason);
