@@ -88,7 +88,10 @@ impl OwnEngine {
         let own = random::<RANDOM_BYTES>()?;
         let id = EngineId::new(&[&PREFIX[..], &own].concat()).map_err(|_| OwnEngineError::Random)?;
         let warning = reason.map(|reason| {
-            format!("this gateway has a new SNMP engine ID, because {reason}: senders of informs find it by themselves, but where it was entered by hand it must be changed")
+            format!(
+                "this gateway has a new SNMP engine ID, because {reason}: senders of informs find it \
+                 by themselves, but where it was entered by hand it must be changed"
+            )
         });
         Ok(Self { id, boots: 1, salt: u64::from_be_bytes(random()?), warning })
     }

@@ -44,8 +44,8 @@ pub(super) fn advice(refused: &Refused<'_>) -> String {
         }
         DropReason::UnknownEngine => format!("no user is bound to {binding}: bind \"{user}\" to it, or add that user first"),
         DropReason::WrongDigest => format!(
-            "the authentication passphrase or algorithm of user \"{user}\" is not the one that the device uses, or somebody forges its messages: \
-             compare the algorithm, then seal the passphrase again"
+            "the authentication passphrase or algorithm of user \"{user}\" is not the one that the device uses, or somebody forges \
+             its messages: compare the algorithm, then seal the passphrase again"
         ),
         DropReason::DecryptionFailed => format!(
             "user \"{user}\" authenticates, but the message cannot be decrypted: compare the privacy algorithm and passphrase; \
