@@ -2,7 +2,12 @@
 //!
 //! With a shape and a count it decodes so many lines and says nothing, for callgrind; without, it prints nanoseconds a line.
 
-#![expect(clippy::expect_used, clippy::print_stdout, reason = "a program for whoever measures")]
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::expect_used,
+    reason = "a program for whoever measures: the clock and the arguments are its business"
+)]
 
 use std::hint::black_box;
 use std::time::Instant;

@@ -307,12 +307,12 @@ fn signed(scanner: &mut Scanner<'_>) -> Option<i64> {
     } else {
         return None;
     };
-    if let Some([h1, h2, b':', m1, m2]) = ahead.rest().first_chunk() {
-        if let (Some(hours @ 0..24), Some(minutes @ 0..60)) = (pair(*h1, *h2), pair(*m1, *m2)) {
-            ahead.chunk::<5>();
-            *scanner = ahead;
-            return Some(sign * i64::from(hours * 3600 + minutes * 60));
-        }
+    if let Some([h1, h2, b':', m1, m2]) = ahead.rest().first_chunk()
+        && let (Some(hours @ 0..24), Some(minutes @ 0..60)) = (pair(*h1, *h2), pair(*m1, *m2))
+    {
+        ahead.chunk::<5>();
+        *scanner = ahead;
+        return Some(sign * i64::from(hours * 3600 + minutes * 60));
     }
     let (hours, minutes) = match ahead.digits(4..=4) {
         Some(both) => (both / 100, both % 100),

@@ -79,10 +79,10 @@ pub(super) fn identity_services(text: &str, fields: &mut Fields) {
 pub(super) fn introduced(text: &str, word: usize, fields: &mut Fields) {
     let pairs = text.get(word.saturating_add(1)..).unwrap_or_default();
     let head = pairs.as_bytes().get(..pairs.len().min(super::MAX_FIRST_KEY)).unwrap_or_default();
-    if let Some(end @ 1..) = head.iter().position(|byte| !super::is_key(*byte)) {
-        if head.get(end) == Some(&b'=') {
-            key_value::equals(pairs, fields);
-        }
+    if let Some(end @ 1..) = head.iter().position(|byte| !super::is_key(*byte))
+        && head.get(end) == Some(&b'=')
+    {
+        key_value::equals(pairs, fields);
     }
 }
 
@@ -105,11 +105,11 @@ impl<'a> Iterator for Quoted<'a> {
 
     fn next(&mut self) -> Option<&'a str> {
         let rest = self.rest?;
-        if let Some((value, behind)) = rest.strip_prefix('"').and_then(|inner| inner.split_once('"')) {
-            if behind.is_empty() || behind.starts_with(',') {
-                self.rest = behind.strip_prefix(',');
-                return Some(value);
-            }
+        if let Some((value, behind)) = rest.strip_prefix('"').and_then(|inner| inner.split_once('"'))
+            && (behind.is_empty() || behind.starts_with(','))
+        {
+            self.rest = behind.strip_prefix(',');
+            return Some(value);
         }
         let (value, behind) = rest.split_once(',').map_or((rest, None), |(value, behind)| (value, Some(behind)));
         self.rest = behind;

@@ -49,11 +49,11 @@ pub(super) fn leef(text: &str, fields: &mut Fields) {
         rest = behind;
     }
     let mut delimiter = '\t';
-    if version.starts_with('2') {
-        if let Some((written, behind)) = rest.split_once('|').filter(|(written, _)| written.len() <= MAX_DELIMITER_BYTES) {
-            delimiter = delimiter_of(written);
-            rest = behind;
-        }
+    if version.starts_with('2')
+        && let Some((written, behind)) = rest.split_once('|').filter(|(written, _)| written.len() <= MAX_DELIMITER_BYTES)
+    {
+        delimiter = delimiter_of(written);
+        rest = behind;
     }
     // Some senders write what a tab shows as.
     let delimiter =

@@ -131,15 +131,16 @@ fn value_of(text: &str) -> (Cow<'_, str>, &str) {
     if let Some(inner) = text.strip_prefix('"') {
         return quoted(inner);
     }
-    if let Some((value, behind)) = text.strip_prefix('\'').and_then(|inner| inner.split_once('\'')) {
-        if behind.is_empty() || behind.starts_with([' ', ',', ';']) {
-            return (Cow::Borrowed(value), behind);
-        }
+    if let Some((value, behind)) = text.strip_prefix('\'').and_then(|inner| inner.split_once('\''))
+        && (behind.is_empty() || behind.starts_with([' ', ',', ';']))
+    {
+        return (Cow::Borrowed(value), behind);
     }
     let bytes = text.as_bytes();
     let mut from = 0;
     let end = loop {
-        let Some(at) = bytes.iter().skip(from).position(|byte| matches!(byte, b' ' | b'\t' | b',' | b';' | b'|')) else {
+        let Some(at) = bytes.get(from..).unwrap_or_default().iter().position(|byte| matches!(byte, b' ' | b'\t' | b',' | b';' | b'|'))
+        else {
             break bytes.len();
         };
         let at = from.saturating_add(at);
