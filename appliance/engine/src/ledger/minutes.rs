@@ -216,12 +216,7 @@ impl Row {
 }
 
 fn source_minute(source: IpAddr, account: &Account) -> SourceMinute {
-    SourceMinute {
-        source: source.to_string(),
-        received: account.received,
-        accepted: account.accepted,
-        dropped: account.dropped_by_name(),
-    }
+    SourceMinute { source: source.to_string(), received: account.received, accepted: account.accepted, dropped: account.dropped_by_name() }
 }
 
 fn reasons(dropped: BTreeMap<String, u64>) -> Option<BTreeMap<DropReason, u64>> {
