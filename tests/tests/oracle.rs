@@ -13,7 +13,8 @@ use std::time::Duration;
 use async_snmp::agent::Agent;
 use async_snmp::notification::{Notification as Theirs, NotificationAcceptance, NotificationReceiver};
 use async_snmp::{
-    AuthProtocol, AuthoritativeEngine, DesSaltState, NotificationSinkId, PrivProtocol, UsmConfig, Value as TheirValue, VarBind as TheirVarbind,
+    AuthProtocol, AuthoritativeEngine, DesSaltState, NotificationSinkId, PrivProtocol, UsmConfig, Value as TheirValue,
+    VarBind as TheirVarbind,
 };
 use postern_engine::event::{Notification, Value};
 use postern_engine::snmp;

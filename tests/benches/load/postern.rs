@@ -74,11 +74,11 @@ impl Postern {
     /// Lets postern-control do something with a secret on standard input.
     pub(crate) fn seal(&self, name: &str, secret: &str) {
         let id = gateway::identity(&self.prepared.layout).unwrap();
-        let data = self.prepared.layout.control_dir();
-        let arguments = ["secret", "seal", "--tenant", &self.prepared.first.tenant, "--gateway", &id, "--name", name, "--data"];
+        let config = self.prepared.layout.control_config();
+        let arguments = ["secret", "seal", "--tenant", &self.prepared.first.tenant, "--gateway", &id, "--name", name, "--config"];
         let program = self.prepared.binaries.control.display().to_string();
         let output =
-            postern_tests::tools::run_with_input(&program, &[&arguments[..], &[&data.display().to_string()]].concat(), secret.as_bytes());
+            postern_tests::tools::run_with_input(&program, &[&arguments[..], &[&config.display().to_string()]].concat(), secret.as_bytes());
         postern_tests::tools::succeeded(&output);
     }
 }
