@@ -16,17 +16,19 @@ pub(crate) struct Peer {
     pub(crate) udp: SocketAddr,
     pub(crate) tcp: SocketAddr,
     pub(crate) tls: SocketAddr,
-    /// The file that gets a line for each event.
+    /// The file that gets some lines for each event.
     pub(crate) output: PathBuf,
+    /// How many that are.
+    pub(crate) lines_per_event: u64,
     /// The authority of its certificate.
     pub(crate) ca: PathBuf,
 }
 
 impl Peer {
-    /// Lines that it wrote.
-    pub(crate) fn lines(&self) -> u64 {
+    /// Events that it wrote down.
+    pub(crate) fn events(&self) -> u64 {
         let bytes = std::fs::read(&self.output).unwrap_or_default();
-        bytes.iter().filter(|byte| **byte == b'\n').count() as u64
+        bytes.iter().filter(|byte| **byte == b'\n').count() as u64 / self.lines_per_event
     }
 
     /// Empties its output, so that a disk never fills up.
@@ -52,7 +54,7 @@ pub(crate) fn snmptrapd(dir: &Path) -> Option<Peer> {
     command.arg("-Lf").arg(&output).arg(format!("udp:127.0.0.1:{port}"));
     let process = Process::start(&mut command, &dir.join("snmptrapd.out"));
     wait_until("snmptrapd", || output.exists() && udp_is_taken(udp));
-    Some(Peer { process, udp, tcp: udp, tls: udp, output, ca: PathBuf::new() })
+    Some(Peer { process, udp, tcp: udp, tls: udp, output, lines_per_event: 2, ca: PathBuf::new() })
 }
 
 /// rsyslog: imudp, imtcp with and without TLS, every property parsed and a line an event in a file.
@@ -97,7 +99,15 @@ pub(crate) fn rsyslogd(dir: &Path) -> Option<Peer> {
     let process = Process::start(&mut command, &dir.join("rsyslogd.out"));
     let loopback = |port| SocketAddr::from(([127, 0, 0, 1], port));
     wait_until("rsyslogd", || std::net::TcpStream::connect(loopback(tcp)).is_ok());
-    Some(Peer { process, udp: loopback(udp), tcp: loopback(tcp), tls: loopback(if has_tls { tls } else { 0 }), output, ca })
+    Some(Peer {
+        process,
+        udp: loopback(udp),
+        tcp: loopback(tcp),
+        tls: loopback(if has_tls { tls } else { 0 }),
+        output,
+        lines_per_event: 1,
+        ca,
+    })
 }
 
 /// tinyproxy as it comes, without its log.

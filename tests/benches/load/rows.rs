@@ -60,7 +60,7 @@ fn peer_cost(peer: &Peer, load: &[Vec<u8>], rate: f64) -> f64 {
     let cost = per_million(&peer.process, load.len(), || {
         sender.paced(load, rate);
     });
-    println!("the peer wrote {} of {}; kernel drops {}", peer.lines(), load.len(), kernel_drops(peer.udp));
+    println!("the peer wrote {} of {}; kernel drops {}", peer.events(), load.len(), kernel_drops(peer.udp));
     cost
 }
 
@@ -190,7 +190,7 @@ fn syslog_streams(table: &mut Table) {
                 let taken = stream(to, channel, CONNECTIONS, COPIES, &text);
                 println!("rsyslog: {:.0} lines/s", (LINES * COPIES) as f64 / taken.as_secs_f64());
             });
-            println!("the peer wrote {} of {}", peer.lines(), LINES * COPIES);
+            println!("the peer wrote {} of {}", peer.events(), LINES * COPIES);
             ("rsyslog", cost)
         });
         if theirs.is_none() {
@@ -246,7 +246,7 @@ fn bursts(table: &mut Table) {
                 let load = &load[..count(rate, BURST)];
                 sender.paced(load, rate);
                 peer.process.settle();
-                (load.len() as u64).saturating_sub(peer.lines())
+                (load.len() as u64).saturating_sub(peer.events())
             });
             (name, best / 1e3)
         });
