@@ -17,7 +17,7 @@ use super::accounts::missing;
 use super::print::Form;
 use crate::store::secrets::NewSecret;
 use crate::store::{StoreError, Stores, TenantStore};
-use crate::{clock, secrets, sealing};
+use crate::{clock, sealing, secrets};
 
 /// Who seals here, in lists.
 const ACTOR: &str = "command line";

@@ -235,9 +235,8 @@ impl TenantStore {
         let gateway = gateway.clone();
         self.read(move |db| {
             let tx = db.unchecked_transaction()?;
-            let mut statement = tx.prepare_cached(
-                "SELECT name, version, sealed FROM secret WHERE gateway = ?1 AND sealed IS NOT NULL ORDER BY name",
-            )?;
+            let mut statement =
+                tx.prepare_cached("SELECT name, version, sealed FROM secret WHERE gateway = ?1 AND sealed IS NOT NULL ORDER BY name")?;
             let secrets = statement
                 .query_map([gateway.as_str()], |row| Ok(SealedSecret { name: row.get(0)?, version: row.get(1)?, sealed: row.get(2)? }))?;
             let secrets = secrets.collect::<Result<_, _>>()?;
@@ -325,7 +324,8 @@ fn fresh_serial(now: Timestamp) -> u64 {
 fn raise_serial(tx: &Transaction<'_>, gateway: &GatewayId, at_least: u64) -> Result<(), StoreError> {
     let next = serial(tx, gateway)?.saturating_add(1).max(at_least);
     let next = i64::try_from(next).map_err(|_| StoreError::Conflict("there is no serial left".to_owned()))?;
-    tx.prepare_cached("INSERT OR REPLACE INTO secret_serial (gateway, serial) VALUES (?1, ?2)")?.execute(params![gateway.as_str(), next])?;
+    tx.prepare_cached("INSERT OR REPLACE INTO secret_serial (gateway, serial) VALUES (?1, ?2)")?
+        .execute(params![gateway.as_str(), next])?;
     Ok(())
 }
 

@@ -84,8 +84,14 @@ mod tests {
     fn table(definitions: &[(&str, &str, Kind)]) -> Arc<Table> {
         let mut builder = Builder::default();
         for (oid, name, kind) in definitions {
-            let definition =
-                Definition { oid: oid.parse().unwrap(), name: (*name).into(), module: "M".into(), kind: *kind, syntax: None, objects: vec![] };
+            let definition = Definition {
+                oid: oid.parse().unwrap(),
+                name: (*name).into(),
+                module: "M".into(),
+                kind: *kind,
+                syntax: None,
+                objects: vec![],
+            };
             builder.add(definition).unwrap();
         }
         Arc::new(Table::parse(builder.encode().unwrap().into()).unwrap())

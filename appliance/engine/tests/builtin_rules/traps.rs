@@ -177,7 +177,10 @@ fn an_unknown_trap_is_a_minor_alert_that_names_its_oid_only() {
     assert_eq!(rig.trap("1.3.6.1.4.1.9999.0.7", &[("1.3.6.1.4.1.9999.1", text("secret"))]), Verdict::Raised);
     let alert = rig.alert();
     assert_eq!(rig.key(), ["10.0.0.7", "unknown-trap", "1.3.6.1.4.1.9999.0.7"]);
-    assert_eq!((alert.severity, alert.summary.as_str()), (Severity::Minor, "Trap 1.3.6.1.4.1.9999.0.7 from 10.0.0.7, for which there is no rule"));
+    assert_eq!(
+        (alert.severity, alert.summary.as_str()),
+        (Severity::Minor, "Trap 1.3.6.1.4.1.9999.0.7 from 10.0.0.7, for which there is no rule")
+    );
     assert!(alert.labels.is_empty());
 }
 

@@ -123,8 +123,7 @@ impl Canary {
         aws_lc_rs::rand::fill(&mut random)?;
         let mut mark = [0; MARK_CHARS];
         data_encoding::HEXLOWER.encode_mut(&random, &mut mark);
-        let track =
-            |_| Track { heard: AtomicBool::new(false), reached: watch::Sender::default(), connection: watch::Sender::default() };
+        let track = |_| Track { heard: AtomicBool::new(false), reached: watch::Sender::default(), connection: watch::Sender::default() };
         Ok(Self(Arc::new(Shared { mark, paths: Path::ALL.map(track) })))
     }
 

@@ -359,7 +359,12 @@ impl Pipeline {
             (self.counted, self.detail) = (true, Detail::Sources);
         }
         let unknown = self.engine.unknown_oids();
-        self.unknown.send_if_modified(|known| *known != unknown && { *known = unknown; true });
+        self.unknown.send_if_modified(|known| {
+            *known != unknown && {
+                *known = unknown;
+                true
+            }
+        });
         let beat = self.facts.borrow().beat.saturating_add(1);
         self.publish(beat);
     }

@@ -191,7 +191,9 @@ impl ReceiveBuffer {
     /// Says what to do about a buffer that was capped.
     pub(crate) fn advice(&self) -> String {
         let Self { asked, .. } = self;
-        format!("the kernel granted less than the {asked} bytes asked for: set net.core.rmem_max = {asked} (sysctl), or ReceiveBuffer={asked} in the socket unit")
+        format!(
+            "the kernel granted less than the {asked} bytes asked for: set net.core.rmem_max = {asked} (sysctl), or ReceiveBuffer={asked} in the socket unit"
+        )
     }
 }
 

@@ -10,5 +10,5 @@ mod restart;
 mod sandbox;
 mod service;
 mod site;
-mod streams;
 mod snmp;
+mod streams;
