@@ -4,6 +4,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use crate::datagrams::{self, AUTH_PASSPHRASE, ENGINES, PRIV_PASSPHRASE, USER};
 use crate::process::{Process, find, free_tcp_port, free_udp_port, wait_until};
 
@@ -29,6 +32,14 @@ impl Peer {
     pub(crate) fn events(&self) -> u64 {
         let bytes = std::fs::read(&self.output).unwrap_or_default();
         bytes.iter().filter(|byte| **byte == b'\n').count() as u64 / self.lines_per_event
+    }
+
+    /// Has it write what it still holds, if it knows the signal for that.
+    pub(crate) fn flush(&self) {
+        if self.lines_per_event == 1 {
+            kill(Pid::from_raw(i32::try_from(self.process.pid()).unwrap()), Signal::SIGHUP).unwrap();
+            self.process.settle();
+        }
     }
 
     /// Empties its output, so that a disk never fills up.
@@ -126,29 +137,32 @@ pub(crate) fn tinyproxy(dir: &Path) -> Option<(Process, SocketAddr)> {
 pub(crate) fn squid(dir: &Path) -> Option<(Process, SocketAddr)> {
     let program = find("squid")?;
     let (port, config) = (free_tcp_port(), dir.join("squid.conf"));
-    let user = "root";
+    // Started by root it becomes a user who can read next to nothing.
     let text = format!(
-        "http_port 127.0.0.1:{port}\ncache deny all\naccess_log none\ncache_log {log}\ncache_store_log none\npid_filename {pid}\n\
-         http_access allow all\ncache_effective_user {user}\ncoredump_dir {dir}\nshutdown_lifetime 1 seconds\nnetdb_filename none\n\
-         visible_hostname bench\n",
-        log = dir.join("squid.log").display(),
-        pid = dir.join("squid.pid").display(),
-        dir = dir.display(),
+        "http_port 127.0.0.1:{port}\ncache deny all\naccess_log none\ncache_log /dev/null\ncache_store_log none\npid_filename none\n\
+         http_access allow all\ncoredump_dir /\nshutdown_lifetime 1 seconds\nnetdb_filename none\nvisible_hostname bench\n"
     );
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(dir, open).unwrap();
     std::fs::write(&config, text).unwrap();
-    let process = Process::start(Command::new(program).arg("-N").arg("-f").arg(&config), &dir.join("squid.out"));
+    let process = Process::start(
+        Command::new(program).arg("-N").arg("-n").arg(format!("bench{port}")).arg("-f").arg(&config),
+        &dir.join("squid.out"),
+    );
     let at = SocketAddr::from(([127, 0, 0, 1], port));
     wait_until("squid", || std::net::TcpStream::connect(at).is_ok());
     Some((process, at))
 }
 
-/// Makes a certificate for `localhost` that is its own authority.
+/// Makes a certificate for `localhost` that whoever trusts it takes: it signed itself, and is no authority.
 fn certificate(certificate: &Path, key: &Path) {
+    let config = certificate.with_extension("cnf");
+    let extensions = "basicConstraints=critical,CA:FALSE\nsubjectAltName=DNS:localhost\n";
+    std::fs::write(&config, format!("[req]\ndistinguished_name=name\nx509_extensions=more\n[name]\n[more]\n{extensions}")).unwrap();
     let arguments =
         ["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-subj", "/CN=localhost"];
     let mut command = Command::new("openssl");
-    command.args(arguments).args(["-addext", "subjectAltName=DNS:localhost", "-keyout"]).arg(key).arg("-out").arg(certificate);
-    let made = command.output().unwrap();
+    let made = command.args(arguments).arg("-config").arg(&config).arg("-keyout").arg(key).arg("-out").arg(certificate).output().unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
 }
 
