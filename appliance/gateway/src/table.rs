@@ -47,6 +47,7 @@ impl Display for Table<'_> {
         if let Some(sandbox) = &status.sandbox {
             write!(f, "\nsandbox    files {} · system calls {}", sandbox.landlock, sandbox.seccomp)?;
         }
+        vault(f, &status.intake)?;
         writeln!(f, "\n\n{:<12} {:>12} {:>12} {:>10}  dropped", "events", "received", "accepted", "in flight")?;
         for (name, account) in &status.ledger.by_protocol {
             account_line(f, name, account)?;
@@ -65,6 +66,21 @@ impl Display for Table<'_> {
         }
         intake(f, &status.intake)
     }
+}
+
+/// The fingerprint stands in groups of eight digits, as on the console: a person compares the two.
+fn vault(f: &mut Formatter<'_>, intake: &Intake) -> fmt::Result {
+    let Some(sealing_key) = &intake.sealing_key else { return Ok(()) };
+    let unusable = intake.secrets.iter().filter(|secret| !secret.problem.is_empty()).count();
+    write!(f, "\nvault      {} secrets", intake.secrets.len())?;
+    if unusable > 0 {
+        write!(f, ", {unusable} of them cannot be opened")?;
+    }
+    write!(f, "\nsealed to ")?;
+    for (at, digit) in sealing_key.chars().enumerate() {
+        write!(f, "{}{digit}", if at % 8 == 0 { " " } else { "" })?;
+    }
+    Ok(())
 }
 
 fn intake(f: &mut Formatter<'_>, intake: &Intake) -> fmt::Result {
@@ -111,6 +127,19 @@ fn bytes(n: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_fingerprint_is_grouped_for_the_eye() {
+        struct Shown(Intake);
+        impl Display for Shown {
+            fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+                vault(f, &self.0)
+            }
+        }
+        let intake = Intake { sealing_key: Some("0123456789abcdef".repeat(4)), ..Intake::default() };
+        let groups = ["01234567", "89abcdef"].repeat(4).join(" ");
+        assert_eq!(Shown(intake).to_string(), format!("\nvault      0 secrets\nsealed to  {groups}"));
+    }
 
     #[test]
     fn spans_and_sizes_are_short() {
