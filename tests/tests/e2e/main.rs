@@ -26,4 +26,5 @@ mod revisions;
 mod sandbox;
 mod tenants;
 mod unreachable;
+mod vault;
 mod wall;

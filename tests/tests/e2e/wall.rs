@@ -62,8 +62,15 @@ fn plant(rig: &Rig) -> u64 {
     7
 }
 
-/// Places whose mark is in `bytes`, in any of the spellings that a careless encoder might give it.
+/// Places whose mark is in `bytes`.
 fn found(bytes: &[u8]) -> Vec<&'static str> {
+    let marks: Vec<&str> = PLANTED.iter().map(|(_, mark)| *mark).collect();
+    let held = holding(bytes, &marks);
+    PLANTED.iter().filter(|(_, mark)| held.contains(mark)).map(|(place, _)| *place).collect()
+}
+
+/// Those of `marks` that are in `bytes`, in any of the spellings that a careless encoder might give them.
+pub(crate) fn holding<'a>(bytes: &[u8], marks: &[&'a str]) -> Vec<&'a str> {
     let lower = bytes.to_ascii_lowercase();
     let has = |needle: &[u8]| lower.windows(needle.len()).any(|window| window == needle);
     let spelt = |mark: &str| {
@@ -77,7 +84,7 @@ fn found(bytes: &[u8]) -> Vec<&'static str> {
         });
         [text, pairs.concat(), pairs.join(":")].into_iter().chain(base64).any(|spelling| has(spelling.as_bytes()))
     };
-    PLANTED.iter().filter(|(_, mark)| spelt(mark)).map(|(place, _)| *place).collect()
+    marks.iter().filter(|mark| spelt(mark)).copied().collect()
 }
 
 fn everywhere(relay: &Relay) -> Vec<(String, &'static str)> {
@@ -86,20 +93,26 @@ fn everywhere(relay: &Relay) -> Vec<(String, &'static str)> {
 
 /// Marks in the files of a directory.
 fn in_files(dir: &Path) -> Vec<(String, &'static str)> {
+    let files = files(dir);
+    files.iter().flat_map(|(path, bytes)| found(bytes).into_iter().map(|place| (path.clone(), place))).collect()
+}
+
+/// Every file below a directory.
+pub(crate) fn files(dir: &Path) -> Vec<(String, Vec<u8>)> {
     let mut all = Vec::new();
     for entry in std::fs::read_dir(dir).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            all.extend(in_files(&path));
+            all.extend(files(&path));
         } else if path.is_file() {
-            let places = found(&std::fs::read(&path).unwrap());
-            all.extend(places.into_iter().map(|place| (path.display().to_string(), place)));
+            // A database may fold its log away meanwhile.
+            all.extend(std::fs::read(&path).ok().map(|bytes| (path.display().to_string(), bytes)));
         }
     }
     all
 }
 
-fn through_relay() -> (Rig, Relay) {
+pub(crate) fn through_relay() -> (Rig, Relay) {
     let mut rig = Rig::enrolled(&Options::default());
     let relay = Relay::start(&rig);
     rig.redirect_gateway(relay.address, "");
