@@ -4,6 +4,7 @@
 //! `restore(checkpoint)` plus [`AlertEngine::apply`] for every record that was committed later.
 
 mod checkpoint;
+mod memo;
 mod own;
 mod table;
 
@@ -14,6 +15,7 @@ use postern_protocol::dictionary::Dictionary;
 use postern_protocol::status::intake::UnknownOid;
 use postern_protocol::timestamp::Timestamp;
 
+use self::memo::Memo;
 use self::table::Table;
 use crate::event::{Body, Event};
 use crate::mib::{self, UnknownOids};
@@ -57,6 +59,7 @@ pub struct AlertEngine {
     table: Table,
     dictionary: Arc<Dictionary>,
     unknown: UnknownOids,
+    memo: Memo,
 }
 
 impl AlertEngine {
@@ -74,7 +77,7 @@ impl AlertEngine {
     }
 
     fn with(rules: RuleIndex, table: Table) -> Self {
-        Self { rules, table, dictionary: Arc::default(), unknown: UnknownOids::default() }
+        Self { rules, table, dictionary: Arc::default(), unknown: UnknownOids::default(), memo: Memo::default() }
     }
 
     /// Bounds the open alerts to `max_open_alerts` instead of [`MAX_OPEN_ALERTS`].
@@ -91,21 +94,43 @@ impl AlertEngine {
 
     /// Handles one event at `now`. When several rules decide about it (`continue`), the verdict is the last one's.
     pub fn handle(&mut self, event: &Event, now: Timestamp) -> Verdict {
+        let known = self.memo.find(event);
+        if let Some(known) = known.filter(|known| self.table.count_again(&known.key, known.writer, event.received, now)) {
+            let named = known.named;
+            self.note_unknown(event, named, now);
+            return Verdict::Updated;
+        }
         let mut verdict = Verdict::Unmatched;
+        let mut outcomes = 0_usize;
+        let mut raised = None;
         let named = self.rules.decide(event, &self.dictionary, |outcome| {
+            outcomes = outcomes.saturating_add(1);
             verdict = match outcome {
                 Outcome::Clear { key, evidence } => self.table.clear(&key, evidence, event.received, now),
-                Outcome::Raise(report) => self.table.raise(report, event.received, now),
+                Outcome::Raise(report) => {
+                    raised = matches!(event.body, Body::Notification(_)).then(|| report.key.clone());
+                    self.table.raise(report, event.received, now)
+                }
                 Outcome::Suppress => Verdict::Suppressed,
             };
         });
+        if let (1, Verdict::Raised | Verdict::Updated, Some(key)) = (outcomes, verdict, raised)
+            && let Some(writer) = self.memo.remember(event, key.clone(), named)
+        {
+            self.table.was_written_by(&key, writer);
+        }
+        self.note_unknown(event, named, now);
+        verdict
+    }
+
+    /// Counts a notification that neither the dictionary nor a rule names.
+    fn note_unknown(&mut self, event: &Event, named: bool, now: Timestamp) {
         if let (false, Body::Notification(trap)) = (named, &event.body) {
             let oid = &trap.trap_oid;
             if !self.unknown.count_again(oid, event.peer, now) && mib::trap_name(&self.dictionary, oid).is_none() {
                 self.unknown.count_first(oid, event.peer, now);
             }
         }
-        verdict
     }
 
     /// Returns the notifications that neither the dictionary nor a rule names, most frequent first; at most 256.
@@ -117,6 +142,7 @@ impl AlertEngine {
     pub fn replace_dictionary(&mut self, dictionary: Arc<Dictionary>) {
         self.unknown.retain(|oid| mib::trap_name(&dictionary, oid).is_none());
         self.dictionary = dictionary;
+        self.memo.clear();
     }
 
     /// Opens an alert about the gateway itself, or counts it again. There is always room for it.
@@ -145,6 +171,7 @@ impl AlertEngine {
     /// Replaces the rules. Open alerts stay, whatever rule raised them.
     pub fn replace_rules(&mut self, rules: RuleIndex) {
         self.rules = rules;
+        self.memo.clear();
     }
 
     /// Returns the newest record of every occurrence that changed since the last call, in ascending revision.
@@ -161,6 +188,11 @@ impl AlertEngine {
     /// Returns whether [`AlertEngine::drain_urgent`] has something.
     pub const fn has_urgent(&self) -> bool {
         self.table.has_urgent()
+    }
+
+    /// Returns how many open alerts were only counted again since they were drained, about.
+    pub const fn counted_again(&self) -> usize {
+        self.table.counted_again()
     }
 
     /// Returns whether [`AlertEngine::drain_changes`] has something.

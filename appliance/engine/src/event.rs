@@ -117,7 +117,7 @@ pub struct Notification {
 }
 
 /// A name and its value (RFC 3416 §2.1).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub struct Varbind {
     /// The instance's OID.
     pub name: Oid,
@@ -126,7 +126,7 @@ pub struct Varbind {
 }
 
 /// The value of a varbind (RFC 2578 §7.1, RFC 3416 §2.5).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Hash)]
 pub enum Value {
     /// INTEGER or Integer32.
     Integer(i64),

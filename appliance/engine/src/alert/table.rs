@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use postern_protocol::alert::{Alert, AlertKey, AlertState, Evidence, Severity};
 use postern_protocol::timestamp::Timestamp;
 
+use super::memo::Writer;
 use super::{MAX_OPEN_ALERTS, TABLE_FULL_KIND, TABLE_FULL_RESOURCE, Verdict};
 use crate::rule::Report;
 
@@ -29,6 +30,8 @@ pub(super) struct Table {
 struct Slot {
     alert: Alert,
     change: Change,
+    /// The remembered notification that wrote its texts and evidence.
+    writer: Option<Writer>,
 }
 
 /// What happened to an open alert since it was last drained.
@@ -85,7 +88,7 @@ impl Table {
     pub(super) fn from_parts(last_revision: u64, open: Vec<(Alert, bool)>, ended: Vec<Alert>) -> Self {
         let mut table = Self { ended, last_revision, ..Self::new() };
         for (alert, changed) in open {
-            let mut slot = Slot { alert, change: Change::None };
+            let mut slot = Slot::new(alert);
             if changed {
                 slot.mark(Change::Urgent, &mut table.urgent);
             }
@@ -102,7 +105,7 @@ impl Table {
         }
         match alert.state {
             AlertState::Open => {
-                self.open.insert(alert.key.clone(), Slot { alert, change: Change::None });
+                self.open.insert(alert.key.clone(), Slot::new(alert));
             }
             AlertState::Cleared | AlertState::Closed => {
                 self.open.remove(&alert.key);
@@ -201,6 +204,28 @@ impl Table {
         changes
     }
 
+    /// Counts the alert of `key` again, if it is open and still as `writer` wrote it; says whether it did.
+    pub(super) fn count_again(&mut self, key: &AlertKey, writer: Writer, seen: Timestamp, now: Timestamp) -> bool {
+        let Some(slot) = self.open.get_mut(key).filter(|slot| slot.writer == Some(writer)) else { return false };
+        slot.alert.revision = next_revision(&mut self.last_revision, now);
+        slot.alert.count = slot.alert.count.saturating_add(1);
+        slot.alert.last_seen = slot.alert.last_seen.max(seen);
+        slot.mark(Change::Counted, &mut self.counted);
+        true
+    }
+
+    /// Notes that all texts and the evidence of the alert of `key` come from one remembered notification.
+    pub(super) fn was_written_by(&mut self, key: &AlertKey, writer: Writer) {
+        if let Some(slot) = self.open.get_mut(key) {
+            slot.writer = Some(writer);
+        }
+    }
+
+    /// Returns how many alerts wait that were only counted again.
+    pub(super) const fn counted_again(&self) -> usize {
+        self.counted.len()
+    }
+
     /// Opens an alert or counts it again, whether there is room or not.
     pub(super) fn count(&mut self, report: Report, seen: Timestamp, now: Timestamp) -> Verdict {
         let revision = self.next_revision(now);
@@ -217,6 +242,7 @@ impl Table {
                 alert.rule = report.rule;
                 alert.rule_version = report.rule_version;
                 alert.evidence = report.evidence;
+                slot.writer = None;
                 if same {
                     slot.mark(Change::Counted, &mut self.counted);
                 } else {
@@ -249,16 +275,13 @@ impl Table {
 
     /// Puts an alert in that must not wait.
     fn insert(&mut self, alert: Alert) {
-        let mut slot = Slot { alert, change: Change::None };
+        let mut slot = Slot::new(alert);
         slot.mark(Change::Urgent, &mut self.urgent);
         self.open.insert(slot.alert.key.clone(), slot);
     }
 
-    /// Returns the next revision: it grows strictly, and past what a lost state had given out, because that was not ahead of time.
     fn next_revision(&mut self, now: Timestamp) -> u64 {
-        let micros = u64::try_from(now.as_micros()).unwrap_or(0);
-        self.last_revision = self.last_revision.saturating_add(1).max(micros);
-        self.last_revision
+        next_revision(&mut self.last_revision, now)
     }
 
     /// Returns how many alerts are open besides the one about the full table.
@@ -280,6 +303,10 @@ impl Table {
 }
 
 impl Slot {
+    const fn new(alert: Alert) -> Self {
+        Self { alert, change: Change::None, writer: None }
+    }
+
     /// Notes a change, with the key in `keys` unless what was noted before says as much.
     fn mark(&mut self, change: Change, keys: &mut Vec<AlertKey>) {
         let noted = match self.change {
@@ -297,4 +324,11 @@ impl Slot {
     fn take(&mut self) -> Option<Alert> {
         (std::mem::replace(&mut self.change, Change::None) != Change::None).then(|| self.alert.clone())
     }
+}
+
+/// Returns the next revision: it grows strictly, and past what a lost state had given out, because that was not ahead of time.
+fn next_revision(last: &mut u64, now: Timestamp) -> u64 {
+    let micros = u64::try_from(now.as_micros()).unwrap_or(0);
+    *last = last.saturating_add(1).max(micros);
+    *last
 }

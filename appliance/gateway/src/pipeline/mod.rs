@@ -2,7 +2,7 @@
 //!
 //! It goes on pulling while commits are on their way to the disk; what changed meanwhile goes into the next commit together. What
 //! someone waits for is committed at once, what changes an alert's state within [`PACE`], and what only counts an open alert again
-//! within [`COUNT_PACE`]: a storm of one alert costs four records a second. A kill may lose those last counts; a crash window says so.
+//! within [`COUNT_PACE`] or [`STORM_PACE`]: a storm costs one record a second for each alert. A kill may lose those last counts; a crash window says so.
 //! It ends when every receiver has dropped its end of the queue and the queue is empty: then it closes the spool cleanly.
 
 pub(crate) mod local;
@@ -44,6 +44,12 @@ const PACE: Duration = Duration::from_millis(10);
 
 /// Shortest time between commits of what was only counted: open alerts that were reported again, and the ledger.
 const COUNT_PACE: Duration = Duration::from_millis(250);
+
+/// The same while [`MANY_COUNTED`] alerts or more wait for it: in a storm most of them will have been counted again by then.
+const STORM_PACE: Duration = Duration::from_secs(1);
+
+/// So many alerts that were counted again are a storm.
+const MANY_COUNTED: usize = 64;
 
 /// Most senders that may wait for an answer before no more events are taken.
 const MAX_WAITING: usize = 16_384;
@@ -243,7 +249,8 @@ impl Pipeline {
 
     /// Returns when the next commit is due, and what goes into it; `None` while nothing changed.
     fn due(&self) -> Option<(Instant, Extent)> {
-        let (soon, later) = (self.last_commit_at + PACE, self.last_whole_at + COUNT_PACE);
+        let pace = if self.engine.counted_again() < MANY_COUNTED { COUNT_PACE } else { STORM_PACE };
+        let (soon, later) = (self.last_commit_at + PACE, self.last_whole_at + pace);
         if !self.waiting.is_empty() {
             // Whoever waits is answered when all that their message changed is durable.
             Some((self.last_commit_at, Extent::All))

@@ -1,0 +1,156 @@
+//! Notifications that came before, word for word: a device that repeats itself is counted, and its alert is not written anew.
+//!
+//! Exact, never a guess: a notification is known again only when everything that a rule can see is the same. What has no part in
+//! that is the time of arrival and `sysUpTime.0`.
+
+use std::collections::HashMap;
+use std::hash::{BuildHasher as _, RandomState};
+
+use postern_protocol::alert::AlertKey;
+
+use crate::event::{Body, Event, Notification, Value};
+
+/// Most notifications that are remembered; then all are forgotten, and the busy ones are soon back.
+const MAX_ENTRIES: usize = 4_096;
+
+/// Most varbinds, and bytes of their values, of one that is worth remembering.
+const MAX_VARBINDS: usize = 32;
+const MAX_VALUE_BYTES: usize = 2_048;
+
+/// Which remembered notification wrote an alert's texts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Writer(u64);
+
+/// A notification, and what became of it.
+#[derive(Debug)]
+pub(super) struct Entry {
+    event: Event,
+    pub(super) writer: Writer,
+    /// The alert that it raised.
+    pub(super) key: AlertKey,
+    /// Whether a rule names its kind, rather than catches all.
+    pub(super) named: bool,
+}
+
+/// The notifications that are remembered.
+#[derive(Debug, Default)]
+pub(super) struct Memo {
+    entries: HashMap<u64, Entry>,
+    hashes: RandomState,
+    last: u64,
+}
+
+impl Memo {
+    /// Finds what became of the same notification.
+    pub(super) fn find(&self, event: &Event) -> Option<&Entry> {
+        let Body::Notification(notification) = &event.body else { return None };
+        self.entries.get(&self.hash(event, notification)).filter(|entry| says_the_same(&entry.event, event))
+    }
+
+    /// Remembers that `event` alone wrote the alert of `key`; `None` when it is too large to be kept.
+    pub(super) fn remember(&mut self, event: &Event, key: AlertKey, named: bool) -> Option<Writer> {
+        let Body::Notification(notification) = &event.body else { return None };
+        let bytes = notification.varbinds.iter().map(|varbind| varbind.value.bytes()).fold(0, usize::saturating_add);
+        if notification.varbinds.len() > MAX_VARBINDS || bytes > MAX_VALUE_BYTES {
+            return None;
+        }
+        if self.entries.len() >= MAX_ENTRIES {
+            self.entries.clear();
+        }
+        self.last = self.last.saturating_add(1);
+        let writer = Writer(self.last);
+        let hash = self.hash(event, notification);
+        self.entries.insert(hash, Entry { event: event.clone(), writer, key, named });
+        Some(writer)
+    }
+
+    /// Forgets all: other rules or names are in force.
+    pub(super) fn clear(&mut self) {
+        self.entries.clear();
+    }
+
+    fn hash(&self, event: &Event, notification: &Notification) -> u64 {
+        let Notification { trap_oid, uptime: _, trap_address: _, engine_id: _, varbinds } = notification;
+        self.hashes.hash_one((event.peer, trap_oid, varbinds))
+    }
+}
+
+fn says_the_same(one: &Event, other: &Event) -> bool {
+    let Event { received: _, peer, transport, authenticity, relay, tls_name, body } = one;
+    let same_sender = (*peer, *transport, *authenticity, *relay) == (other.peer, other.transport, other.authenticity, other.relay)
+        && *tls_name == other.tls_name;
+    let (Body::Notification(one), Body::Notification(other)) = (body, &other.body) else { return false };
+    let Notification { trap_oid, uptime: _, trap_address, engine_id, varbinds } = one;
+    same_sender
+        && *trap_oid == other.trap_oid
+        && *trap_address == other.trap_address
+        && *engine_id == other.engine_id
+        && *varbinds == other.varbinds
+}
+
+impl Value {
+    /// Bytes besides the value itself.
+    const fn bytes(&self) -> usize {
+        match self {
+            Self::OctetString(bytes) | Self::Opaque(bytes) => bytes.len(),
+            Self::Integer(_)
+            | Self::Null
+            | Self::Oid(_)
+            | Self::IpAddress(_)
+            | Self::Counter32(_)
+            | Self::Gauge32(_)
+            | Self::TimeTicks(_)
+            | Self::Counter64(_) => 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use postern_protocol::alert::Authenticity;
+    use postern_protocol::timestamp::Timestamp;
+    use proptest::prelude::*;
+
+    use crate::alert::AlertEngine;
+    use crate::event::{Body, Event, Notification, Transport, Value, Varbind};
+    use crate::rule::RuleIndex;
+
+    /// linkDown, linkUp or an unknown trap, of few devices and interfaces, some with a text that differs.
+    fn event() -> impl Strategy<Value = Event> {
+        let oid = prop::sample::select(&["1.3.6.1.6.3.1.1.5.3", "1.3.6.1.6.3.1.1.5.4", "1.3.6.1.4.1.55555.0.1"][..]);
+        (oid, 0..2_u8, 1..3_i64, prop::option::of("[ab]"), any::<u32>()).prop_map(|(oid, peer, index, text, uptime)| {
+            let varbind = |name: String, value| Varbind { name: name.parse().unwrap(), value };
+            let mut varbinds = vec![varbind(format!("1.3.6.1.2.1.2.2.1.1.{index}"), Value::Integer(index))];
+            varbinds.extend(text.map(|text| varbind(format!("1.3.6.1.2.1.2.2.1.2.{index}"), Value::OctetString(text.into_bytes()))));
+            let trap_oid = oid.parse().unwrap();
+            Event {
+                received: Timestamp::from_secs(1),
+                peer: [192, 0, 2, peer].into(),
+                transport: Transport::Udp,
+                authenticity: Authenticity::Community,
+                relay: None,
+                tls_name: None,
+                body: Body::Notification(Notification { trap_oid, uptime, trap_address: None, engine_id: None, varbinds }),
+            }
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_remembered_changes_nothing_that_can_be_seen(events in prop::collection::vec((event(), any::<bool>()), 0..60)) {
+            let rules = RuleIndex::built_in().unwrap();
+            let (mut with, mut without) = (AlertEngine::new(rules.clone()), AlertEngine::new(rules));
+            for (at, (event, drain)) in events.iter().enumerate() {
+                let now = Timestamp::from_secs(i64::try_from(at).unwrap() + 2);
+                let event = Event { received: now, ..event.clone() };
+                without.memo.clear();
+                prop_assert_eq!(with.handle(&event, now), without.handle(&event, now));
+                if *drain {
+                    prop_assert_eq!(with.drain_changes(), without.drain_changes());
+                }
+            }
+            prop_assert_eq!(with.checkpoint(), without.checkpoint());
+            prop_assert_eq!(with.unknown_oids(), without.unknown_oids());
+        }
+    }
+}
