@@ -70,10 +70,10 @@ fn giant_datagrams_absurd_varbind_counts_and_wrong_pdus_are_counted_by_reason() 
     // A length of 4 GiB in a datagram of a few bytes, and one that nests ten thousand times.
     let lying = [0x30, 0x84, 0xff, 0xff, 0xff, 0xff, 2, 1, 1];
     let nested: Vec<u8> = (0..10_000).fold(Vec::new(), |inner, _| if inner.len() < 60_000 { tlv(0x30, &inner) } else { inner });
-    let v3 = tlv(0x30, &[snmp::integer(3), tlv(0x30, &[])].concat());
+    let v7 = tlv(0x30, &[snmp::integer(7), tlv(0x30, &[])].concat());
     let get = link(0xa0, 1, snmp::LINK_DOWN, 1);
     let response = link(RESPONSE, 1, snmp::LINK_DOWN, 1);
-    for datagram in [&giant[..], &many, &lying, &nested, &v3, &get, &response] {
+    for datagram in [&giant[..], &many, &lying, &nested, &v7, &get, &response] {
         socket.send_to(datagram, to).unwrap();
     }
     let account = wait_until_dealt_with(&rig, 7);

@@ -1,3 +1,5 @@
+//! The vault: what it opens, what it refuses, and what rests in its files.
+
 use std::os::unix::fs::PermissionsExt as _;
 
 use aws_lc_rs::rand;
