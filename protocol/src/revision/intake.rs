@@ -21,6 +21,12 @@ pub struct Snmp {
     /// Weak algorithms that are allowed all the same. MD5, DES and 3DES are off unless they are named here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub allow_weak: Vec<WeakAlgorithm>,
+    /// Authentication algorithms that no user may have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forbid_auth: Vec<AuthAlgorithm>,
+    /// Privacy algorithms that no user may have.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub forbid_priv: Vec<PrivAlgorithm>,
     /// Authoritative engines whose snmpEngineBoots may start again from a lower number, once each: for a device that was replaced.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub engine_resets: Vec<EngineReset>,

@@ -17,7 +17,7 @@ const MAX_ENTRIES: usize = 4_096;
 pub(super) fn snmp(snmp: &Snmp, place: &Place<'_>, problems: &mut Problems<'_>) {
     bounded(snmp.users.len(), MAX_USERS, &place.key("users"), problems);
     for (index, one) in snmp.users.iter().enumerate() {
-        user(one, &snmp.allow_weak, &place.key("users").index(index), problems);
+        user(one, snmp, &place.key("users").index(index), problems);
     }
     bounded(snmp.communities.len(), MAX_ENTRIES, &place.key("communities"), problems);
     for (index, grant) in snmp.communities.iter().enumerate() {
@@ -58,7 +58,7 @@ pub(super) fn sources(sources: &[SourceFacts], place: &Place<'_>, problems: &mut
     }
 }
 
-fn user(user: &User, allow_weak: &[WeakAlgorithm], place: &Place<'_>, problems: &mut Problems<'_>) {
+fn user(user: &User, snmp: &Snmp, place: &Place<'_>, problems: &mut Problems<'_>) {
     if user.name.is_empty() || user.name.len() > 32 {
         problems.add(&place.key("name"), "a user name has 1 to 32 bytes (RFC 3414 §5)");
     }
@@ -73,7 +73,9 @@ fn user(user: &User, allow_weak: &[WeakAlgorithm], place: &Place<'_>, problems: 
     }
     if let Some(auth) = &user.auth {
         secret(&auth.secret, &place.key("auth").key("secret"), problems);
-        if auth.algorithm == AuthAlgorithm::Md5 && !allow_weak.contains(&WeakAlgorithm::Md5) {
+        if snmp.forbid_auth.contains(&auth.algorithm) {
+            problems.add(&place.key("auth").key("algorithm"), "snmp.forbid_auth forbids this algorithm: choose another");
+        } else if auth.algorithm == AuthAlgorithm::Md5 && !snmp.allow_weak.contains(&WeakAlgorithm::Md5) {
             problems.add(&place.key("auth").key("algorithm"), WEAK);
         }
     }
@@ -87,7 +89,9 @@ fn user(user: &User, allow_weak: &[WeakAlgorithm], place: &Place<'_>, problems: 
             PrivAlgorithm::TripleDes => Some(WeakAlgorithm::TripleDes),
             PrivAlgorithm::Aes128 | PrivAlgorithm::Aes192 | PrivAlgorithm::Aes256 => None,
         };
-        if weak.is_some_and(|weak| !allow_weak.contains(&weak)) {
+        if snmp.forbid_priv.contains(&privacy.algorithm) {
+            problems.add(&place.key("priv").key("algorithm"), "snmp.forbid_priv forbids this algorithm: choose another");
+        } else if weak.is_some_and(|weak| !snmp.allow_weak.contains(&weak)) {
             problems.add(&place.key("priv").key("algorithm"), WEAK);
         }
     }
