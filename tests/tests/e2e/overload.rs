@@ -41,6 +41,9 @@ fn what_the_kernel_drops_is_counted_once_over_restarts_too() {
     let socket = status.listeners.iter().find(|socket| socket.name == "snmp_trap").unwrap();
     assert_eq!(socket.kernel_drops, Some(dropped), "{socket:?}");
     assert!(socket.rcvbuf_effective.is_some_and(|bytes| bytes >= 65_536), "{socket:?}");
+    let alert = rig.api.wait_for_alert("the kernel's drops", |alert| alert["kind"] == "kernel-drops");
+    assert_eq!(alert["resource"], "gateway");
+    assert!(alert.to_string().contains(&dropped.to_string()), "it says how many: {alert:#}");
 
     // The socket, and the kernel's counter with it, outlives the gateway.
     rig.stop_gateway();
