@@ -42,7 +42,8 @@ fuzz_target!(|input: (u8, u8, i64, &[u8])| {
     assert_eq!(syslog::decode(&line, &context).as_ref(), Ok(&message));
     let pairs: usize = message.fields.iter().map(|(name, value)| name.len() + value.len()).sum();
     assert!(message.message.len() <= line.len() * 3 && pairs <= line.len() * 6 + 2_048);
-    assert!(message.fields.len() <= 256 && message.host.as_ref().is_none_or(|host| host.len() <= 255 * 3));
+    // RFC 5424's header may exceed the RFC's lengths; what leaves the site is cut by the rules.
+    assert!(message.fields.len() <= 256 && message.host.as_ref().is_none_or(|host| host.len() <= line.len() * 3));
     // A message that was read is read again as it is.
     let again = [b"<13>1 - - - - - - \xef\xbb\xbf ", message.message.as_bytes()].concat();
     let trimmed = message.message.trim_end_matches(['\n', '\r', '\0']);
