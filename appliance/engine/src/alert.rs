@@ -115,9 +115,9 @@ impl AlertEngine {
             };
         });
         if let (1, Verdict::Raised | Verdict::Updated, Some(key)) = (outcomes, verdict, raised)
-            && let Some(writer) = self.memo.remember(event, key.clone(), named)
+            && let Some(entry) = self.memo.remember(event, key, named)
         {
-            self.table.was_written_by(&key, writer);
+            self.table.was_written_by(&entry.key, entry.writer);
         }
         self.note_unknown(event, named, now);
         verdict

@@ -48,7 +48,7 @@ impl Memo {
     }
 
     /// Remembers that `event` alone wrote the alert of `key`; `None` when it is too large to be kept.
-    pub(super) fn remember(&mut self, event: &Event, key: AlertKey, named: bool) -> Option<Writer> {
+    pub(super) fn remember(&mut self, event: &Event, key: AlertKey, named: bool) -> Option<&Entry> {
         let Body::Notification(notification) = &event.body else { return None };
         let bytes = notification.varbinds.iter().map(|varbind| varbind.value.bytes()).fold(0, usize::saturating_add);
         if notification.varbinds.len() > MAX_VARBINDS || bytes > MAX_VALUE_BYTES {
@@ -60,8 +60,8 @@ impl Memo {
         self.last = self.last.saturating_add(1);
         let writer = Writer(self.last);
         let hash = self.hash(event, notification);
-        self.entries.insert(hash, Entry { event: event.clone(), writer, key, named });
-        Some(writer)
+        let entry = Entry { event: event.clone(), writer, key, named };
+        Some(self.entries.entry(hash).insert_entry(entry).into_mut())
     }
 
     /// Forgets all: other rules or names are in force.
