@@ -76,6 +76,11 @@ struct Stored {
     state: RevisionState,
 }
 
+/// Answers that a configuration was stored under `number`.
+pub(super) fn stored(number: RevisionNumber) -> Response {
+    ([(header::ETAG, etag(number))], Json(Stored { number, state: RevisionState::Desired })).into_response()
+}
+
 /// Replaces a gateway's configuration with the document in the body. It is checked whole, signed, stored under the next number and
 /// pushed to the gateway, which checks it again; `GET …/revisions` tells how far it got.
 #[utoipa::path(
@@ -108,7 +113,7 @@ pub(super) async fn replace(
         }
     }
     let number = configuration::put(&app, &api.principal, &gateway.id, &change.body, force).await?;
-    Ok(([(header::ETAG, etag(number))], Json(Stored { number, state: RevisionState::Desired })).into_response())
+    Ok(stored(number))
 }
 
 impl From<PutError> for Problem {

@@ -6,12 +6,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
-use postern_protocol::id::RevisionNumber;
 use postern_protocol::status::intake;
 use postern_protocol::timestamp::Timestamp;
 use serde::Serialize;
 
-use super::alerts::etag;
+use super::configuration;
 use super::gateways::gateway;
 use super::problem::Problem;
 use super::request::{Change, Parameters, PathId};
@@ -21,7 +20,6 @@ use crate::app::App;
 use crate::auth::Permission;
 use crate::auth::bearer::ApiPrincipal;
 use crate::rfc3339;
-use crate::store::revisions::RevisionState;
 use crate::waiting_room::{self, BindError, Binding};
 
 #[derive(Serialize)]
@@ -73,12 +71,6 @@ pub(super) async fn list(State(app): State<Arc<App>>, api: ApiPrincipal, PathId(
     Ok(Json(WaitingRoom { items: waiting.into_iter().map(WaitingLine::from).collect(), next_cursor: None }))
 }
 
-#[derive(Serialize)]
-struct Stored {
-    number: RevisionNumber,
-    state: RevisionState,
-}
-
 /// Binds engine, source and user, or lets an engine start over: the gateway's newest document gets the user or the reset and becomes
 /// its next revision. Secrets are named, and must be in the gateway's vault. With `preview=true` the document is the answer and
 /// nothing is stored.
@@ -108,7 +100,7 @@ pub(super) async fn bind(
         return Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], bound.after).into_response());
     }
     let number = waiting_room::apply(&app, &api.principal, &gateway.id, &bound).await?;
-    Ok(([(header::ETAG, etag(number))], Json(Stored { number, state: RevisionState::Desired })).into_response())
+    Ok(configuration::stored(number))
 }
 
 impl From<BindError> for Problem {

@@ -18,7 +18,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use super::alerts::live::{AlertReader, ListReader};
 use super::fault::Fault;
-use super::gateways::live::{ConfigurationReader, GatewayReader, GatewaysReader, SecretsReader, WaitingRoomReader};
+use super::gateways::live::{ConfigurationReader, GatewayPart, GatewayReader, GatewaysReader};
 use crate::app::App;
 use crate::auth::Permission;
 use crate::auth::console::ConsolePrincipal;
@@ -72,8 +72,6 @@ enum View {
     Configuration(ConfigurationReader),
     Gateway(GatewayReader),
     Gateways(GatewaysReader),
-    Secrets(SecretsReader),
-    WaitingRoom(WaitingRoomReader),
 }
 
 /// Opens the live link of a page.
@@ -94,10 +92,10 @@ pub(super) async fn stream(
         Some("alert") => View::Alert(AlertReader::begin(of("id").unwrap_or_default().to_owned(), since)),
         Some("alerts") => View::Alerts(Box::new(ListReader::begin(&app, &person, &pairs, since).await?)),
         Some("configuration") => View::Configuration(ConfigurationReader::begin(gateway()?)),
-        Some("gateway") => View::Gateway(GatewayReader::begin(gateway()?)),
+        Some("gateway") => View::Gateway(GatewayReader::begin(gateway()?, GatewayPart::Gateway)),
         Some("gateways") => View::Gateways(GatewaysReader::begin()),
-        Some("waiting-room") => View::WaitingRoom(WaitingRoomReader::begin(gateway()?)),
-        Some("secrets") => View::Secrets(SecretsReader::begin(gateway()?)),
+        Some("waiting-room") => View::Gateway(GatewayReader::begin(gateway()?, GatewayPart::WaitingRoom)),
+        Some("secrets") => View::Gateway(GatewayReader::begin(gateway()?, GatewayPart::Secrets)),
         _ => return Err(Fault::Refused(StatusCode::BAD_REQUEST, "there is no such view".to_owned())),
     };
     let mut heartbeat = tokio::time::interval(HEARTBEAT);
@@ -156,8 +154,6 @@ impl Reader {
             View::Configuration(reader) => reader.concerns(change),
             View::Gateway(reader) => reader.concerns(change),
             View::Gateways(reader) => reader.concerns(change),
-            View::Secrets(reader) => reader.concerns(change),
-            View::WaitingRoom(reader) => reader.concerns(change),
         }
     }
 
@@ -179,8 +175,6 @@ impl Reader {
             View::Configuration(reader) => reader.read(app, person).await,
             View::Gateway(reader) => reader.read(app, person).await,
             View::Gateways(reader) => reader.read(app, person).await,
-            View::Secrets(reader) => reader.read(app, person).await,
-            View::WaitingRoom(reader) => reader.read(app, person).await,
         };
         let batch = batch.ok()?; // a fault of ours is in the log already
         self.behind = batch.more;

@@ -49,64 +49,51 @@ impl GatewaysReader {
     }
 }
 
-/// Who reads one gateway's page.
+/// A gateway's page that one element holds.
+#[derive(Clone, Copy)]
+pub(in crate::console) enum GatewayPart {
+    /// What the gateway says of itself.
+    Gateway,
+    /// Its key and secrets.
+    Secrets,
+    /// Whom it refused.
+    WaitingRoom,
+}
+
+/// Who reads such a page.
 pub(in crate::console) struct GatewayReader {
     id: GatewayId,
+    part: GatewayPart,
     sent: String,
 }
 
 impl GatewayReader {
     /// Begins with the page as it is now.
-    pub(in crate::console) fn begin(id: GatewayId) -> Self {
-        Self { id, sent: String::new() }
+    pub(in crate::console) fn begin(id: GatewayId, part: GatewayPart) -> Self {
+        Self { id, part, sent: String::new() }
     }
 
     /// Whether a change may concern this reader.
     pub(in crate::console) fn concerns(&self, change: &Change) -> bool {
-        match change {
-            Change::Gateway { id } => *id == self.id,
-            Change::Alert { .. } => true, // the number of open alerts is on the page
+        match (change, self.part) {
+            (Change::Gateway { id }, _) => *id == self.id,
+            (Change::Alert { .. }, GatewayPart::Gateway) => true, // the number of open alerts is on the page
+            (Change::Alert { .. }, GatewayPart::Secrets | GatewayPart::WaitingRoom) => false,
         }
     }
 
-    /// Renders the page's body.
+    /// Renders the page's element.
     pub(in crate::console) async fn read(&mut self, app: &App, person: &ConsolePrincipal) -> Result<Batch, Fault> {
         let gateway = find(app, &person.principal, self.id.as_str()).await?;
-        let html = detail::body(app, person, &gateway).await?;
+        let (element, html) = match self.part {
+            GatewayPart::Gateway => ("gateway", detail::body(app, person, &gateway).await?),
+            GatewayPart::Secrets => ("secrets", secrets::body(app, person, &gateway).await?),
+            GatewayPart::WaitingRoom => ("waiting-room", waiting_room::body(app, person, &gateway).await?),
+        };
         if html == self.sent {
             return Ok(Batch::default());
         }
-        let event = Part { id: "gateway", html: &html }.event()?;
-        self.sent = html;
-        Ok(Batch::only(event))
-    }
-}
-
-/// Who reads a gateway's waiting room.
-pub(in crate::console) struct WaitingRoomReader {
-    id: GatewayId,
-    sent: String,
-}
-
-impl WaitingRoomReader {
-    /// Begins with the list as it is now.
-    pub(in crate::console) fn begin(id: GatewayId) -> Self {
-        Self { id, sent: String::new() }
-    }
-
-    /// Whether a change may concern this reader.
-    pub(in crate::console) fn concerns(&self, change: &Change) -> bool {
-        matches!(change, Change::Gateway { id } if *id == self.id)
-    }
-
-    /// Renders the list.
-    pub(in crate::console) async fn read(&mut self, app: &App, person: &ConsolePrincipal) -> Result<Batch, Fault> {
-        let gateway = find(app, &person.principal, self.id.as_str()).await?;
-        let html = waiting_room::body(app, person, &gateway).await?;
-        if html == self.sent {
-            return Ok(Batch::default());
-        }
-        let event = Part { id: "waiting-room", html: &html }.event()?;
+        let event = Part { id: element, html: &html }.event()?;
         self.sent = html;
         Ok(Batch::only(event))
     }
@@ -143,35 +130,5 @@ impl ConfigurationReader {
         }
         self.sent = now;
         Ok(Batch { events, more: false })
-    }
-}
-
-/// Who reads a gateway's page of secrets.
-pub(in crate::console) struct SecretsReader {
-    id: GatewayId,
-    sent: String,
-}
-
-impl SecretsReader {
-    /// Begins with the page as it is now.
-    pub(in crate::console) fn begin(id: GatewayId) -> Self {
-        Self { id, sent: String::new() }
-    }
-
-    /// Whether a change may concern this reader.
-    pub(in crate::console) fn concerns(&self, change: &Change) -> bool {
-        matches!(change, Change::Gateway { id } if *id == self.id)
-    }
-
-    /// Renders the key and the list.
-    pub(in crate::console) async fn read(&mut self, app: &App, person: &ConsolePrincipal) -> Result<Batch, Fault> {
-        let gateway = find(app, &person.principal, self.id.as_str()).await?;
-        let html = secrets::body(app, person, &gateway).await?;
-        if html == self.sent {
-            return Ok(Batch::default());
-        }
-        let event = Part { id: "secrets", html: &html }.event()?;
-        self.sent = html;
-        Ok(Batch::only(event))
     }
 }
