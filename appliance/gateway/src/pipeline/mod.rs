@@ -172,8 +172,23 @@ enum Reply {
     Push(oneshot::Sender<PushAnswer>, PushAnswer),
 }
 
-/// What became of a turn's events. A list, because one turn has few sources, and the last is most often the same.
-type Settled = Vec<((Protocol, IpAddr, Option<DropReason>), u64)>;
+/// What became of a turn's events.
+#[derive(Default)]
+struct Settled {
+    /// A list, because one turn has few sources, and the last is most often the same.
+    counts: Vec<((Protocol, IpAddr, Option<DropReason>), u64)>,
+    /// Refusals, to be told once they are counted: whoever reads the status after a refusal finds it there.
+    refused: Vec<Reply>,
+}
+
+impl Settled {
+    fn add(&mut self, key: (Protocol, IpAddr, Option<DropReason>), n: u64) {
+        match self.counts.iter_mut().rev().find(|(known, _)| *known == key) {
+            Some((_, sum)) => *sum = sum.saturating_add(n),
+            None => self.counts.push((key, n)),
+        }
+    }
+}
 
 impl Pipeline {
     /// Puts the task together; the first thing it does is a commit with a checkpoint of what was recovered.
@@ -268,7 +283,7 @@ impl Pipeline {
     /// Handles a batch, and those behind it up to a turn's worth.
     fn take(&mut self, first: Batch) {
         let now = Timestamp::from(SystemTime::now());
-        let mut settled = Settled::new();
+        let mut settled = Settled::default();
         let mut events = 0_usize;
         let mut next = Some(first);
         while let Some(batch) = next {
@@ -287,7 +302,8 @@ impl Pipeline {
             });
             next = if events < TURN_EVENTS { self.outlet.try_next() } else { None };
         }
-        self.accounts.settle(settled.into_iter().map(|((protocol, source, reason), n)| (protocol, source, reason, n)));
+        self.accounts.settle(settled.counts.into_iter().map(|((protocol, source, reason), n)| (protocol, source, reason, n)));
+        settled.refused.into_iter().for_each(reply);
         let beat = self.facts.borrow().beat;
         self.publish(beat);
     }
@@ -303,7 +319,7 @@ impl Pipeline {
             if !repeated {
                 self.engine.handle(&event, now);
             }
-            settle(settled, (event.protocol(), event.peer, reason), 1);
+            settled.add((event.protocol(), event.peer, reason), 1);
             if let Some(inform) = inform {
                 // A repeated inform is answered, too: the first answer may be lost. Not before the first is durable.
                 self.waiting.push(Reply::Inform(inform));
@@ -327,12 +343,14 @@ impl Pipeline {
                 self.engine.handle(event, now);
             }
         }
-        settle(settled, (Protocol::Push, push.peer, reason), count as u64);
+        settled.add((Protocol::Push, push.peer, reason), count as u64);
         match answer {
             PushAnswer::Accepted(_) => {
                 self.waiting.push(Reply::Push(push.answer, answer));
             }
-            PushAnswer::KeyReused | PushAnswer::Overloaded | PushAnswer::Replayed => reply(Reply::Push(push.answer, answer)),
+            PushAnswer::KeyReused | PushAnswer::Overloaded | PushAnswer::Replayed => {
+                settled.refused.push(Reply::Push(push.answer, answer));
+            }
         }
         count
     }
@@ -463,13 +481,6 @@ async fn sleep_until(due: Option<Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due).await,
         None => std::future::pending().await,
-    }
-}
-
-fn settle(settled: &mut Settled, key: (Protocol, IpAddr, Option<DropReason>), n: u64) {
-    match settled.iter_mut().rev().find(|(known, _)| *known == key) {
-        Some((_, sum)) => *sum = sum.saturating_add(n),
-        None => settled.push((key, n)),
     }
 }
 
