@@ -4,6 +4,7 @@
 //! No clock, no socket, no file. Linked by the gateway, the agent and the control plane.
 
 pub mod alert;
+pub mod audit;
 pub mod dictionary;
 pub mod enrolment;
 pub mod frame;
@@ -11,6 +12,8 @@ pub mod id;
 pub mod message;
 pub mod oid;
 pub mod revision;
+pub mod sample;
 pub mod secret;
 pub mod status;
 pub mod timestamp;
+pub mod trust;

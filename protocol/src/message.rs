@@ -3,8 +3,11 @@
 //! One HTTP/2 connection that the gateway opened carries `POST /tunnel/v1/control` ([`Up`] against [`Down`]) and, for each
 //! lane, `POST /tunnel/v1/lane/{name}` ([`Batch`] against [`Ack`]). Both directions of each stream are frames (see `frame`).
 
-/// The protocol version that this build speaks; it also accepts the one before.
-pub const PROTOCOL_VERSION: u32 = 1;
+/// The protocol version that this build speaks. Version 2 brought confirmed revisions, renewal and trust over the tunnel, the audit.
+pub const PROTOCOL_VERSION: u32 = 2;
+
+/// The oldest version that this build still speaks: always the one before.
+pub const OLDEST_PROTOCOL_VERSION: u32 = 1;
 
 /// Most records in one batch.
 pub const MAX_BATCH_RECORDS: usize = 4096;
@@ -12,11 +15,17 @@ pub const MAX_BATCH_RECORDS: usize = 4096;
 /// Most bytes of records in one batch, before compression.
 pub const MAX_BATCH_BYTES: usize = 1024 * 1024;
 
+mod life;
+
+pub use life::{
+    AuditEntries, AuditEntry, AuditReceipt, CertificateReply, CertificateRequest, ConfirmRevision, Pace, TrustBundle, TrustStatus,
+};
+
 /// From the gateway on the control stream: exactly one field is set.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Up {
     /// What it says.
-    #[prost(oneof = "up::Kind", tags = "1, 2, 3, 4, 5")]
+    #[prost(oneof = "up::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     pub kind: Option<up::Kind>,
 }
 
@@ -40,6 +49,15 @@ pub mod up {
         /// The ledger of whole minutes; a repetition replaces.
         #[prost(message, tag = "5")]
         Minutes(super::LedgerMinutes),
+        /// A new certificate is wanted; the answer is a [`super::CertificateReply`].
+        #[prost(message, tag = "6")]
+        CertificateRequest(super::CertificateRequest),
+        /// The next entries of the local audit log; the answer is a [`super::AuditReceipt`].
+        #[prost(message, tag = "7")]
+        Audit(super::AuditEntries),
+        /// A [`super::TrustBundle`] was verified and kept, or refused.
+        #[prost(message, tag = "8")]
+        TrustStatus(super::TrustStatus),
     }
 }
 
@@ -47,7 +65,7 @@ pub mod up {
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Down {
     /// What it says.
-    #[prost(oneof = "down::Kind", tags = "1, 2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "down::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12")]
     pub kind: Option<down::Kind>,
 }
 
@@ -77,6 +95,21 @@ pub mod down {
         /// A piece of the OID dictionary.
         #[prost(message, tag = "7")]
         DictionaryPart(super::DictionaryPart),
+        /// The answer to a [`super::CertificateRequest`].
+        #[prost(message, tag = "8")]
+        CertificateReply(super::CertificateReply),
+        /// The answer to [`super::AuditEntries`].
+        #[prost(message, tag = "9")]
+        AuditReceipt(super::AuditReceipt),
+        /// Whom to trust from now on.
+        #[prost(message, tag = "10")]
+        TrustBundle(super::TrustBundle),
+        /// How fast a lane may send.
+        #[prost(message, tag = "11")]
+        Pace(super::Pace),
+        /// A provisional revision may stay.
+        #[prost(message, tag = "12")]
+        ConfirmRevision(super::ConfirmRevision),
     }
 }
 
@@ -110,6 +143,27 @@ pub struct Hello {
     /// Serial of the newest [`SealedSecrets`] that it took in.
     #[prost(uint64, tag = "9")]
     pub secrets_serial: u64,
+    /// Serial of the newest [`TrustBundle`] that it keeps; 0 for what enrolment gave it.
+    #[prost(uint64, tag = "10")]
+    pub trust_serial: u64,
+    /// Drawn at random by each start of the daemon, and kept on its disk.
+    #[prost(fixed64, tag = "11")]
+    pub incarnation: u64,
+    /// The incarnation that the disk held before this start; 0 for none.
+    #[prost(fixed64, tag = "12")]
+    pub previous_incarnation: u64,
+    /// Counts the sessions of this incarnation, from 1.
+    #[prost(uint64, tag = "13")]
+    pub session: u64,
+    /// Number of the last entry of the local audit log; 0 for none.
+    #[prost(uint64, tag = "14")]
+    pub audit_number: u64,
+    /// The revision that is in force and waits for its [`ConfirmRevision`]; 0 for none.
+    #[prost(uint64, tag = "15")]
+    pub provisional_revision: u64,
+    /// This program's disk was found set back to an earlier state, in words for the audit; empty when not.
+    #[prost(string, tag = "16")]
+    pub rollback: String,
 }
 
 /// A place in a lane.
@@ -142,6 +196,12 @@ pub struct Welcome {
     /// Wall clock of the control plane, nanoseconds since the Unix epoch.
     #[prost(sfixed64, tag = "4")]
     pub time: i64,
+    /// Number of the last audit entry that the control plane has; 0 for none.
+    #[prost(uint64, tag = "5")]
+    pub audit_number: u64,
+    /// Address from which the gateway's connection came, as the control plane saw it.
+    #[prost(string, tag = "6")]
+    pub peer: String,
 }
 
 /// Proof of life.
@@ -217,8 +277,12 @@ pub enum RevisionState {
     Applying = 1,
     /// In force.
     Applied = 2,
-    /// Refused or taken back; the one before is in force.
+    /// Refused; the one before is in force.
     Failed = 3,
+    /// In force, and taken back unless it is confirmed in time (since version 2).
+    Provisional = 4,
+    /// Was in force, was not confirmed in time, and was taken back; the one before is in force (since version 2).
+    Reverted = 5,
 }
 
 /// A person closed an alert in the console.

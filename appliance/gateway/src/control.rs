@@ -100,6 +100,13 @@ impl Control {
                 Some(Incoming::ResendOpenAlerts) => self.order(Order::Resend).await?,
                 Some(Incoming::Revision(signed)) => self.revision(signed).await?,
                 Some(Incoming::Secrets(set)) => self.secrets(set).await?,
+                Some(
+                    Incoming::AuditReceipt(_)
+                    | Incoming::Certificate(_)
+                    | Incoming::ConfirmRevision(_)
+                    | Incoming::Trust(_)
+                    | Incoming::Welcomed(_),
+                ) => {}
                 None => {
                     stop.cancelled().await;
                     return Ok(());

@@ -10,8 +10,8 @@ use std::time::{Duration, Instant, SystemTime};
 use anyhow::Context as _;
 use postern_engine::event::Protocol;
 use postern_protocol::revision::document::Document;
-use postern_protocol::status::Sandbox;
 use postern_protocol::status::intake::SnmpEngine;
+use postern_protocol::status::{Sandbox, Status};
 use postern_protocol::timestamp::Timestamp;
 use postern_uplink::identity::Identity;
 use postern_uplink::spool::{Spool, SpoolOptions, fresh_epoch};
@@ -42,7 +42,7 @@ use crate::revision::{Compiled, Mode, Revisions, Signers};
 use crate::service::{self, Notifier, PassedSockets};
 use crate::site::{Settings, Site};
 use crate::snmp_engine::OwnEngine;
-use crate::status::{IntakeReports, Reporter, StatusSocket};
+use crate::status::{Contributions, Reporter, StatusSocket};
 use crate::vault::{Owner, Vault, credentials_directory};
 
 /// Time for draining at the stop.
@@ -156,7 +156,7 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     let (sealing_key, secrets_serial) = (vault.public_key_der().to_vec(), vault.serial());
     let names_view = names.facts();
     let dictionary = names_view.borrow().digest.map(Vec::from).unwrap_or_default();
-    let facts = GreetingFacts { effective, newest, sealing_key, secrets_serial, dictionary };
+    let facts = GreetingFacts { effective, newest, sealing_key, secrets_serial, dictionary, ..GreetingFacts::default() };
     let (facts, facts_view) = watch::channel(facts);
     let (vault, vault_view) = watch::channel(vault);
     let (site, site_view) = watch::channel(Arc::new(site));
@@ -232,24 +232,27 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
         spool: spool.clone(),
     };
     tasks.spawn("control", control.run(stop.clone()));
-    // Whoever knows something of the intake adds it here: `intake_reports.add(move |intake| intake.waiting_room = …)`.
-    let mut intake_reports = IntakeReports::default();
-    intake_reports.add(move |intake| intake.warnings.extend_from_slice(&warnings));
-    intake_reports.add(move |intake| intake.canary.clone_from(&canary_view.borrow()));
-    intake_reports.add(move |intake| intake.agents = agents.report());
-    intake_reports.add(move |intake| {
+    // Whoever knows something of itself adds it here.
+    let mut contributions = Contributions::default();
+    contributions.add(move |Status { intake, .. }| intake.warnings.extend_from_slice(&warnings));
+    contributions.add(move |Status { intake, .. }| intake.canary.clone_from(&canary_view.borrow()));
+    contributions.add(move |Status { intake, .. }| intake.agents = agents.report());
+    contributions.add(move |status| {
+        let intake = &mut status.intake;
         let names = names_view.borrow();
         intake.dictionary = names.digest_text();
         intake.warnings.extend(names.warning());
         intake.unknown_oids.clone_from(&unknown_view.borrow());
     });
-    intake_reports.add(move |intake| intake.warnings.extend(certificate.warning(Timestamp::from(SystemTime::now()))));
-    intake_reports.add(move |intake| {
+    contributions.add(move |Status { intake, .. }| intake.warnings.extend(certificate.warning(Timestamp::from(SystemTime::now()))));
+    contributions.add(move |status| {
+        let intake = &mut status.intake;
         let vault = vault_view.borrow();
         (intake.sealing_key, intake.secrets) = (Some(vault.fingerprint()), vault.report());
     });
     let safe = (options.mode == Mode::Safe).then(|| SAFE.to_owned());
-    intake_reports.add(move |intake| {
+    contributions.add(move |status| {
+        let intake = &mut status.intake;
         intake.warnings.extend(safe.clone());
         intake.snmp_engine.clone_from(&engine_report);
         intake.warnings.extend(engine_warning.clone());
@@ -266,7 +269,7 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
         pipeline: pipeline_view.clone(),
         kernel_drops,
         sandbox: options.sandbox,
-        intake: intake_reports,
+        contributions,
     };
     tasks.spawn("status", reporter.clone().serve(status_socket, stop.clone()));
     tasks.spawn("report", reporter.send(outgoing, stop.clone()));

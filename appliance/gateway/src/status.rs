@@ -29,23 +29,21 @@ const REPORT_EVERY: Duration = Duration::from_secs(2);
 /// Time for one answer on the socket.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Those who fill in the intake's part of a report, each its own fields.
+/// Those who know something of themselves and fill it into a report, each its own fields.
 #[derive(Clone, Default)]
-pub(crate) struct IntakeReports(Vec<Fill>);
+pub(crate) struct Contributions(Vec<Fill>);
 
 /// Fills in what one owner knows.
-type Fill = Arc<dyn Fn(&mut Intake) + Send + Sync>;
+type Fill = Arc<dyn Fn(&mut Status) + Send + Sync>;
 
-impl IntakeReports {
+impl Contributions {
     /// Adds one who fills something in; it must not block.
-    pub(crate) fn add(&mut self, fill: impl Fn(&mut Intake) + Send + Sync + 'static) {
+    pub(crate) fn add(&mut self, fill: impl Fn(&mut Status) + Send + Sync + 'static) {
         self.0.push(Arc::new(fill));
     }
 
-    fn report(&self) -> Intake {
-        let mut intake = Intake::default();
-        self.0.iter().for_each(|fill| fill(&mut intake));
-        intake
+    fn fill(&self, status: &mut Status) {
+        self.0.iter().for_each(|fill| fill(status));
     }
 }
 
@@ -61,15 +59,15 @@ pub(crate) struct Reporter {
     pub(crate) pipeline: watch::Receiver<PipelineFacts>,
     pub(crate) kernel_drops: KernelDrops,
     pub(crate) sandbox: Sandbox,
-    pub(crate) intake: IntakeReports,
+    pub(crate) contributions: Contributions,
 }
 
 impl Reporter {
     /// Returns the report of this moment, with the kernel's drops up to date.
     pub(crate) fn report(&self) -> Status {
         self.accounts.kernel_counters(&self.kernel_drops.read());
-        Status {
-            intake: self.intake.report(),
+        let mut status = Status {
+            intake: Intake::default(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             uptime_s: self.started.elapsed().as_secs(),
             tunnel: self.tunnel.borrow().clone(),
@@ -79,7 +77,12 @@ impl Reporter {
             listeners: self.listeners.iter().map(|listener| listener.report(&self.accounts)).collect(),
             open_alerts: self.pipeline.borrow().open_alerts,
             sandbox: Some(self.sandbox.clone()),
-        }
+            doctor: None,
+            audit: None,
+            identity: None,
+        };
+        self.contributions.fill(&mut status);
+        status
     }
 
     /// Sends a report up the tunnel every two seconds and whenever a revision changed. Ends when `stop` is cancelled.

@@ -91,7 +91,9 @@ impl Stores {
         let tenants = folder.join("tenants");
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&tenants);
         made.map_err(|source| StoreError::File { path: tenants, source })?;
-        let system = SystemStore { database: Database::open(&folder.join("system.db"), &[include_str!("system.sql")])? };
+        let system = SystemStore {
+            database: Database::open(&folder.join("system.db"), &[include_str!("system.sql"), include_str!("system_2.sql")])?,
+        };
         Ok(Self { system, folder: folder.to_owned(), tenants: Arc::default() })
     }
 
@@ -154,7 +156,7 @@ impl SystemStore {
 }
 
 /// How a tenant's database came to its present shape, version by version.
-const MIGRATIONS: [&str; 2] = [include_str!("tenant.sql"), include_str!("tenant_2.sql")];
+const MIGRATIONS: [&str; 3] = [include_str!("tenant.sql"), include_str!("tenant_2.sql"), include_str!("tenant_3.sql")];
 
 /// One tenant's own database: alerts, revisions, gateway states. Cheap to clone.
 #[derive(Clone)]
@@ -240,8 +242,8 @@ mod tests {
             let sql = Box::leak(format!("SELECT count(*) FROM {table}").into_boxed_str());
             assert_eq!(count(sql).await, 0, "{table}");
         }
-        assert_eq!(count("PRAGMA user_version").await, 2);
+        assert_eq!(count("PRAGMA user_version").await, 3);
         drop(store);
-        assert!(matches!(Database::open(&path, &MIGRATIONS[..1]), Err(StoreError::Newer { found: 2, known: 1 })));
+        assert!(matches!(Database::open(&path, &MIGRATIONS[..1]), Err(StoreError::Newer { found: 3, known: 1 })));
     }
 }

@@ -19,6 +19,8 @@ pub(super) fn welcome(hello: &Hello, committed: &[Cursor], gap: bool, now: Times
             .collect(),
         resend_open_alerts: gap || was_rewound(hello, committed),
         time: now.as_nanos(),
+        audit_number: 0,
+        peer: String::new(),
     }
 }
 

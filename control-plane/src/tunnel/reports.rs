@@ -59,9 +59,9 @@ impl Reports {
         }
         let state = match status.state() {
             message::RevisionState::Unspecified => return Err(ReportError::Invalid("a revision's state is not one")),
-            message::RevisionState::Applying => RevisionState::Applying,
+            message::RevisionState::Applying | message::RevisionState::Provisional => RevisionState::Applying,
             message::RevisionState::Applied => RevisionState::Applied,
-            message::RevisionState::Failed => RevisionState::Failed,
+            message::RevisionState::Failed | message::RevisionState::Reverted => RevisionState::Failed,
         };
         let problems = status.problems.into_iter().take(MAX_PROBLEMS).map(problem).collect();
         let now = self.app.now();

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use postern_protocol::message::{Down, Goodbye, HeartbeatReply, Hello, Up, down, up};
+use postern_protocol::message::{Down, Goodbye, HeartbeatReply, Hello, OLDEST_PROTOCOL_VERSION, Up, down, up};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -173,14 +173,12 @@ impl Session {
             () = self.app.stop.cancelled() => return Err(End::Told(EndReason::Stopping)),
         };
         match first.and_then(|up| up.kind) {
-            Some(up::Kind::Hello(hello)) if hello.protocol == 0 => Err(End::Version),
+            Some(up::Kind::Hello(hello)) if hello.protocol < OLDEST_PROTOCOL_VERSION => Err(End::Version),
             Some(up::Kind::Hello(hello)) if hello.effective_revision.max(hello.newest_revision) > MAX_REVISION => {
                 Err(End::Disorder("a revision number that nobody gave it"))
             }
             Some(up::Kind::Hello(hello)) => Ok(hello),
-            Some(up::Kind::Heartbeat(_) | up::Kind::Minutes(_) | up::Kind::RevisionStatus(_) | up::Kind::Status(_)) | None => {
-                Err(End::Disorder("something before its greeting"))
-            }
+            Some(_) | None => Err(End::Disorder("something before its greeting")),
         }
     }
 
@@ -206,6 +204,7 @@ impl Session {
             up::Kind::Minutes(minutes) => Ok(reports.minutes(minutes).await?),
             up::Kind::RevisionStatus(status) => Ok(reports.revision(status).await?),
             up::Kind::Status(text) => Ok(reports.status(&text).await?),
+            up::Kind::Audit(_) | up::Kind::CertificateRequest(_) | up::Kind::TrustStatus(_) => Ok(()),
         }
     }
 

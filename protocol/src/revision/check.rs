@@ -1,6 +1,7 @@
 //! The meaning of a document: everything that its shape alone does not say. One pass finds every fault, each with its place.
 
 mod intake;
+mod link;
 mod rule;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use serde_path_to_error::Segment;
 
 use super::document::{Document, Rule};
 use super::intake::{Snmp, SourceFacts};
+use super::link::{SpoolSettings, Uplink};
 use super::locate::{Fault, Node, Place, line_and_column};
 use super::{MAX_DOCUMENT_BYTES, Problem};
 
@@ -117,6 +119,12 @@ struct Head {
     _snmp: Option<IgnoredAny>,
     #[serde(default, rename = "sources")]
     _sources: Option<IgnoredAny>,
+    #[serde(default, rename = "uplink")]
+    _uplink: Option<IgnoredAny>,
+    #[serde(default, rename = "spool")]
+    _spool: Option<IgnoredAny>,
+    #[serde(default, rename = "confirm_within_s")]
+    _confirm_within_s: Option<IgnoredAny>,
 }
 
 /// Reads and checks the whole tree; `None` when a part has the wrong shape.
@@ -165,8 +173,27 @@ fn check(problems: &mut Problems<'_>) -> Option<Document> {
     if let Some(Some(sources)) = &sources {
         intake::sources(sources, &Place::Root.key("sources"), problems);
     }
-    let rules = rules.into_iter().collect::<Option<_>>()?;
-    Some(Document { format: head?.format, rules, snmp: snmp?, sources: sources?.unwrap_or_default() })
+    let uplink = member::<Uplink>(problems, "uplink");
+    if let Some(Some(uplink)) = &uplink {
+        link::uplink(uplink, &Place::Root.key("uplink"), problems);
+    }
+    let spool = member::<SpoolSettings>(problems, "spool");
+    if let Some(Some(spool)) = &spool {
+        link::spool(spool, &Place::Root.key("spool"), problems);
+    }
+    let confirm_within_s = member::<u32>(problems, "confirm_within_s");
+    if let Some(Some(seconds)) = confirm_within_s {
+        link::confirm(seconds, &Place::Root.key("confirm_within_s"), problems);
+    }
+    Some(Document {
+        format: head?.format,
+        rules: rules.into_iter().collect::<Option<_>>()?,
+        snmp: snmp?,
+        sources: sources?.unwrap_or_default(),
+        uplink: uplink?,
+        spool: spool?,
+        confirm_within_s: confirm_within_s?,
+    })
 }
 
 /// Reads an optional member of the document: `Some(None)` when it is not there, `None` when its shape is wrong.

@@ -8,6 +8,7 @@ use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::intake::{Snmp, SourceFacts};
+use super::link::{SpoolSettings, Uplink};
 use crate::alert::Severity;
 use crate::id::RuleId;
 
@@ -26,7 +27,20 @@ pub struct Document {
     /// Facts about senders.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sources: Vec<SourceFacts>,
+    /// How the control plane is reached; the bootstrap file's way when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uplink: Option<Uplink>,
+    /// When the durable queue is to raise an alert.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spool: Option<SpoolSettings>,
+    /// Seconds in which the gateway must have reached the control plane again after it put this revision in force, else it goes
+    /// back to the one before: 10 to 3,600 (default 300).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirm_within_s: Option<u32>,
 }
+
+/// Seconds that a revision has to be confirmed when its document does not say.
+pub const DEFAULT_CONFIRM_WITHIN_S: u32 = 300;
 
 /// One rule: what it is for, and what becomes of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -9,6 +9,7 @@ pub mod document;
 pub mod field;
 pub mod intake;
 pub mod keyword;
+pub mod link;
 mod locate;
 pub mod pattern;
 pub mod template;

@@ -2,7 +2,9 @@
 //!
 //! It carries numbers, addresses of peers and reasons; never a byte of an event's text.
 
+pub mod doctor;
 pub mod intake;
+mod life;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,6 +12,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::id::RevisionNumber;
+
+pub use life::{AuditState, IdentityState, Provisional};
 
 /// The whole report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -36,6 +40,15 @@ pub struct Status {
     /// Who was refused and why, unknown OIDs, the path canary, agents.
     #[serde(default)]
     pub intake: intake::Intake,
+    /// What the last examination of the way out found.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub doctor: Option<doctor::Report>,
+    /// The local audit log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub audit: Option<AuditState>,
+    /// Certificates and pins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<IdentityState>,
 }
 
 /// The link to the control plane.
@@ -51,6 +64,12 @@ pub struct Tunnel {
     pub clock_offset_ms: Option<f64>,
     /// Why the last attempt failed, with all causes.
     pub last_error: Option<String>,
+    /// The control plane's address in use, or tried last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<String>,
+    /// The HTTP proxy in use, without credentials; `None` for a direct way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<String>,
 }
 
 /// How the link stands.
@@ -74,6 +93,15 @@ pub struct Spool {
     pub bytes_on_disk: u64,
     /// How long the free quota lasts at the present rate; `None` while nothing comes in.
     pub seconds_left: Option<u64>,
+    /// Most bytes of all segments.
+    #[serde(default)]
+    pub quota_bytes: u64,
+    /// Records that were durable once and are unreadable now.
+    #[serde(default)]
+    pub damaged_records: u64,
+    /// Files with damaged records that are kept for a person to look at.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub damaged_files: Vec<String>,
 }
 
 /// What waits in a lane.
@@ -96,6 +124,12 @@ pub struct Revisions {
     pub effective: Option<RevisionNumber>,
     /// The last one that failed.
     pub failed: Option<FailedRevision>,
+    /// The one in force, while it waits to be confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub provisional: Option<Provisional>,
+    /// The last one that was confirmed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub confirmed: Option<RevisionNumber>,
 }
 
 /// A revision that was refused.

@@ -205,6 +205,8 @@ impl Revisions {
             desired: self.desired.map(RevisionNumber),
             effective: self.effective.map(RevisionNumber),
             failed: self.failed.clone(),
+            provisional: None,
+            confirmed: None,
         }
     }
 

@@ -375,7 +375,14 @@ impl Spool {
         let bytes_on_disk = index.bytes();
         let free = self.shared.max_bytes.saturating_sub(bytes_on_disk);
         let seconds_left = index.rate.seconds_left(self.shared.opened.elapsed(), free);
-        status::Spool { lanes: index.lanes(), bytes_on_disk, seconds_left }
+        status::Spool {
+            lanes: index.lanes(),
+            bytes_on_disk,
+            seconds_left,
+            quota_bytes: self.shared.max_bytes,
+            damaged_records: index.damaged(),
+            damaged_files: Vec::new(),
+        }
     }
 
     /// Counts the times in this run that something unacknowledged was evicted; when it grows, open alerts are to be committed again.

@@ -134,6 +134,13 @@ impl Running<'_> {
             dictionary: facts.dictionary,
             sealing_key: facts.sealing_key,
             secrets_serial: facts.secrets_serial,
+            trust_serial: facts.trust_serial,
+            incarnation: facts.incarnation,
+            previous_incarnation: facts.previous_incarnation,
+            session: 0,
+            audit_number: facts.audit_number,
+            provisional_revision: facts.provisional,
+            rollback: facts.rollback,
         };
         let session = Session::new(self.around.options.heartbeat, hello, spool.acknowledged());
         let (mut sender, reader) = self.connection.opener().open("/tunnel/v1/control", QUEUE_FRAMES).await?;

@@ -66,19 +66,31 @@ pub struct Control {
 /// Something to tell the control plane, beside the spool's records: the newest of each kind is kept until a session can take it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outgoing {
+    /// The next entries of the audit log.
+    Audit(message::AuditEntries),
+    /// A new client certificate is wanted.
+    CertificateRequest(message::CertificateRequest),
     /// The ledger of whole minutes.
     Minutes(message::LedgerMinutes),
     /// How far a pushed revision got.
     RevisionStatus(message::RevisionStatus),
     /// A `status::Status` as JSON.
     Status(Vec<u8>),
+    /// What became of a trust bundle.
+    TrustStatus(message::TrustStatus),
 }
 
 /// Something that the control plane wants.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Incoming {
+    /// The audit log is countersigned up to an entry.
+    AuditReceipt(message::AuditReceipt),
+    /// The answer to [`Outgoing::CertificateRequest`].
+    Certificate(message::CertificateReply),
     /// A person closed an alert.
     CloseAlert(message::CloseAlert),
+    /// A provisional revision may stay.
+    ConfirmRevision(u64),
     /// A piece of the OID dictionary.
     DictionaryPart(message::DictionaryPart),
     /// Commit the whole state of every open alert again.
@@ -87,6 +99,10 @@ pub enum Incoming {
     Revision(message::SignedRevision),
     /// Every sealed secret.
     Secrets(message::SealedSecrets),
+    /// A session began: what the control plane said in its welcome.
+    Welcomed(message::Welcome),
+    /// Whom to trust from now on.
+    Trust(message::TrustBundle),
 }
 
 /// What this gateway has already, as its greeting says.
@@ -102,6 +118,18 @@ pub struct GreetingFacts {
     pub sealing_key: Vec<u8>,
     /// Serial of the newest set of secrets that was taken in.
     pub secrets_serial: u64,
+    /// Serial of the newest trust bundle that is kept; 0 for what enrolment gave.
+    pub trust_serial: u64,
+    /// Drawn by this start of the daemon.
+    pub incarnation: u64,
+    /// The incarnation before; 0 for none.
+    pub previous_incarnation: u64,
+    /// Number of the audit log's last entry.
+    pub audit_number: u64,
+    /// The revision in force that waits to be confirmed; 0 for none.
+    pub provisional: u64,
+    /// How this disk was found set back, in words; empty when not.
+    pub rollback: String,
 }
 
 /// Why the tunnel cannot go on at all; a lost link is none of these.
@@ -120,7 +148,15 @@ pub enum TunnelError {
 
 /// Returns the state to begin with, for [`Control::state`].
 pub fn initial_state(now: Timestamp) -> status::Tunnel {
-    status::Tunnel { state: TunnelState::Connecting, since: now.as_nanos(), rtt_ms: None, clock_offset_ms: None, last_error: None }
+    status::Tunnel {
+        state: TunnelState::Connecting,
+        since: now.as_nanos(),
+        rtt_ms: None,
+        clock_offset_ms: None,
+        last_error: None,
+        address: None,
+        proxy: None,
+    }
 }
 
 /// Keeps the link up until `stop` is cancelled.

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use postern_protocol::id::{Epoch, Lane, Sequence};
 use postern_protocol::message::{
-    Ack, Down, Goodbye, Heartbeat, Hello, LanePosition, LedgerMinute, LedgerMinutes, PROTOCOL_VERSION, RevisionStatus, Up, Welcome, down,
-    up,
+    Ack, Down, Goodbye, Heartbeat, Hello, LanePosition, LedgerMinute, LedgerMinutes, OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION,
+    RevisionStatus, Up, Welcome, down, up,
 };
 use postern_protocol::timestamp::Timestamp;
 
@@ -177,11 +177,16 @@ impl Session {
             down::Kind::Secrets(secrets) => Ok(vec![Action::Deliver(Incoming::Secrets(secrets))]),
             down::Kind::HeartbeatReply(reply) => Ok(self.measure(reply.nonce, reply.time, now).into_iter().collect()),
             down::Kind::Revision(revision) => Ok(vec![Action::Deliver(Incoming::Revision(revision))]),
+            down::Kind::CertificateReply(reply) => Ok(vec![Action::Deliver(Incoming::Certificate(reply))]),
+            down::Kind::AuditReceipt(receipt) => Ok(vec![Action::Deliver(Incoming::AuditReceipt(receipt))]),
+            down::Kind::TrustBundle(bundle) => Ok(vec![Action::Deliver(Incoming::Trust(bundle))]),
+            down::Kind::ConfirmRevision(confirm) => Ok(vec![Action::Deliver(Incoming::ConfirmRevision(confirm.number))]),
+            down::Kind::Pace(_) => Ok(Vec::new()),
         }
     }
 
     fn welcome(&mut self, welcome: &Welcome) -> Result<Vec<Action>, Fault> {
-        if welcome.protocol == 0 || welcome.protocol > PROTOCOL_VERSION {
+        if welcome.protocol < OLDEST_PROTOCOL_VERSION || welcome.protocol > PROTOCOL_VERSION {
             return Err(Fault::Protocol(welcome.protocol));
         }
         self.is_established = true;
@@ -295,6 +300,8 @@ impl LaneFlow {
 /// these, so revision states are said again in every session.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
+    /// What is said once, in order.
+    once: VecDeque<up::Kind>,
     revisions: VecDeque<RevisionStatus>,
     said: usize,
     minutes: VecDeque<LedgerMinute>,
@@ -331,6 +338,9 @@ impl Outbox {
                 self.revisions.push_back(status);
             }
             Outgoing::Status(status) => self.status = Some(status),
+            Outgoing::Audit(entries) => self.once.push_back(up::Kind::Audit(entries)),
+            Outgoing::CertificateRequest(request) => self.once.push_back(up::Kind::CertificateRequest(request)),
+            Outgoing::TrustStatus(status) => self.once.push_back(up::Kind::TrustStatus(status)),
         }
     }
 
@@ -345,7 +355,10 @@ impl Outbox {
                 let minutes = self.minutes.drain(..self.minutes.len().min(MINUTES_AT_ONCE)).collect();
                 up::Kind::Minutes(LedgerMinutes { minutes })
             }
-            None => up::Kind::Status(self.status.take()?),
+            None => match self.once.pop_front() {
+                Some(kind) => kind,
+                None => up::Kind::Status(self.status.take()?),
+            },
         };
         Some(Up { kind: Some(kind) })
     }
@@ -373,7 +386,7 @@ mod tests {
     }
 
     fn welcome(committed: Vec<LanePosition>) -> Down {
-        Down { kind: Some(down::Kind::Welcome(Welcome { protocol: 1, committed, resend_open_alerts: false, time: 0 })) }
+        Down { kind: Some(down::Kind::Welcome(Welcome { protocol: 1, committed, ..Welcome::default() })) }
     }
 
     fn reply(nonce: u64, time: Timestamp) -> Down {

@@ -300,7 +300,7 @@ fn greet(store: &mut Store) -> Vec<Down> {
         return vec![down::Kind::Goodbye(Goodbye { reason: "moving house".to_owned(), retry: true }).into_message()];
     }
     let committed = store.cursors.iter().map(|((lane, epoch), sequence)| LanePosition { lane: *lane, epoch: *epoch, sequence: *sequence });
-    let welcome = Welcome { protocol: 1, committed: committed.collect(), resend_open_alerts: false, time: 0 };
+    let welcome = Welcome { protocol: 1, committed: committed.collect(), ..Welcome::default() };
     let mut answers = vec![down::Kind::Welcome(welcome).into_message()];
     answers.append(&mut store.news);
     answers
