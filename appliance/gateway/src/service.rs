@@ -211,8 +211,15 @@ mod tests {
     impl Manager {
         fn new() -> (Self, impl Future<Output = io::Result<()>>) {
             let (pipeline, facts) = watch::channel(PipelineFacts::default());
-            let waiting =
-                Tunnel { state: TunnelState::Waiting, since: 0, rtt_ms: None, clock_offset_ms: None, last_error: Some("no\nroute".into()) };
+            let waiting = Tunnel {
+                state: TunnelState::Waiting,
+                since: 0,
+                rtt_ms: None,
+                clock_offset_ms: None,
+                last_error: Some("no\nroute".into()),
+                address: None,
+                proxy: None,
+            };
             let (tunnel, tunnel_view) = watch::channel(waiting);
             let (said, heard) = mpsc::channel();
             let send = move |states: &[NotifyState<'_>]| states.iter().for_each(|state| said.send(state.to_string()).unwrap());
