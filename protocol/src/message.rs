@@ -18,14 +18,14 @@ pub const MAX_BATCH_BYTES: usize = 1024 * 1024;
 mod life;
 
 pub use life::{
-    AuditEntries, AuditEntry, AuditReceipt, CertificateReply, CertificateRequest, ConfirmRevision, Pace, TrustBundle, TrustStatus,
+    AuditEntries, AuditEntry, AuditReceipt, CertificateReply, CertificateRequest, ConfirmRevision, Pace, Resent, TrustBundle, TrustStatus,
 };
 
 /// From the gateway on the control stream: exactly one field is set.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Up {
     /// What it says.
-    #[prost(oneof = "up::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "up::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
     pub kind: Option<up::Kind>,
 }
 
@@ -58,6 +58,9 @@ pub mod up {
         /// A [`super::TrustBundle`] was verified and kept, or refused.
         #[prost(message, tag = "8")]
         TrustStatus(super::TrustStatus),
+        /// Every open alert was committed again.
+        #[prost(message, tag = "9")]
+        Resent(super::Resent),
     }
 }
 

@@ -204,7 +204,7 @@ impl Session {
             up::Kind::Minutes(minutes) => Ok(reports.minutes(minutes).await?),
             up::Kind::RevisionStatus(status) => Ok(reports.revision(status).await?),
             up::Kind::Status(text) => Ok(reports.status(&text).await?),
-            up::Kind::Audit(_) | up::Kind::CertificateRequest(_) | up::Kind::TrustStatus(_) => Ok(()),
+            up::Kind::Audit(_) | up::Kind::CertificateRequest(_) | up::Kind::Resent(_) | up::Kind::TrustStatus(_) => Ok(()),
         }
     }
 

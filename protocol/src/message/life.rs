@@ -110,3 +110,17 @@ pub struct AuditReceipt {
     #[prost(bytes = "vec", tag = "4")]
     pub signature: Vec<u8>,
 }
+
+/// Every open alert was committed again, each under a new revision: what is open elsewhere under an older one is over.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Resent {
+    /// Epoch of the sequence.
+    #[prost(fixed64, tag = "1")]
+    pub epoch: u64,
+    /// Sequence of the last of these records in the alerts lane.
+    #[prost(uint64, tag = "2")]
+    pub sequence: u64,
+    /// The revision that the first of them got.
+    #[prost(uint64, tag = "3")]
+    pub since_revision: u64,
+}

@@ -72,6 +72,8 @@ pub enum Outgoing {
     CertificateRequest(message::CertificateRequest),
     /// The ledger of whole minutes.
     Minutes(message::LedgerMinutes),
+    /// Every open alert was committed again.
+    Resent(message::Resent),
     /// How far a pushed revision got.
     RevisionStatus(message::RevisionStatus),
     /// A `status::Status` as JSON.

@@ -340,6 +340,7 @@ impl Outbox {
             Outgoing::Status(status) => self.status = Some(status),
             Outgoing::Audit(entries) => self.once.push_back(up::Kind::Audit(entries)),
             Outgoing::CertificateRequest(request) => self.once.push_back(up::Kind::CertificateRequest(request)),
+            Outgoing::Resent(resent) => self.once.push_back(up::Kind::Resent(resent)),
             Outgoing::TrustStatus(status) => self.once.push_back(up::Kind::TrustStatus(status)),
         }
     }

@@ -278,7 +278,11 @@ async fn serve_control(mut reader: Reader, sender: Sender<Bytes>, serving: Servi
                     let reply = HeartbeatReply { nonce: beat.nonce, time: 1_000_000_000 };
                     answers.push(down::Kind::HeartbeatReply(reply).into_message());
                 }
-                up::Kind::Minutes(_) => {}
+                up::Kind::Audit(_)
+                | up::Kind::CertificateRequest(_)
+                | up::Kind::Minutes(_)
+                | up::Kind::Resent(_)
+                | up::Kind::TrustStatus(_) => {}
                 up::Kind::RevisionStatus(status) => store.revision_statuses.push(status),
                 up::Kind::Status(status) => store.statuses.push(status),
             }
