@@ -18,7 +18,8 @@ pub const MAX_BATCH_BYTES: usize = 1024 * 1024;
 mod life;
 
 pub use life::{
-    AuditEntries, AuditEntry, AuditReceipt, CertificateReply, CertificateRequest, ConfirmRevision, Pace, Resent, TrustBundle, TrustStatus,
+    Adopt, AuditEntries, AuditEntry, AuditReceipt, CertificateReply, CertificateRequest, ConfirmRevision, Pace, Resent, TrustBundle,
+    TrustStatus,
 };
 
 /// From the gateway on the control stream: exactly one field is set.
@@ -68,7 +69,7 @@ pub mod up {
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Down {
     /// What it says.
-    #[prost(oneof = "down::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12")]
+    #[prost(oneof = "down::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13")]
     pub kind: Option<down::Kind>,
 }
 
@@ -113,6 +114,9 @@ pub mod down {
         /// A provisional revision may stay.
         #[prost(message, tag = "12")]
         ConfirmRevision(super::ConfirmRevision),
+        /// Alerts that a gateway forgot when its disk was set back.
+        #[prost(message, tag = "13")]
+        Adopt(super::Adopt),
     }
 }
 
@@ -167,6 +171,9 @@ pub struct Hello {
     /// This program's disk was found set back to an earlier state, in words for the audit; empty when not.
     #[prost(string, tag = "16")]
     pub rollback: String,
+    /// The newest alert revision that is durable on its disk; less than what the control plane has: the disk was set back.
+    #[prost(uint64, tag = "17")]
+    pub alert_revision: u64,
 }
 
 /// A place in a lane.

@@ -101,7 +101,8 @@ impl Control {
                 Some(Incoming::Revision(signed)) => self.revision(signed).await?,
                 Some(Incoming::Secrets(set)) => self.secrets(set).await?,
                 Some(
-                    Incoming::AuditReceipt(_)
+                    Incoming::Adopt(_)
+                    | Incoming::AuditReceipt(_)
                     | Incoming::Certificate(_)
                     | Incoming::ConfirmRevision(_)
                     | Incoming::Trust(_)

@@ -124,3 +124,14 @@ pub struct Resent {
     #[prost(uint64, tag = "3")]
     pub since_revision: u64,
 }
+
+/// Alerts in the state that the gateway itself reported, newer than all that its disk knows since it was set back.
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Adopt {
+    /// Each an encoded `alert::Alert`.
+    #[prost(bytes = "vec", repeated, tag = "1")]
+    pub alerts: Vec<Vec<u8>>,
+    /// Set in the last message of a session's adoption: every open alert is to be committed again then.
+    #[prost(bool, tag = "2")]
+    pub complete: bool,
+}

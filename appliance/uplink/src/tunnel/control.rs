@@ -141,6 +141,7 @@ impl Running<'_> {
             audit_number: facts.audit_number,
             provisional_revision: facts.provisional,
             rollback: facts.rollback,
+            alert_revision: facts.alert_revision,
         };
         let session = Session::new(self.around.options.heartbeat, hello, spool.acknowledged());
         let (mut sender, reader) = self.connection.opener().open("/tunnel/v1/control", QUEUE_FRAMES).await?;

@@ -85,6 +85,8 @@ pub enum Outgoing {
 /// Something that the control plane wants.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Incoming {
+    /// Alerts that this gateway forgot when its disk was set back.
+    Adopt(message::Adopt),
     /// The audit log is countersigned up to an entry.
     AuditReceipt(message::AuditReceipt),
     /// The answer to [`Outgoing::CertificateRequest`].
@@ -132,6 +134,8 @@ pub struct GreetingFacts {
     pub provisional: u64,
     /// How this disk was found set back, in words; empty when not.
     pub rollback: String,
+    /// The newest alert revision that is durable.
+    pub alert_revision: u64,
 }
 
 /// Why the tunnel cannot go on at all; a lost link is none of these.

@@ -177,6 +177,7 @@ impl Session {
             down::Kind::Secrets(secrets) => Ok(vec![Action::Deliver(Incoming::Secrets(secrets))]),
             down::Kind::HeartbeatReply(reply) => Ok(self.measure(reply.nonce, reply.time, now).into_iter().collect()),
             down::Kind::Revision(revision) => Ok(vec![Action::Deliver(Incoming::Revision(revision))]),
+            down::Kind::Adopt(adopt) => Ok(vec![Action::Deliver(Incoming::Adopt(adopt))]),
             down::Kind::CertificateReply(reply) => Ok(vec![Action::Deliver(Incoming::Certificate(reply))]),
             down::Kind::AuditReceipt(receipt) => Ok(vec![Action::Deliver(Incoming::AuditReceipt(receipt))]),
             down::Kind::TrustBundle(bundle) => Ok(vec![Action::Deliver(Incoming::Trust(bundle))]),
