@@ -75,37 +75,42 @@ impl TenantStore {
     /// # Errors
     /// [`StoreError::NotFound`] without such an alert, [`StoreError::Conflict`] if its state does not allow it.
     pub async fn act_on_alert(&self, request: AlertRequest, now: Timestamp) -> Result<Acted, StoreError> {
-        self.write(move |tx| {
-            if let Some(once) = &request.once {
-                match idempotency::look_up(tx, once, now)? {
-                    Known::Answered(answer) => return Ok(Acted::Repeated(answer)),
-                    Known::Misused | Known::Unanswered => return Ok(Acted::KeyMisused),
-                    Known::New => {}
-                }
-            }
-            let row = find(tx, &request.id)?;
-            if request.expected.as_ref().is_some_and(|expected| !expected.contains(&row.revision)) {
-                return Ok(Acted::Changed { revision: row.revision });
-            }
-            let changed = match &request.action {
-                AlertAction::Acknowledge => acknowledge(tx, &row, &request.by, now)?,
-                AlertAction::Close => close(tx, &row, &request.by, now)?,
-                AlertAction::Note(text) => note(tx, &row, &request.by, text, now)?,
-                AlertAction::Unacknowledge => unacknowledge(tx, &row, &request.by, now)?,
-            };
-            if changed {
-                tx.execute("UPDATE alert SET revision = ?2 WHERE id = ?1", params![row.id, next_change(tx)?])?;
-            }
-            let alert = alerts::find(tx, &row.id)?.ok_or(StoreError::NotFound)?;
-            if let Some(once) = &request.once {
-                let body = serde_json::to_vec(&alert).map_err(|_| StoreError::Corrupt("alert"))?;
-                idempotency::keep(tx, once, &Answer { status: 200, body }, now)?;
-            }
-            let tell = (changed && request.action == AlertAction::Close && row.waits_for_gateway()).then(|| alert.gateway.clone());
-            Ok(Acted::Done(Box::new(Done { alert, changed, tell })))
-        })
-        .await
+        self.write(move |tx| act(tx, &request, now)).await
     }
+}
+
+/// Does something with an alert in the caller's transaction: what [`TenantStore::act_on_alert`] does.
+///
+/// # Errors
+/// As there; the transaction is then to be dropped.
+pub fn act(tx: &Transaction<'_>, request: &AlertRequest, now: Timestamp) -> Result<Acted, StoreError> {
+    if let Some(once) = &request.once {
+        match idempotency::look_up(tx, once, now)? {
+            Known::Answered(answer) => return Ok(Acted::Repeated(answer)),
+            Known::Misused | Known::Unanswered => return Ok(Acted::KeyMisused),
+            Known::New => {}
+        }
+    }
+    let row = find(tx, &request.id)?;
+    if request.expected.as_ref().is_some_and(|expected| !expected.contains(&row.revision)) {
+        return Ok(Acted::Changed { revision: row.revision });
+    }
+    let changed = match &request.action {
+        AlertAction::Acknowledge => acknowledge(tx, &row, &request.by, now)?,
+        AlertAction::Close => close(tx, &row, &request.by, now)?,
+        AlertAction::Note(text) => note(tx, &row, &request.by, text, now)?,
+        AlertAction::Unacknowledge => unacknowledge(tx, &row, &request.by, now)?,
+    };
+    if changed {
+        tx.execute("UPDATE alert SET revision = ?2 WHERE id = ?1", params![row.id, next_change(tx)?])?;
+    }
+    let alert = alerts::find(tx, &row.id)?.ok_or(StoreError::NotFound)?;
+    if let Some(once) = &request.once {
+        let body = serde_json::to_vec(&alert).map_err(|_| StoreError::Corrupt("alert"))?;
+        idempotency::keep(tx, once, &Answer { status: 200, body }, now)?;
+    }
+    let tell = (changed && request.action == AlertAction::Close && row.waits_for_gateway()).then(|| alert.gateway.clone());
+    Ok(Acted::Done(Box::new(Done { alert, changed, tell })))
 }
 
 struct AlertRow {

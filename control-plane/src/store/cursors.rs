@@ -27,21 +27,26 @@ impl TenantStore {
     /// [`StoreError`] from the database.
     pub async fn cursors(&self, gateway: &GatewayId) -> Result<Vec<Cursor>, StoreError> {
         let gateway = gateway.clone();
-        self.read(move |db| {
-            let mut statement = db.prepare_cached("SELECT lane, epoch, sequence FROM lane_cursor WHERE gateway = ?1")?;
-            let mut rows = statement.query([gateway.as_str()])?;
-            let mut cursors = Vec::new();
-            while let Some(row) = rows.next()? {
-                cursors.push(Cursor {
-                    lane: Lane::from_number(row.get(0)?).ok_or(StoreError::Corrupt("lane"))?,
-                    epoch: Epoch(u64::from_be_bytes(row.get(1)?)),
-                    sequence: Sequence(u64::try_from(row.get::<_, i64>(2)?).map_err(|_| StoreError::Corrupt("sequence"))?),
-                });
-            }
-            Ok(cursors)
-        })
-        .await
+        self.read(move |db| of_gateway(db, &gateway)).await
     }
+}
+
+/// Returns what is committed of `gateway`: what [`TenantStore::cursors`] does.
+///
+/// # Errors
+/// [`StoreError`] from the database.
+pub fn of_gateway(db: &Connection, gateway: &GatewayId) -> Result<Vec<Cursor>, StoreError> {
+    let mut statement = db.prepare_cached("SELECT lane, epoch, sequence FROM lane_cursor WHERE gateway = ?1")?;
+    let mut rows = statement.query([gateway.as_str()])?;
+    let mut cursors = Vec::new();
+    while let Some(row) = rows.next()? {
+        cursors.push(Cursor {
+            lane: Lane::from_number(row.get(0)?).ok_or(StoreError::Corrupt("lane"))?,
+            epoch: Epoch(u64::from_be_bytes(row.get(1)?)),
+            sequence: Sequence(u64::try_from(row.get::<_, i64>(2)?).map_err(|_| StoreError::Corrupt("sequence"))?),
+        });
+    }
+    Ok(cursors)
 }
 
 impl TenantStore {
@@ -51,11 +56,7 @@ impl TenantStore {
     /// [`StoreError`] from the database.
     pub async fn has_open_gap(&self, gateway: &GatewayId) -> Result<bool, StoreError> {
         let gateway = gateway.clone();
-        self.read(move |db| {
-            let mut statement = db.prepare_cached("SELECT 1 FROM lane_gap WHERE gateway = ?1 AND resent = 0 LIMIT 1")?;
-            Ok(statement.exists([gateway.as_str()])?)
-        })
-        .await
+        self.read(move |db| open_gap(db, &gateway)).await
     }
 
     /// Records that `gateway` was asked for all its open alerts and lived to do it.
@@ -64,12 +65,26 @@ impl TenantStore {
     /// [`StoreError`] from the database.
     pub async fn close_gaps(&self, gateway: &GatewayId) -> Result<(), StoreError> {
         let gateway = gateway.clone();
-        self.write(move |tx| {
-            tx.execute("UPDATE lane_gap SET resent = 1 WHERE gateway = ?1 AND resent = 0", [gateway.as_str()])?;
-            Ok(())
-        })
-        .await
+        self.write(move |tx| mark_resent(tx, &gateway)).await
     }
+}
+
+/// Whether records are missing that nothing made up for: what [`TenantStore::has_open_gap`] does.
+///
+/// # Errors
+/// [`StoreError`] from the database.
+pub fn open_gap(db: &Connection, gateway: &GatewayId) -> Result<bool, StoreError> {
+    let mut statement = db.prepare_cached("SELECT 1 FROM lane_gap WHERE gateway = ?1 AND resent = 0 LIMIT 1")?;
+    Ok(statement.exists([gateway.as_str()])?)
+}
+
+/// Says that what is missing was made up for: what [`TenantStore::close_gaps`] does.
+///
+/// # Errors
+/// [`StoreError`] from the database.
+pub fn mark_resent(tx: &Transaction<'_>, gateway: &GatewayId) -> Result<(), StoreError> {
+    tx.execute("UPDATE lane_gap SET resent = 1 WHERE gateway = ?1 AND resent = 0", [gateway.as_str()])?;
+    Ok(())
 }
 
 /// Returns the committed sequence of one lane and epoch; 0 before the first record.

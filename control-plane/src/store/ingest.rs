@@ -5,7 +5,7 @@
 use postern_protocol::alert::Alert;
 use postern_protocol::id::{Epoch, GatewayId, Lane, Sequence};
 use postern_protocol::timestamp::Timestamp;
-use rusqlite::{Transaction, params};
+use rusqlite::{Connection, Transaction, params};
 
 use super::alert_record::{self, Origin};
 use super::cursors::{self, Cursor};
@@ -68,32 +68,41 @@ impl TenantStore {
     /// [`StoreError`] from the database.
     pub async fn pending_closes(&self, gateway: &GatewayId) -> Result<Vec<PendingClose>, StoreError> {
         let gateway = gateway.clone();
-        self.read(move |db| {
-            let mut statement = db.prepare_cached(
-                "SELECT resource, kind, qualifier, occurrence, close_count_seen FROM alert
-                 WHERE gateway = ?1 AND close_count_seen IS NOT NULL ORDER BY closed_at LIMIT 10000",
-            )?;
-            let mut rows = statement.query([gateway.as_str()])?;
-            let mut closes = Vec::new();
-            while let Some(row) = rows.next()? {
-                let number = |column| -> Result<u64, StoreError> {
-                    u64::try_from(row.get::<_, i64>(column)?).map_err(|_| StoreError::Corrupt("occurrence"))
-                };
-                closes.push(PendingClose {
-                    resource: row.get(0)?,
-                    kind: row.get(1)?,
-                    qualifier: row.get(2)?,
-                    occurrence: number(3)?,
-                    count_seen: number(4)?,
-                });
-            }
-            Ok(closes)
-        })
-        .await
+        self.read(move |db| closes_pending(db, &gateway)).await
     }
 }
 
-fn apply(tx: &Transaction<'_>, gateway: &GatewayId, batch: &AlertBatch, now: Timestamp) -> Result<Applied, StoreError> {
+/// Returns the closes that `gateway` has not confirmed, at most 10,000: what [`TenantStore::pending_closes`] does.
+///
+/// # Errors
+/// [`StoreError`] from the database.
+pub fn closes_pending(db: &Connection, gateway: &GatewayId) -> Result<Vec<PendingClose>, StoreError> {
+    let mut statement = db.prepare_cached(
+        "SELECT resource, kind, qualifier, occurrence, close_count_seen FROM alert
+                 WHERE gateway = ?1 AND close_count_seen IS NOT NULL ORDER BY closed_at LIMIT 10000",
+    )?;
+    let mut rows = statement.query([gateway.as_str()])?;
+    let mut closes = Vec::new();
+    while let Some(row) = rows.next()? {
+        let number = |column| -> Result<u64, StoreError> {
+            u64::try_from(row.get::<_, i64>(column)?).map_err(|_| StoreError::Corrupt("occurrence"))
+        };
+        closes.push(PendingClose {
+            resource: row.get(0)?,
+            kind: row.get(1)?,
+            qualifier: row.get(2)?,
+            occurrence: number(3)?,
+            count_seen: number(4)?,
+        });
+    }
+    Ok(closes)
+}
+
+/// Commits `batch` in the caller's transaction: what [`TenantStore::apply_alerts`] does.
+///
+/// # Errors
+/// [`StoreError`] from the database; the transaction is then to be dropped.
+pub fn apply(tx: &Transaction<'_>, gateway: &GatewayId, batch: &AlertBatch, now: Timestamp) -> Result<Applied, StoreError> {
     let before = cursors::committed(tx, gateway, Lane::Alerts, batch.epoch)?;
     let first = batch.first_sequence.0;
     let last = first.saturating_add(batch.alerts.len() as u64).saturating_sub(1);

@@ -158,6 +158,14 @@ impl SystemStore {
 /// How a tenant's database came to its present shape, version by version.
 const MIGRATIONS: [&str; 3] = [include_str!("tenant.sql"), include_str!("tenant_2.sql"), include_str!("tenant_3.sql")];
 
+/// Brings a tenant's database to the present shape, as [`TenantStore::open`] does.
+///
+/// # Errors
+/// [`StoreError`] when a migration fails.
+pub fn prepare_tenant(connection: &mut Connection) -> Result<(), StoreError> {
+    database::migrate(connection, &MIGRATIONS)
+}
+
 /// One tenant's own database: alerts, revisions, gateway states. Cheap to clone.
 #[derive(Clone)]
 pub struct TenantStore {

@@ -12,7 +12,7 @@ const MAX_UNPACKED_BYTES: usize = MAX_BATCH_BYTES + 8 * MAX_BATCH_RECORDS;
 
 /// Why a batch is refused.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum BatchError {
+pub enum BatchError {
     /// A record is not an alert.
     #[error("record {sequence} of epoch {epoch:016x} is not an alert")]
     Alert {
@@ -39,7 +39,10 @@ pub(super) enum BatchError {
 }
 
 /// Decodes a batch of the alerts lane.
-pub(super) fn decode_alerts(batch: &Batch) -> Result<AlertBatch, BatchError> {
+///
+/// # Errors
+/// [`BatchError`]: the gateway is at fault.
+pub fn decode_alerts(batch: &Batch) -> Result<AlertBatch, BatchError> {
     let unpacked = zstd::bulk::decompress(&batch.records_zstd, MAX_UNPACKED_BYTES).map_err(BatchError::Unpack)?;
     let records = Records::decode(unpacked.as_slice()).map_err(BatchError::Records)?.records;
     if records.is_empty() || records.len() > MAX_BATCH_RECORDS {

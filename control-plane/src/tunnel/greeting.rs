@@ -10,7 +10,7 @@ use crate::store::cursors::Cursor;
 const MAX_VERSION_CHARACTERS: usize = 64;
 
 /// Answers a Hello. `gap` says that records are missing which only the gateway's open alerts can make up for.
-pub(super) fn welcome(hello: &Hello, committed: &[Cursor], gap: bool, now: Timestamp) -> Welcome {
+pub fn welcome(hello: &Hello, committed: &[Cursor], gap: bool, now: Timestamp) -> Welcome {
     Welcome {
         protocol: hello.protocol.min(PROTOCOL_VERSION),
         committed: committed
@@ -35,7 +35,7 @@ fn head(hello: &Hello, lane: Lane) -> Sequence {
 }
 
 /// Returns the program version as it may be stored and shown.
-pub(super) fn version(hello: &Hello) -> String {
+pub fn version(hello: &Hello) -> String {
     hello.program_version.chars().filter(|c| !c.is_control()).take(MAX_VERSION_CHARACTERS).collect()
 }
 

@@ -4,12 +4,12 @@
 //! `greeting` compares states, `batch` decodes records, `reports` stores what the gateway says of itself, `news` sends what it has to
 //! know, `secrets` the sealed ones, `dictionary` the names of OIDs. `minutes` and `bounds` cut what is too much. `registry` is how the rest of the program reaches a live session. Called by the listener.
 
-mod batch;
+pub mod batch;
 mod bounds;
 pub(crate) mod connection;
 mod dictionary;
 mod frames;
-mod greeting;
+pub mod greeting;
 mod identity;
 mod lane;
 mod minutes;

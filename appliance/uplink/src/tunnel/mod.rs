@@ -9,7 +9,7 @@ mod connection;
 mod control;
 mod lane;
 mod mail;
-mod session;
+pub mod session;
 
 use std::error::Error;
 use std::sync::Arc;

@@ -16,7 +16,7 @@ use super::{Incoming, Outgoing};
 use crate::spool::OutBatch;
 
 /// Batches that may be unacknowledged in a lane.
-pub(crate) const MAX_IN_FLIGHT: usize = 4;
+pub const MAX_IN_FLIGHT: usize = 4;
 
 /// How long the other side may take to greet, and to acknowledge a batch.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(15);
@@ -30,7 +30,7 @@ const MAX_REVISIONS: usize = 4;
 
 /// How the other side broke the protocol, or fell silent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Fault {
+pub enum Fault {
     /// It acknowledged what was not sent to it.
     #[error("the control plane acknowledged sequence {sequence}, which was not sent to it")]
     AckUnsent {
@@ -70,14 +70,16 @@ impl From<Goodbye> for Fault {
 
 /// A point in time: since the session began, and by the wall clock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Now {
-    pub(crate) since_start: Duration,
-    pub(crate) wall: Timestamp,
+pub struct Now {
+    /// Time since the session began.
+    pub since_start: Duration,
+    /// The wall clock.
+    pub wall: Timestamp,
 }
 
 /// What the shell is to do.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Action {
+pub enum Action {
     /// Acknowledge in the spool.
     Acknowledge(Lane, Epoch, Sequence),
     /// Hand to the daemon.
@@ -103,7 +105,7 @@ struct Beat {
 
 /// The control stream's side of a session.
 #[derive(Debug)]
-pub(crate) struct Session {
+pub struct Session {
     heartbeat: Duration,
     hello: Hello,
     acknowledged: Vec<LanePosition>,
@@ -116,18 +118,18 @@ pub(crate) struct Session {
 
 impl Session {
     /// Begins a session that greets with `hello`; `acknowledged` is what this side knows to be committed in the present epoch.
-    pub(crate) fn new(heartbeat: Duration, hello: Hello, acknowledged: Vec<LanePosition>) -> Self {
+    pub fn new(heartbeat: Duration, hello: Hello, acknowledged: Vec<LanePosition>) -> Self {
         let zero = Duration::ZERO;
         Self { heartbeat, hello, acknowledged, is_established: false, beats: VecDeque::new(), last_nonce: 0, next_beat: zero, heard: zero }
     }
 
     /// Returns the first message.
-    pub(crate) fn greeting(&self) -> Up {
+    pub fn greeting(&self) -> Up {
         Up { kind: Some(up::Kind::Hello(self.hello.clone())) }
     }
 
     /// Returns when [`Session::tick`] is due, since the start.
-    pub(crate) fn deadline(&self) -> Duration {
+    pub fn deadline(&self) -> Duration {
         if self.is_established { self.next_beat.min(self.silent_at()) } else { GREETING_TIMEOUT }
     }
 
@@ -139,7 +141,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Fault::Silent`].
-    pub(crate) fn tick(&mut self, now: Now) -> Result<Option<Up>, Fault> {
+    pub fn tick(&mut self, now: Now) -> Result<Option<Up>, Fault> {
         if !self.is_established {
             return if now.since_start >= GREETING_TIMEOUT { Err(Fault::Silent) } else { Ok(None) };
         }
@@ -162,7 +164,7 @@ impl Session {
     ///
     /// # Errors
     /// [`Fault`]: the session is over.
-    pub(crate) fn take(&mut self, message: Down, now: Now) -> Result<Vec<Action>, Fault> {
+    pub fn take(&mut self, message: Down, now: Now) -> Result<Vec<Action>, Fault> {
         self.heard = now.since_start;
         let Some(kind) = message.kind else { return Ok(Vec::new()) };
         match kind {
@@ -226,7 +228,7 @@ impl Session {
 
 /// One lane's side of a session: what is in flight, and what comes next.
 #[derive(Debug, Default)]
-pub(crate) struct LaneFlow {
+pub struct LaneFlow {
     in_flight: VecDeque<(Epoch, u64, u64)>,
     after: Option<(Epoch, Sequence)>,
     moved: Duration,
@@ -234,17 +236,17 @@ pub(crate) struct LaneFlow {
 
 impl LaneFlow {
     /// Says whether another batch may be sent.
-    pub(crate) fn has_room(&self) -> bool {
+    pub fn has_room(&self) -> bool {
         self.in_flight.len() < MAX_IN_FLIGHT
     }
 
     /// Returns the place behind which the next batch begins.
-    pub(crate) fn after(&self) -> Option<(Epoch, Sequence)> {
+    pub fn after(&self) -> Option<(Epoch, Sequence)> {
         self.after
     }
 
     /// Returns when [`LaneFlow::tick`] is due, since the start; `None` while nothing is in flight.
-    pub(crate) fn deadline(&self) -> Option<Duration> {
+    pub fn deadline(&self) -> Option<Duration> {
         (!self.in_flight.is_empty()).then(|| self.moved.saturating_add(ACK_TIMEOUT))
     }
 
@@ -252,12 +254,12 @@ impl LaneFlow {
     ///
     /// # Errors
     /// [`Fault::NoAck`].
-    pub(crate) fn tick(&self, now: Duration) -> Result<(), Fault> {
+    pub fn tick(&self, now: Duration) -> Result<(), Fault> {
         if self.deadline().is_some_and(|deadline| now >= deadline) { Err(Fault::NoAck) } else { Ok(()) }
     }
 
     /// Says that `batch` was sent.
-    pub(crate) fn sent(&mut self, batch: &OutBatch, now: Duration) {
+    pub fn sent(&mut self, batch: &OutBatch, now: Duration) {
         if self.in_flight.is_empty() {
             self.moved = now;
         }
@@ -273,7 +275,7 @@ impl LaneFlow {
     ///
     /// # Errors
     /// [`Fault::AckUnsent`] when it is for what was never sent.
-    pub(crate) fn acknowledged(&mut self, ack: &Ack, head: Sequence, now: Duration) -> Result<(), Fault> {
+    pub fn acknowledged(&mut self, ack: &Ack, head: Sequence, now: Duration) -> Result<(), Fault> {
         let of_epoch = || self.in_flight.iter().filter(|(epoch, ..)| epoch.0 == ack.epoch);
         let newest = of_epoch().map(|(_, _, last)| *last).max().ok_or(Fault::AckUnsent { sequence: ack.sequence })?;
         if ack.sequence > newest.max(head.0) {
@@ -300,7 +302,7 @@ impl LaneFlow {
 /// What is to be said on the control stream: the newest status, and the newest state of each revision. Nobody acknowledges
 /// these, so revision states are said again in every session.
 #[derive(Debug, Default)]
-pub(crate) struct Outbox {
+pub struct Outbox {
     /// What is said once, in order.
     once: VecDeque<up::Kind>,
     revisions: VecDeque<RevisionStatus>,
@@ -317,12 +319,12 @@ const MINUTES_AT_ONCE: usize = 256;
 
 impl Outbox {
     /// Says that a session begins, in which nothing was said yet.
-    pub(crate) fn begin_session(&mut self) {
+    pub fn begin_session(&mut self) {
         self.said = 0;
     }
 
     /// Takes a message in, in place of the one that it outdates.
-    pub(crate) fn put(&mut self, message: Outgoing) {
+    pub fn put(&mut self, message: Outgoing) {
         match message {
             Outgoing::Minutes(LedgerMinutes { minutes }) => {
                 self.minutes.extend(minutes);
@@ -347,7 +349,7 @@ impl Outbox {
     }
 
     /// Returns the next message to send.
-    pub(crate) fn take(&mut self) -> Option<Up> {
+    pub fn take(&mut self) -> Option<Up> {
         let kind = match self.revisions.get(self.said) {
             Some(status) => {
                 self.said += 1;
