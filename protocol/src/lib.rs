@@ -7,6 +7,7 @@ pub mod alert;
 pub mod audit;
 pub mod dictionary;
 pub mod enrolment;
+pub mod farewell;
 pub mod frame;
 pub mod id;
 pub mod message;

@@ -14,7 +14,9 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, header};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use postern_protocol::farewell;
 use postern_protocol::id::Lane;
+use postern_protocol::message::{OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION};
 use rustls::pki_types::CertificateDer;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
@@ -175,6 +177,11 @@ fn plain(status: StatusCode, detail: &str) -> Response<Body> {
     let problem = serde_json::json!({ "type": "about:blank", "title": title, "status": status.as_u16(), "detail": detail });
     let mut response = Response::new(Either::Right(Full::new(Bytes::from(problem.to_string()))));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/problem+json"));
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/problem+json"));
+    // What the doctor of a gateway that is too old asks for, without a session.
+    if let Ok(versions) = header::HeaderValue::from_str(&farewell::versions(OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION)) {
+        headers.insert(farewell::VERSIONS_HEADER, versions);
+    }
     response
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use postern_protocol::farewell::{REVOKED, VERSION};
 use postern_protocol::message::{Down, Goodbye, HeartbeatReply, Hello, OLDEST_PROTOCOL_VERSION, Up, down, up};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -268,9 +269,9 @@ fn goodbye(end: &End) -> Option<Goodbye> {
             ("the control plane cannot store anything now".to_owned(), true)
         }
         End::Told(EndReason::Replaced) => ("another session of this gateway began".to_owned(), true),
-        End::Told(EndReason::Revoked) => ("this gateway was revoked".to_owned(), false),
+        End::Told(EndReason::Revoked) => (format!("this gateway {REVOKED}"), false),
         End::Told(EndReason::Stopping) => ("the control plane stops".to_owned(), true),
-        End::Version => ("this control plane does not speak the gateway's protocol version".to_owned(), false),
+        End::Version => (format!("this control plane {VERSION}"), false),
     };
     Some(Goodbye { reason, retry })
 }
