@@ -32,7 +32,7 @@ use crate::app::App;
 use crate::metrics::Metrics;
 use crate::sources::{Place, Sources};
 use crate::tls::{ALPN_ENROLMENT, ALPN_TUNNEL, ServerConfigs};
-use crate::tunnel::connection;
+use crate::tunnel::connection::{self, Caller};
 use crate::{api, console, descriptors, enrolment, headers, small_body};
 
 /// Handshakes at once; further connections wait in the kernel's queue. From one address so many that it cannot keep everybody
@@ -179,7 +179,7 @@ async fn one(port: &Port, socket: Socket, configs: &ServerConfigs, handshaking: 
             let certificate = tls.get_ref().1.peer_certificates().and_then(|chain| chain.first()).cloned();
             // The verifier demands one; without it there is nobody to serve.
             let certificate = certificate.ok_or(ConnectionError::NoCertificate)?.into_owned();
-            connection::serve(Arc::clone(app), tls, certificate).await;
+            connection::serve(Arc::clone(app), tls, Caller { certificate, from }).await;
             Ok(())
         }
     }

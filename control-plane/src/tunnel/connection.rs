@@ -3,6 +3,7 @@
 //! A request is answered with 200 at once and its two bodies handed to the session; everything after that is frames.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,8 +23,9 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::context::Context;
 use super::frames::{Reader, Writer};
-use super::identity::{self, Peer, Refusal};
+use super::identity::{self, Refusal};
 use super::session;
 use crate::app::App;
 
@@ -59,13 +61,26 @@ pub(super) struct Stream {
     pub(super) writer: Writer,
 }
 
+/// Who opened a connection, and from where.
+pub(crate) struct Caller {
+    /// The certificate that it showed.
+    pub(crate) certificate: CertificateDer<'static>,
+    /// Its other end.
+    pub(crate) from: SocketAddr,
+}
+
 /// Serves a connection whose TLS handshake is done, until it ends or `app.stop` is cancelled.
-pub(crate) async fn serve<I>(app: Arc<App>, io: I, certificate: CertificateDer<'static>)
+pub(crate) async fn serve<I>(app: Arc<App>, io: I, caller: Caller)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    match identity::identify(app.stores.system(), &certificate).await {
-        Ok(peer) => run(app, io, peer).await,
+    let Caller { certificate, from } = caller;
+    let identified = async {
+        let peer = identity::identify(app.stores.system(), &certificate).await?;
+        Ok(Context { app: Arc::clone(&app), store: app.stores.tenant(&peer.tenant)?, peer, from })
+    };
+    match identified.await {
+        Ok(context) => run(context, io).await,
         Err(refusal) => {
             tracing::warn!(error = %crate::chain(&refusal), "tunnel refused");
             refuse(&app.stop, io, &refusal).await;
@@ -73,7 +88,7 @@ where
     }
 }
 
-async fn run<I>(app: Arc<App>, io: I, peer: Peer)
+async fn run<I>(context: Context, io: I)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -84,7 +99,7 @@ where
         async move { Ok::<_, Infallible>(open(request, opened).await) }
     });
     let mut connection = pin!(builder().serve_connection(TokioIo::new(io), service));
-    let mut session = pin!(session::run(app, peer, streams));
+    let mut session = pin!(session::run(context, streams));
     tokio::select! {
         () = &mut session => {
             connection.as_mut().graceful_shutdown();

@@ -1,22 +1,15 @@
 //! Sends the tenant's OID dictionary to a gateway that has another one, piece by piece, so that other messages pass between two.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use postern_protocol::dictionary;
-use postern_protocol::message::{DictionaryPart, Down, Hello, MAX_DICTIONARY_PART_BYTES, down};
+use postern_protocol::message::{DictionaryPart, Hello, MAX_DICTIONARY_PART_BYTES, down};
 
-use super::frames::Writer;
-use super::identity::Peer;
-use super::news::NewsError;
-use crate::app::App;
-use crate::store::TenantStore;
+use super::context::{Context, HandlerError};
+use super::downward::Downward;
 
 /// What a session has sent of the dictionary.
 pub(super) struct DictionaryNews {
-    app: Arc<App>,
-    peer: Peer,
-    store: TenantStore,
+    context: Context,
     /// The digest that the gateway has, or gets; empty for none.
     known: Vec<u8>,
     under_way: Option<UnderWay>,
@@ -29,22 +22,22 @@ struct UnderWay {
 }
 
 impl DictionaryNews {
-    pub(super) fn new(app: Arc<App>, peer: Peer, store: TenantStore) -> Self {
-        Self { app, peer, store, known: Vec::new(), under_way: None }
+    pub(super) fn new(context: Context) -> Self {
+        Self { context, known: Vec::new(), under_way: None }
     }
 
     /// Takes note of what the gateway has, and loads what it should have.
-    pub(super) async fn greet(&mut self, hello: &Hello) -> Result<(), NewsError> {
+    pub(super) async fn greet(&mut self, hello: &Hello) -> Result<(), HandlerError> {
         self.known.clone_from(&hello.dictionary);
         self.look().await
     }
 
     /// Loads the dictionary if it is a new one; one that is under way is given up for it.
-    pub(super) async fn look(&mut self) -> Result<(), NewsError> {
-        if self.store.dictionary_digest().await?.is_none_or(|digest| digest.as_slice() == self.known) {
+    pub(super) async fn look(&mut self) -> Result<(), HandlerError> {
+        if self.context.store.dictionary_digest().await?.is_none_or(|digest| digest.as_slice() == self.known) {
             return Ok(());
         }
-        if let Some((digest, table)) = self.store.dictionary_table().await? {
+        if let Some((digest, table)) = self.context.store.dictionary_table().await? {
             self.known = digest.to_vec();
             self.under_way = Some(UnderWay { digest, table, offset: 0 });
         }
@@ -57,15 +50,15 @@ impl DictionaryNews {
     }
 
     /// Sends the next piece. Not cancel-safe: a piece that was begun must be sent.
-    pub(super) async fn send(&mut self, writer: &mut Writer) -> Result<(), NewsError> {
+    pub(super) async fn send(&mut self, down: &mut Downward) -> Result<(), HandlerError> {
         let Some(under_way) = &mut self.under_way else { return Ok(()) };
-        let gateway = &self.peer.gateway;
-        let (part, last) = under_way.next(|digest| self.app.signer.sign_input(&dictionary::signing_input(gateway, digest)));
+        let gateway = &self.context.peer.gateway;
+        let (part, last) = under_way.next(|digest| self.context.app.signer.sign_input(&dictionary::signing_input(gateway, digest)));
         if last {
             tracing::info!(%gateway, bytes = part.total_bytes, "dictionary sent");
             self.under_way = None;
         }
-        Ok(writer.send(&Down { kind: Some(down::Kind::DictionaryPart(part)) }).await?)
+        Ok(down.send(down::Kind::DictionaryPart(part)).await?)
     }
 }
 

@@ -9,10 +9,15 @@ use crate::store::cursors::Cursor;
 /// Longest program version that is kept.
 const MAX_VERSION_CHARACTERS: usize = 64;
 
+/// Returns the version that both sides speak.
+pub(super) fn agreed(hello: &Hello) -> u32 {
+    hello.protocol.min(PROTOCOL_VERSION)
+}
+
 /// Answers a Hello. `gap` says that records are missing which only the gateway's open alerts can make up for.
 pub fn welcome(hello: &Hello, committed: &[Cursor], gap: bool, now: Timestamp) -> Welcome {
     Welcome {
-        protocol: hello.protocol.min(PROTOCOL_VERSION),
+        protocol: agreed(hello),
         committed: committed
             .iter()
             .map(|cursor| LanePosition { lane: u32::from(cursor.lane.number()), epoch: cursor.epoch.0, sequence: cursor.sequence.0 })

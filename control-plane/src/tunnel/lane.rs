@@ -1,22 +1,19 @@
 //! One lane's stream: batches in, an [`Ack`] for each after its commit. Only the alerts lane exists so far.
 
-use std::sync::Arc;
-
+use postern_protocol::id::Lane;
 use postern_protocol::message::{Ack, Batch};
 use tokio_util::sync::CancellationToken;
 
 use super::batch::{self, BatchError};
+use super::context::Context;
 use super::frames::{Reader, StreamError, Writer};
-use super::identity::Peer;
-use crate::app::App;
 use crate::metrics::Metrics;
-use crate::store::{StoreError, TenantStore};
+use crate::store::StoreError;
 
 /// What a lane's task works with.
-pub(super) struct Lane {
-    pub(super) app: Arc<App>,
-    pub(super) peer: Peer,
-    pub(super) store: TenantStore,
+pub(super) struct LaneTask {
+    pub(super) context: Context,
+    pub(super) lane: Lane,
     pub(super) reader: Reader,
     pub(super) writer: Writer,
     /// Whether the greeting asked for all open alerts: a gap is then expected.
@@ -46,7 +43,7 @@ pub(super) enum LaneError {
 }
 
 /// Serves the stream until the gateway ends it or `stop` is cancelled.
-pub(super) async fn serve_alerts(mut lane: Lane) -> Result<(), LaneError> {
+pub(super) async fn serve(mut lane: LaneTask) -> Result<(), LaneError> {
     let mut first = true;
     loop {
         let batch: Batch = tokio::select! {
@@ -65,13 +62,13 @@ pub(super) async fn serve_alerts(mut lane: Lane) -> Result<(), LaneError> {
     }
 }
 
-async fn commit(lane: &mut Lane, batch: Batch) -> Result<u64, LaneError> {
-    let (app, peer) = (&lane.app, &lane.peer);
+async fn commit(lane: &mut LaneTask, batch: Batch) -> Result<u64, LaneError> {
+    let Context { app, peer, store, .. } = &lane.context;
     let epoch = batch.epoch;
     // Unpacking a full batch takes milliseconds: not on a worker of the runtime.
     let batch = tokio::task::spawn_blocking(move || batch::decode_alerts(&batch)).await.map_err(|_| StoreError::Stopped)??;
     let records = batch.alerts.len() as u64;
-    let applied = lane.store.apply_alerts(&peer.gateway, batch, app.now()).await?;
+    let applied = store.apply_alerts(&peer.gateway, batch, app.now()).await?;
     Metrics::add(&app.metrics.batches, 1);
     Metrics::add(&app.metrics.alert_records, records);
     if applied.skipped > 0 {

@@ -1,0 +1,41 @@
+//! How far a gateway got with a pushed revision, as it says itself.
+
+use postern_protocol::id::RevisionNumber;
+use postern_protocol::message::{self, RevisionStatus};
+use postern_protocol::revision::Problem;
+
+use super::context::{Context, HandlerError};
+use super::downward::Downward;
+use crate::store::revisions::{RevisionReport, RevisionState};
+
+const MAX_PROBLEMS: usize = 200;
+const MAX_TEXT_CHARACTERS: usize = 1024;
+
+/// Stores how far a revision got.
+pub(super) async fn take(context: &Context, status: RevisionStatus, _down: &mut Downward) -> Result<(), HandlerError> {
+    let gateway = &context.peer.gateway;
+    let number = RevisionNumber(status.number);
+    if i64::try_from(number.0).is_err() {
+        return Err(HandlerError::Invalid("a revision's number that is out of range"));
+    }
+    let state = match status.state() {
+        message::RevisionState::Unspecified => return Err(HandlerError::Invalid("a revision's state that is none")),
+        message::RevisionState::Applying | message::RevisionState::Provisional => RevisionState::Applying,
+        message::RevisionState::Applied => RevisionState::Applied,
+        message::RevisionState::Failed | message::RevisionState::Reverted => RevisionState::Failed,
+    };
+    let problems = status.problems.into_iter().take(MAX_PROBLEMS).map(problem).collect();
+    let now = context.app.now();
+    context.store.set_revision_state(gateway, RevisionReport { number, state, problems }, now).await?;
+    if state == RevisionState::Applied {
+        context.store.set_effective_revision(gateway, number).await?;
+    }
+    tracing::info!(%gateway, revision = %number, state = state.name(), "revision state");
+    context.publish();
+    Ok(())
+}
+
+fn problem(problem: message::RevisionProblem) -> Problem {
+    let cut = |text: String| text.chars().take(MAX_TEXT_CHARACTERS).collect();
+    Problem { path: cut(problem.path), line: problem.line, column: problem.column, reason: cut(problem.reason) }
+}
