@@ -1,4 +1,5 @@
-//! How a gateway becomes known: the one-time token that an admin carries, and the bodies of `POST /enrol/v1`.
+//! How a gateway becomes known and stays so: the one-time token that an admin carries, the bodies of `POST /enrol/v1`, and those of
+//! `POST /enrol/v1/renew`, by which a gateway whose certificate has ended gets another one.
 //!
 //! The token's text is `postern1.` and the base64url of: CA SPKI SHA-256 (32 bytes), secret (32), expiry (8, seconds since the
 //! Unix epoch, big-endian), then the first 4 bytes of SHA-256 over all that. The check bytes catch slips of the hand;
@@ -109,6 +110,48 @@ pub struct EnrolResponse {
     pub revision_keys: Vec<String>,
 }
 
+/// Body of `POST /enrol/v1/renew`. Nobody is authenticated by TLS there: the signature by the old key is what proves who asks.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RenewRequest {
+    /// The last client certificate, PEM; it may have ended.
+    pub certificate: String,
+    /// PKCS#10 request for the new client certificate, PEM, for a key that was made for it.
+    pub client_csr: String,
+    /// PKCS#10 request for the listeners' new certificate, PEM.
+    pub listener_csr: String,
+    /// The incarnation of the daemon that asks, and the one before (see `Hello`), as decimal texts; a copy that was set aside gets
+    /// nothing.
+    pub incarnations: [String; 2],
+    /// The gateway's program version.
+    pub program_version: String,
+    /// Signature over [`RenewRequest::signing_input`] by the key of `certificate`, base64; ECDSA ones in ASN.1 (RFC 3279 §2.2.3).
+    pub signature: String,
+}
+
+impl RenewRequest {
+    /// Returns the bytes that the signature covers: a domain tag and every other field, all length-prefixed.
+    pub fn signing_input(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        let [incarnation, previous] = &self.incarnations;
+        let texts = [&self.certificate, &self.client_csr, &self.listener_csr, incarnation, previous, &self.program_version];
+        for part in std::iter::once("postern-renew-v1").chain(texts.into_iter().map(String::as_str)) {
+            out.extend_from_slice(&(part.len() as u64).to_be_bytes());
+            out.extend_from_slice(part.as_bytes());
+        }
+        out
+    }
+}
+
+/// The answer to a [`RenewRequest`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct RenewResponse {
+    /// Client certificate, PEM, leaf first.
+    pub client_certificate: String,
+    /// Certificate for the TLS listeners, PEM, leaf first.
+    pub listener_certificate: String,
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -120,6 +163,25 @@ mod tests {
     #[test]
     fn a_token_survives_its_text() {
         assert!(Token::parse(&format!(" {}\n", token())).is_ok_and(|parsed| parsed == token()));
+    }
+
+    #[test]
+    fn every_field_of_a_renewal_is_signed_and_none_can_slide_into_another() {
+        let request = RenewRequest {
+            certificate: "a".to_owned(),
+            client_csr: "b".to_owned(),
+            listener_csr: "c".to_owned(),
+            incarnations: ["1".to_owned(), "2".to_owned()],
+            program_version: "v".to_owned(),
+            signature: String::new(),
+        };
+        let spoilt = [
+            RenewRequest { certificate: "ab".to_owned(), client_csr: String::new(), ..request.clone() },
+            RenewRequest { listener_csr: "x".to_owned(), ..request.clone() },
+            RenewRequest { incarnations: ["12".to_owned(), String::new()], ..request.clone() },
+            RenewRequest { program_version: String::new(), ..request.clone() },
+        ];
+        assert!(spoilt.iter().all(|other| other.signing_input() != request.signing_input()));
     }
 
     #[test]

@@ -1,11 +1,14 @@
 //! What keeps a gateway alive over the years: certificates, trust, confirmed revisions, the countersigned audit, pacing.
 
-/// A new client certificate is wanted: for a fresh key, signed by itself.
+/// New certificates are wanted: for fresh keys, each request signed by its own.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct CertificateRequest {
-    /// PKCS#10 (RFC 2986), DER.
+    /// PKCS#10 (RFC 2986), DER: for the tunnel's client certificate.
     #[prost(bytes = "vec", tag = "1")]
     pub request: Vec<u8>,
+    /// PKCS#10, DER: for the certificate of the gateway's own TLS listeners, with their names; empty when it is not wanted.
+    #[prost(bytes = "vec", tag = "2")]
+    pub listener_request: Vec<u8>,
 }
 
 /// The answer to a [`CertificateRequest`].
@@ -17,6 +20,9 @@ pub struct CertificateReply {
     /// Why it was refused, for a person; empty when it was not.
     #[prost(string, tag = "2")]
     pub refused: String,
+    /// The listeners' certificate, then its intermediates, DER; empty when it was not asked for.
+    #[prost(bytes = "vec", repeated, tag = "3")]
+    pub listener_chain: Vec<Vec<u8>>,
 }
 
 /// Whom a gateway trusts: replaces what it had, once its signature and serial are good.
