@@ -4,6 +4,7 @@
 //! mended by the cloud, which sends a revision again that is newest and not in force.
 
 mod store;
+pub mod trial;
 pub(crate) mod veto;
 
 use std::path::Path;
