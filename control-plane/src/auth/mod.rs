@@ -14,7 +14,10 @@ pub mod sign_in;
 pub mod users;
 
 use std::fmt;
+use std::net::{IpAddr, SocketAddr};
 
+use axum::extract::ConnectInfo;
+use axum::http::request::Parts;
 use postern_protocol::id::TenantId;
 use serde::Serialize;
 
@@ -27,6 +30,8 @@ pub struct Principal {
     pub actor: Actor,
     /// What it may do.
     pub role: Role,
+    /// The address that the request came from.
+    pub from: Option<IpAddr>,
 }
 
 /// A person or a program; histories name it by its `Display`.
@@ -51,6 +56,11 @@ impl fmt::Display for Actor {
             Self::User { name } => f.write_str(name),
         }
     }
+}
+
+/// Returns the address that a request came from: the listener puts it there.
+pub(crate) fn peer(parts: &Parts) -> Option<IpAddr> {
+    parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(from)| from.ip())
 }
 
 /// What a principal may do; each role may do what the one before may.

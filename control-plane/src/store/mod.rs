@@ -6,6 +6,7 @@
 pub mod alert_actions;
 mod alert_record;
 pub mod alerts;
+pub mod audit;
 pub mod clients;
 pub mod cursors;
 mod database;
