@@ -22,7 +22,7 @@
 //! What the spool takes is bytes that a `protocol` type was encoded to; an event cannot become them.
 //! ```compile_fail,E0308
 //! fn leak(event: postern_engine::event::Event) -> postern_uplink::spool::Commit {
-//!     let records = vec![(postern_protocol::id::Lane::Alerts, event)];
+//!     let records = vec![postern_uplink::spool::Record::plain(postern_protocol::id::Lane::Alerts, event)];
 //!     postern_uplink::spool::Commit {
 //!         records,
 //!         delta: Vec::new(),
@@ -34,7 +34,7 @@
 //! The same with an alert's encoding compiles, so that the refusals above are for the reason given.
 //! ```
 //! fn send(alert: &postern_protocol::alert::Alert) -> postern_uplink::spool::Commit {
-//!     let records = vec![(postern_protocol::id::Lane::Alerts, alert.encode().into())];
+//!     let records = vec![postern_uplink::spool::Record::plain(postern_protocol::id::Lane::Alerts, alert.encode().into())];
 //!     postern_uplink::spool::Commit {
 //!         records,
 //!         delta: Vec::new(),

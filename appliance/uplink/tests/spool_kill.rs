@@ -10,13 +10,14 @@ use std::process::{Command, Stdio};
 use bytes::Bytes;
 use postern_protocol::id::{Epoch, Lane, Sequence};
 use postern_protocol::timestamp::Timestamp;
-use postern_uplink::spool::{Commit, Spool, SpoolOptions};
+use postern_uplink::spool::{Commit, Record, Spool, SpoolOptions};
+use zeroize::Zeroizing;
 
 const SPOOL: &str = "POSTERN_TEST_SPOOL";
 const EPOCH: &str = "POSTERN_TEST_EPOCH";
 
 fn options(dir: &Path) -> SpoolOptions {
-    SpoolOptions { dir: dir.to_owned(), segment_bytes: 20_000, max_bytes: 1 << 30 }
+    SpoolOptions { dir: dir.to_owned(), segment_bytes: 20_000, max_bytes: 1 << 30, machine_key: Zeroizing::new([7; 32]) }
 }
 
 fn content(epoch: u64, sequence: u64) -> Bytes {
@@ -35,7 +36,7 @@ fn victim() {
         let committing = async {
             for sequence in 1.. {
                 let checkpoint = spool.wants_checkpoint().then(|| vec![1; 500]);
-                let commit = Commit { records: vec![(Lane::Alerts, content(epoch, sequence))], checkpoint, ..Commit::default() };
+                let commit = Commit { records: vec![Record::plain(Lane::Alerts, content(epoch, sequence))], checkpoint, ..Commit::default() };
                 spool.commit(commit).await.unwrap();
             }
         };

@@ -10,7 +10,8 @@ use bytes::Bytes;
 use postern_protocol::id::{Epoch, Lane, Sequence};
 use postern_protocol::timestamp::Timestamp;
 use postern_uplink::spool::segment::{End, Kind, SegmentId, Tail, append, scan};
-use postern_uplink::spool::{Commit, CommitNumber, Recovered, Replayed, Spool, SpoolOptions, SpoolWriter};
+use postern_uplink::spool::{Commit, CommitNumber, Record, Recovered, Replayed, Spool, SpoolOptions, SpoolWriter};
+use zeroize::Zeroizing;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
@@ -183,7 +184,7 @@ fn waiting(spool: &Spool, lane: Lane) -> Vec<(u64, u64, Bytes)> {
 }
 
 fn open(dir: &Path, epoch: u64) -> (Spool, Recovered, SpoolWriter) {
-    let options = SpoolOptions { dir: dir.to_owned(), segment_bytes: 600, max_bytes: 1 << 30 };
+    let options = SpoolOptions { dir: dir.to_owned(), segment_bytes: 600, max_bytes: 1 << 30, machine_key: Zeroizing::new([7; 32]) };
     Spool::open(options, Epoch(epoch), Timestamp::from_secs(1)).unwrap()
 }
 
@@ -225,7 +226,7 @@ async fn check_run(acts: Vec<Act>) -> Result<(), TestCaseError> {
                     let sequence = sequences.entry(lane).or_default();
                     *sequence += 1;
                     made.records.push((lane, *sequence, bytes.clone()));
-                    commit.records.push((lane, bytes));
+                    commit.records.push(Record::plain(lane, bytes));
                 }
                 let number: CommitNumber = spool.commit(commit).await.unwrap();
                 spool.durable().wait_for(|durable| *durable >= number).await.unwrap();

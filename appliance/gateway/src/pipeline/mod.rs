@@ -19,12 +19,12 @@ use postern_engine::alert::{AlertEngine, OwnReport};
 use postern_engine::event::Protocol;
 use postern_engine::ledger::{Detail, DropReason};
 use postern_engine::rule::RuleIndex;
-use postern_protocol::alert::AlertKey;
+use postern_protocol::alert::{Alert, AlertKey, AlertState};
 use postern_protocol::dictionary::Dictionary;
 use postern_protocol::id::Lane;
 use postern_protocol::status::intake::UnknownOid;
 use postern_protocol::timestamp::Timestamp;
-use postern_uplink::spool::{Commit, CommitNumber, Spool, SpoolError};
+use postern_uplink::spool::{Commit, CommitNumber, Record, Spool, SpoolError, Worth};
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -33,7 +33,7 @@ use self::local::{Memory, Writer};
 use self::seen::{PushSighting, Sighting};
 use crate::accounts::Accounts;
 use crate::canary::Stage;
-use crate::intake::{Arrival, Batch, Inform, Outlet, Push, PushAnswer};
+use crate::intake::{Arrival, Batch, Digests, Inform, Outlet, Push, PushAnswer};
 use crate::receivers::reply as answer;
 
 /// Commits that may be on their way to the disk; what changes meanwhile waits for the next.
@@ -135,6 +135,7 @@ pub(crate) struct Pipeline {
     engine: AlertEngine,
     memory: Memory,
     writer: Writer,
+    worth: Judge,
     accounts: Accounts,
     outlet: Outlet,
     orders: Option<mpsc::Receiver<Order>>,
@@ -172,6 +173,22 @@ enum Reply {
     Push(oneshot::Sender<PushAnswer>, PushAnswer),
 }
 
+/// Tells the spool what an alert's record is worth when room is short, and what it is about: by a digest that says nothing to
+/// whoever reads the disk.
+struct Judge(Digests);
+
+impl Judge {
+    fn judge(&self, alert: &Alert, bytes: Bytes) -> Record {
+        let AlertKey { resource, kind, qualifier } = &alert.key;
+        let key = self.0.of(&[b"alert", resource.as_bytes(), kind.as_bytes(), qualifier.as_bytes()]);
+        let worth = match alert.state {
+            AlertState::Cleared | AlertState::Closed => Worth::Ended,
+            AlertState::Open => Worth::Open,
+        };
+        Record { lane: Lane::Alerts, bytes, key, worth }
+    }
+}
+
 /// What became of a turn's events.
 #[derive(Default)]
 struct Settled {
@@ -198,6 +215,7 @@ impl Pipeline {
             engine,
             memory,
             writer: Writer::new(accounts.clone(), digest_key),
+            worth: Judge(Digests::new(&digest_key)),
             accounts,
             outlet,
             orders: Some(orders),
@@ -433,7 +451,7 @@ impl Pipeline {
         for alert in changes {
             let record = Bytes::from(alert.encode());
             bytes = bytes.saturating_add(record.len());
-            records.push((Lane::Alerts, record));
+            records.push(self.worth.judge(&alert, record));
             if bytes >= COMMIT_BYTES {
                 commits.push(Commit { records: std::mem::take(&mut records), delta: Vec::new(), checkpoint: None, at });
                 bytes = 0;

@@ -66,6 +66,7 @@ use postern_protocol::message::{LanePosition, MAX_BATCH_BYTES};
 use postern_protocol::status;
 use postern_protocol::timestamp::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
+use zeroize::Zeroizing;
 
 use self::index::Index;
 use self::segment::SegmentId;
@@ -120,8 +121,8 @@ pub enum SpoolError {
     Random,
 }
 
-/// Where a spool lies and how big it may grow.
-#[derive(Clone, Debug)]
+/// Where a spool lies and how big it may grow. No `Debug`: it holds a key.
+#[derive(Clone)]
 pub struct SpoolOptions {
     /// Its directory; made when absent.
     pub dir: PathBuf,
@@ -129,6 +130,40 @@ pub struct SpoolOptions {
     pub segment_bytes: u64,
     /// Most bytes of all segments; beyond it the oldest are evicted.
     pub max_bytes: u64,
+    /// What the keys of segments are wrapped under; wiped with the last copy of the options.
+    pub machine_key: Zeroizing<[u8; 32]>,
+}
+
+/// How much a record is worth when room is short; the spool judges without understanding.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Worth {
+    /// An alert's state that is over: given up before [`Worth::Open`] ones.
+    Ended,
+    /// An alert's state that lasts: its newest revision is never given up.
+    Open,
+    /// Nothing but its lane says what it is worth.
+    #[default]
+    Plain,
+}
+
+/// A record for the control plane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Which lane.
+    pub lane: Lane,
+    /// Its content.
+    pub bytes: Bytes,
+    /// Digest of what it is about; on the alerts lane a newer record of the same key supersedes it. 0: nothing supersedes it.
+    pub key: u64,
+    /// What it is worth.
+    pub worth: Worth,
+}
+
+impl Record {
+    /// Makes a record that is worth what its lane is, and that nothing supersedes.
+    pub const fn plain(lane: Lane, bytes: Bytes) -> Self {
+        Self { lane, bytes, key: 0, worth: Worth::Plain }
+    }
 }
 
 /// Number of a commit since the spool was opened, from 1.
@@ -139,7 +174,7 @@ pub struct CommitNumber(pub u64);
 #[derive(Clone, Debug, Default)]
 pub struct Commit {
     /// Records for the control plane, in order.
-    pub records: Vec<(Lane, Bytes)>,
+    pub records: Vec<Record>,
     /// Local state that changed with them; never sent. Empty: none.
     pub delta: Vec<u8>,
     /// The whole local state after this commit, when [`Spool::wants_checkpoint`] asks for it.
@@ -408,7 +443,7 @@ impl Spool {
 }
 
 fn check(commit: &Commit) -> Result<(), SpoolError> {
-    let longest = commit.records.iter().map(|(_, record)| record.len()).max().unwrap_or(0);
+    let longest = commit.records.iter().map(|record| record.bytes.len()).max().unwrap_or(0);
     let bytes = commit.bytes();
     if longest > MAX_BATCH_BYTES {
         Err(SpoolError::TooLong { what: "record", bytes: longest, most: MAX_BATCH_BYTES })

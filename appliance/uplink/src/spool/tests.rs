@@ -10,7 +10,7 @@ use super::*;
 const LANE: Lane = Lane::Alerts;
 
 fn options(dir: &Path) -> SpoolOptions {
-    SpoolOptions { dir: dir.to_owned(), segment_bytes: 4096, max_bytes: 1024 * 1024 }
+    SpoolOptions { dir: dir.to_owned(), segment_bytes: 4096, max_bytes: 1024 * 1024, machine_key: Zeroizing::new([7; 32]) }
 }
 
 fn open(dir: &Path, epoch: u64) -> (Spool, Recovered, SpoolWriter) {
@@ -18,7 +18,7 @@ fn open(dir: &Path, epoch: u64) -> (Spool, Recovered, SpoolWriter) {
 }
 
 fn record(text: &str) -> Commit {
-    Commit { records: vec![(LANE, Bytes::copy_from_slice(text.as_bytes()))], at: Timestamp::from_secs(2000), ..Commit::default() }
+    Commit { records: vec![Record::plain(LANE, Bytes::copy_from_slice(text.as_bytes()))], at: Timestamp::from_secs(2000), ..Commit::default() }
 }
 
 fn checkpoint(text: &str) -> Commit {
@@ -371,9 +371,9 @@ async fn a_renewed_epoch_counts_from_one_behind_what_the_old_one_still_holds() {
 async fn what_cannot_fit_is_refused_before_it_is_queued() {
     let dir = tempfile::tempdir().unwrap();
     let (spool, _, _writer) = open(dir.path(), 1);
-    let long = Commit { records: vec![(LANE, Bytes::from(vec![0; MAX_BATCH_BYTES + 1]))], ..Commit::default() };
+    let long = Commit { records: vec![Record::plain(LANE, Bytes::from(vec![0; MAX_BATCH_BYTES + 1]))], ..Commit::default() };
     assert!(matches!(spool.commit(long).await, Err(SpoolError::TooLong { what: "record", .. })));
-    let longest = Commit { records: vec![(LANE, Bytes::from(vec![7; MAX_BATCH_BYTES]))], ..Commit::default() };
+    let longest = Commit { records: vec![Record::plain(LANE, Bytes::from(vec![7; MAX_BATCH_BYTES]))], ..Commit::default() };
     durably(&spool, longest).await;
     assert_eq!(spool.next_batch(LANE, None).unwrap().unwrap().records[0].len(), MAX_BATCH_BYTES);
 }
@@ -381,12 +381,12 @@ async fn what_cannot_fit_is_refused_before_it_is_queued() {
 #[tokio::test]
 async fn batches_keep_their_limits_over_many_records_and_other_kinds_between_them() {
     let dir = tempfile::tempdir().unwrap();
-    let big = SpoolOptions { segment_bytes: 64 << 20, max_bytes: 512 << 20, dir: dir.path().to_owned() };
+    let big = SpoolOptions { segment_bytes: 64 << 20, max_bytes: 512 << 20, ..options(dir.path()) };
     let (spool, _, _writer) = Spool::open(big, Epoch(1), Timestamp::default()).unwrap();
     let total = 9000_u64;
     for chunk in 0..9 {
         let records = (0..1000)
-            .map(|n| (if n % 2 == 0 { LANE } else { Lane::Samples }, Bytes::from((chunk * 1000 + n).to_string().repeat(60))))
+            .map(|n| Record::plain(if n % 2 == 0 { LANE } else { Lane::Samples }, Bytes::from((chunk * 1000 + n).to_string().repeat(60))))
             .collect();
         durably(&spool, Commit { records, delta: vec![1; 300_000], ..Commit::default() }).await;
     }

@@ -13,7 +13,7 @@ use postern_protocol::timestamp::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::segment::{End, Kind, OVERHEAD_BYTES, SegmentId, append};
-use super::{Commit, CommitNumber, Shared, SpoolError};
+use super::{Commit, CommitNumber, Record, Shared, SpoolError};
 
 /// Most commits, and bytes of them, that share one fsync.
 const MAX_GROUP_COMMITS: usize = 1024;
@@ -187,7 +187,7 @@ impl Writer {
                 notes.has_checkpoint = true;
                 self.current.checkpoint_bytes = out.len() as u64;
             }
-            for (lane, record) in &commit.records {
+            for Record { lane, bytes: record, .. } in &commit.records {
                 let sequence = self.sequences.entry(*lane).or_default();
                 *sequence = sequence.saturating_add(1);
                 let offset = base.saturating_add(u32::try_from(out.len()).unwrap_or(u32::MAX));
@@ -274,7 +274,7 @@ enum Stop {
 impl Commit {
     /// Returns about how many bytes the commit has on disk.
     pub(crate) fn bytes(&self) -> usize {
-        let parts = self.records.iter().map(|(_, record)| record.len()).chain([self.delta.len()]);
+        let parts = self.records.iter().map(|record| record.bytes.len()).chain([self.delta.len()]);
         let parts = parts.chain(self.checkpoint.iter().map(Vec::len)).chain([size_of::<End>()]);
         parts.fold(0, |sum: usize, bytes| sum.saturating_add(bytes).saturating_add(OVERHEAD_BYTES))
     }
