@@ -121,7 +121,18 @@ impl Sender {
 
     /// Sends linkDown informs for these interfaces until all are acknowledged; `between` is called again and again with the number
     /// acknowledged so far.
-    pub fn inform(&self, interfaces: impl Iterator<Item = u32>, deadline: Duration, mut between: impl FnMut(usize)) -> Volley {
+    pub fn inform(&self, interfaces: impl Iterator<Item = u32>, deadline: Duration, between: impl FnMut(usize)) -> Volley {
+        self.inform_of(LINK_DOWN, interfaces, deadline, between)
+    }
+
+    /// The same with another notification about interfaces.
+    pub fn inform_of(
+        &self,
+        trap_oid: &[u32],
+        interfaces: impl Iterator<Item = u32>,
+        deadline: Duration,
+        mut between: impl FnMut(usize),
+    ) -> Volley {
         let start = Instant::now();
         let mut waiting: HashMap<Vec<u8>, (Vec<u8>, Instant)> = HashMap::new();
         let mut interfaces = interfaces.enumerate();
@@ -131,10 +142,10 @@ impl Sender {
             while waiting.len() < self.window {
                 let Some((at, if_index)) = interfaces.next() else { break };
                 let request_id = i32::try_from(at).unwrap() + 1;
-                let inform = link(INFORM, request_id, LINK_DOWN, if_index);
+                let inform = link(INFORM, request_id, trap_oid, if_index);
                 self.try_send(&inform);
                 // RFC 3416 §4.2.7: the same request-id and varbinds, error-status 0: the same bytes but for the tag.
-                waiting.insert(link(RESPONSE, request_id, LINK_DOWN, if_index), (inform, Instant::now()));
+                waiting.insert(link(RESPONSE, request_id, trap_oid, if_index), (inform, Instant::now()));
             }
             if waiting.is_empty() {
                 return volley;

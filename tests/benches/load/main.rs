@@ -2,7 +2,7 @@
 //!
 //! The figure to trust is processor seconds of the receiving program for a million events at one offered rate: it hardly depends on
 //! what else the machine does. Rates without loss do, so they are only compared within one run. A peer that is not installed is
-//! left out with a message. Arguments choose rows by a part of their name; `soak` and `instructions` are other modes.
+//! left out with a message. Arguments choose rows by a part of their name; `soak` and `drain` are other modes.
 
 // A bench is a test with figures: whatever goes wrong ends it.
 #![allow(clippy::cast_possible_truncation, clippy::cast_precision_loss, clippy::cast_sign_loss)]
@@ -10,6 +10,7 @@
 
 mod connect;
 mod datagrams;
+mod drain;
 mod peers;
 mod postern;
 mod process;
@@ -25,6 +26,9 @@ fn main() {
     let wanted: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with("--")).collect();
     if wanted.iter().any(|word| word == "soak") {
         return soak::run();
+    }
+    if wanted.iter().any(|word| word == "drain") {
+        return drain::run();
     }
     let mut table = Table::default();
     for (name, row) in rows::ALL {

@@ -9,7 +9,7 @@ use postern_tests::snmp::{LINK_DOWN, Sender, TRAP_V2, link};
 const MANY: u32 = 10_000;
 const LONG: Duration = Duration::from_secs(180);
 
-fn counts(rig: &Rig) -> BTreeMap<String, u64> {
+pub(crate) fn counts(rig: &Rig) -> BTreeMap<String, u64> {
     let alerts = rig.api.alerts();
     let total = alerts.len();
     let counts: BTreeMap<String, u64> =

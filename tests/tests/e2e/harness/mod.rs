@@ -3,3 +3,4 @@
 pub(crate) mod browser;
 pub(crate) mod relay;
 pub(crate) mod rig;
+pub(crate) mod volume;

@@ -113,6 +113,11 @@ impl Rig {
         std::fs::write(&path, text.replace(&header, &format!("{header}{lines}\n"))).unwrap();
     }
 
+    /// Sets a key of the control plane's configuration for its next start.
+    pub(crate) fn configure_control(&self, key: &str, value: &str) {
+        control_plane::set_value(self.layout(), key, value).unwrap();
+    }
+
     pub(crate) fn kill_gateway(&mut self) {
         kill_at_once(&mut self.gateway);
     }
@@ -148,7 +153,11 @@ impl Rig {
     }
 
     pub(crate) fn wait_for_status(&self, what: &str, is_it: impl Fn(&Status) -> bool) -> Status {
-        wait_for(what, SOON, || {
+        self.wait_for_status_within(what, SOON, is_it)
+    }
+
+    pub(crate) fn wait_for_status_within(&self, what: &str, deadline: Duration, is_it: impl Fn(&Status) -> bool) -> Status {
+        wait_for(what, deadline, || {
             let status = self.status()?;
             if is_it(&status) { Ok(status) } else { Err(format!("{status:#?}\n{}", self.gateway_log())) }
         })
