@@ -43,9 +43,7 @@ fn what_was_answered_before_a_power_cut_is_there_after_it() {
             let copy = images.path().join(format!("{cut}.img"));
             volume.snapshot(&copy);
             rig.kill_gateway();
-            let mount = volume.path().to_owned();
-            drop(volume);
-            volume = Volume::mount(&copy, &mount);
+            volume.exchange(&copy);
             assert!(!sent.load(Ordering::SeqCst), "cut {cut} fell into the load");
             rig.spawn_gateway();
         }

@@ -30,16 +30,28 @@ impl Volume {
         let file = std::fs::File::create_new(image).unwrap();
         file.set_len(mebibytes << 20).unwrap();
         succeeded(&run("mkfs.ext4", &["-q", "-F", "-m", "0", image.to_str().unwrap()]));
-        Self::mount(image, mount)
+        let volume = Self { image: image.to_owned(), mount: mount.to_owned() };
+        volume.mount();
+        volume
     }
 
-    /// Mounts the volume in `image`, after its journal was replayed as after a power cut.
-    pub(crate) fn mount(image: &Path, mount: &Path) -> Self {
-        std::fs::create_dir_all(mount).unwrap();
+    fn mount(&self) {
+        std::fs::create_dir_all(&self.mount).unwrap();
         // The journal is written out when somebody syncs, and not by the clock: a copy then holds what was synced, and little else.
-        let options = ["-o", "loop,commit=300,noatime", image.to_str().unwrap(), mount.to_str().unwrap()];
+        let options = ["-o", "loop,commit=300,noatime", self.image.to_str().unwrap(), self.mount.to_str().unwrap()];
         succeeded(&run("mount", &options));
-        Self { image: image.to_owned(), mount: mount.to_owned() }
+    }
+
+    /// Takes the volume away and mounts `image` in its place; the journal is replayed as after a power cut.
+    pub(crate) fn exchange(&mut self, image: &Path) {
+        self.unmount();
+        image.clone_into(&mut self.image);
+        self.mount();
+    }
+
+    fn unmount(&self) {
+        // Lazily: a program of a test that failed may still have files open there.
+        run("umount", &["-l", self.mount.to_str().unwrap()]);
     }
 
     /// Copies what the device holds at this moment. What the kernel still keeps in memory is not in it.
@@ -54,7 +66,6 @@ impl Volume {
 
 impl Drop for Volume {
     fn drop(&mut self) {
-        // Lazily: a program of a test that failed may still have files open there.
-        run("umount", &["-l", self.mount.to_str().unwrap()]);
+        self.unmount();
     }
 }

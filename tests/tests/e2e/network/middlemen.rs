@@ -45,7 +45,7 @@ fn squid(dir: &Path, port: u16, authentication: &str) -> Squid {
         dir.join("squid.log").display()
     );
     // Started by root it becomes a user who can read next to nothing.
-    std::fs::set_permissions(dir, PermissionsExt::from_mode(0o777)).unwrap();
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o777)).unwrap();
     std::fs::write(&config, text).unwrap();
     let mut command = Command::new("/usr/sbin/squid");
     command.arg("-N").arg("-n").arg(format!("postern{port}")).arg("-f").arg(&config).stdout(Stdio::null()).stderr(Stdio::null());
@@ -106,7 +106,7 @@ fn squid_with_digest_authentication_is_a_way_out() {
     let dir = tempfile::tempdir().unwrap();
     let digests = dir.path().join("digests");
     std::fs::write(&digests, "gateway:correct-horse\n").unwrap();
-    std::fs::set_permissions(&digests, PermissionsExt::from_mode(0o644)).unwrap();
+    std::fs::set_permissions(&digests, std::fs::Permissions::from_mode(0o644)).unwrap();
     let digest = format!("auth_param digest program {HELPERS}/digest_file_auth {}\nauth_param digest realm site\n", digests.display());
     let mut sites = behind("gateway:correct-horse@");
     let _squid = sites.wire.cloud.run(|| squid(dir.path(), 3128, &digest));
@@ -118,7 +118,7 @@ fn users(dir: &Path, hash: &str) -> PathBuf {
     let output = Command::new("openssl").args(["passwd", hash, "correct-horse"]).output().unwrap();
     let path = dir.join("users");
     std::fs::write(&path, format!("gateway:{}", String::from_utf8(output.stdout).unwrap())).unwrap();
-    std::fs::set_permissions(&path, PermissionsExt::from_mode(0o644)).unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
     path
 }
 
