@@ -13,10 +13,12 @@ use postern_protocol::revision::document::Document;
 use postern_protocol::status::intake::SnmpEngine;
 use postern_protocol::status::{Sandbox, Status};
 use postern_protocol::timestamp::Timestamp;
+use postern_uplink::dial::link::LinkSettings;
 use postern_uplink::identity::Identity;
 use postern_uplink::spool::{Spool, SpoolOptions, fresh_epoch};
 use postern_uplink::tasks::Tasks;
 use postern_uplink::tls::Certified;
+use postern_uplink::tunnel::tap::Tap;
 use postern_uplink::tunnel::{self, BackOff, GreetingFacts, TunnelOptions};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -94,6 +96,9 @@ pub struct RunOptions {
     /// What was given up, for reports.
     pub sandbox: Sandbox,
 }
+
+/// Frames that left the site and wait to be written to the outbound ring; beyond that they are counted as missed.
+const TAP_FRAMES: usize = 256;
 
 /// Runs the daemon until `stop` is cancelled, then drains and closes everything.
 ///
@@ -274,10 +279,14 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     tasks.spawn("status", reporter.clone().serve(status_socket, stop.clone()));
     tasks.spawn("report", reporter.send(outgoing, stop.clone()));
     let name = format!("{} of {}", identity.gateway, identity.tenant);
+    let (link, link_view) = watch::channel(LinkSettings::new(config.server.clone(), config.server_proxy.clone()));
+    let (identities, identity_view) = watch::channel(identity);
+    let (tap, frames, missed_frames) = Tap::new(TAP_FRAMES);
+    let _kept = (link, identities, frames, missed_frames);
     let tunnel_options = TunnelOptions {
-        server: config.server.clone(),
-        identity,
-        proxy: config.server_proxy.clone(),
+        link: link_view,
+        identity: identity_view,
+        tap,
         program_version: env!("CARGO_PKG_VERSION").to_owned(),
         heartbeat: tunnel::HEARTBEAT,
         back_off: BackOff::default(),

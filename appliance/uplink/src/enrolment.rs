@@ -23,8 +23,9 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use zeroize::Zeroizing;
 
+use crate::dial::error::DialError;
+use crate::dial::{Way, dial};
 use crate::identity::{Identity, IdentityError, NewIdentity};
-use crate::proxy_dial::{DialError, dial};
 use crate::tls::{self, Distrust, TlsError};
 use crate::url::{ProxyUrl, ServerUrl, UrlError};
 
@@ -173,8 +174,8 @@ pub fn key_and_request(common_name: &str, names: &[String]) -> Result<(Zeroizing
 async fn connect(server: &ServerUrl, ca_spki: [u8; 32], proxy: Option<&ProxyUrl>) -> Result<TlsStream<TcpStream>, EnrolError> {
     let connector = TlsConnector::from(Arc::new(tls::enrolment_client(ca_spki)?));
     let name = server.server_name()?;
-    let tcp = dial(server.host(), server.port(), proxy).await?;
-    let handshake = tokio::time::timeout(TIMEOUT, connector.connect(name, tcp)).await.map_err(|_| EnrolError::Timeout)?;
+    let dialled = dial(&Way::to(server.host_port(), proxy.cloned())).await?;
+    let handshake = tokio::time::timeout(TIMEOUT, connector.connect(name, dialled.stream)).await.map_err(|_| EnrolError::Timeout)?;
     handshake.map_err(|error| match tls::distrust(&error) {
         Some(reason) => EnrolError::Distrust(reason),
         None => EnrolError::Handshake(error),

@@ -2,9 +2,9 @@
 //!
 //! Takes only bytes and types of `protocol`: a raw event has no way in here. Called by the gateway, and later by the agent.
 
+pub mod dial;
 pub mod enrolment;
 pub mod identity;
-pub mod proxy_dial;
 pub mod spool;
 pub mod tasks;
 pub mod tls;

@@ -1,6 +1,6 @@
-//! The two addresses that a person writes: the control plane's and, where a site has one, the HTTP proxy's.
+//! The addresses that a person writes: the control plane's and, where a site has one, the HTTP proxy's.
 //!
-//! Both are just scheme, host and port, so they are parsed here rather than by a URL library.
+//! All are just scheme, host and port, so they are parsed here rather than by a URL library.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,6 +8,10 @@ use std::str::FromStr;
 
 use rustls::pki_types::ServerName;
 use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+/// Port of a proxy when none is given.
+const DEFAULT_PROXY_PORT: u16 = 3128;
 
 /// Why a text is not a usable address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -18,6 +22,9 @@ pub enum UrlError {
     /// There is something behind the port.
     #[error("an address ends after its port: remove the path, query or fragment")]
     Path,
+    /// No port where one must stand.
+    #[error("{0:?} has no port: write host:port, for example control.example.com:443")]
+    NoPort(String),
     /// The port is not a number from 1 to 65535.
     #[error("{0:?} is not a port: it is a number from 1 to 65535")]
     Port(String),
@@ -27,6 +34,9 @@ pub enum UrlError {
         /// What it should begin with.
         expected: &'static str,
     },
+    /// A user name with a colon, or with a control character in it or the password.
+    #[error("the proxy's user name has a colon, or it or the password has a control character")]
+    Credentials,
     /// A user name or password where none belongs.
     #[error("the control plane's address has no user name: remove everything before the '@'")]
     User,
@@ -70,6 +80,11 @@ impl ServerUrl {
         authority(&self.host, self.port)
     }
 
+    /// Returns where to connect to.
+    pub fn host_port(&self) -> HostPort {
+        HostPort { host: self.host.clone(), port: self.port }
+    }
+
     /// Returns the name that the server's certificate must have.
     ///
     /// # Errors
@@ -105,28 +120,30 @@ impl fmt::Display for ServerUrl {
     }
 }
 
-/// An HTTP proxy: `http://[user:password@]host[:port]`, port 3128 unless given. May hold a password: its `Debug` hides it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ProxyUrl {
+/// Where to connect to: `host:port`, both always given.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct HostPort {
     host: String,
     port: u16,
-    credentials: Option<String>,
 }
 
-impl ProxyUrl {
-    /// Parses `http://[user:password@]host[:port][/]`. User and password are taken as they stand, up to the last `@`.
+impl HostPort {
+    /// Parses `host:port`; an IPv6 address stands in brackets.
     ///
     /// # Errors
     /// [`UrlError`] for anything else.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
-        const SCHEME: &str = "http://";
-        let rest = text.trim().strip_prefix(SCHEME).ok_or(UrlError::Scheme { expected: SCHEME })?;
-        let (credentials, rest) = match rest.rsplit_once('@') {
-            Some((credentials, rest)) => (Some(credentials.to_owned()), rest),
-            None => (None, rest),
-        };
-        let (host, port) = authority_parts(rest)?;
-        Ok(Self { host, port: port.unwrap_or(3128), credentials })
+        let (host, port) = authority_parts(text.trim())?;
+        Ok(Self { host, port: port.ok_or_else(|| UrlError::NoPort(text.chars().take(80).collect()))? })
+    }
+
+    /// Names an address by its parts; `host` is a name, or an IP address without brackets.
+    ///
+    /// # Errors
+    /// [`UrlError::Host`] when it is neither.
+    pub fn new(host: &str, port: u16) -> Result<Self, UrlError> {
+        ServerName::try_from(host).map_err(|_| UrlError::Host(host.chars().take(80).collect()))?;
+        Ok(Self { host: host.to_ascii_lowercase(), port })
     }
 
     /// Returns the host without brackets.
@@ -138,10 +155,83 @@ impl ProxyUrl {
     pub fn port(&self) -> u16 {
         self.port
     }
+}
 
-    /// Returns `user:password`, when given. A secret.
-    pub(crate) fn credentials(&self) -> Option<&str> {
-        self.credentials.as_deref()
+impl FromStr for HostPort {
+    type Err = UrlError;
+    fn from_str(text: &str) -> Result<Self, UrlError> {
+        Self::parse(text)
+    }
+}
+
+/// Writes `host:port`, an IPv6 address in brackets.
+impl fmt::Display for HostPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&authority(&self.host, self.port))
+    }
+}
+
+/// A user name and a password for a proxy. A secret: no `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// The name.
+    pub user: String,
+    /// The password.
+    pub password: Zeroizing<String>,
+}
+
+impl Credentials {
+    /// Takes a name and a password.
+    ///
+    /// # Errors
+    /// [`UrlError::Credentials`] when the name has a colon (RFC 7617 §2), or either a control character.
+    pub fn new(user: String, password: Zeroizing<String>) -> Result<Self, UrlError> {
+        if user.contains(':') || user.chars().chain(password.chars()).any(char::is_control) {
+            return Err(UrlError::Credentials);
+        }
+        Ok(Self { user, password })
+    }
+}
+
+/// An HTTP proxy: `http://[user:password@]host[:port]`, port 3128 unless given. May hold a password: its `Debug` hides it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ProxyUrl {
+    address: HostPort,
+    credentials: Option<Credentials>,
+}
+
+impl ProxyUrl {
+    /// Names a proxy by its parts.
+    pub fn new(address: HostPort, credentials: Option<Credentials>) -> Self {
+        Self { address, credentials }
+    }
+
+    /// Parses `http://[user:password@]host[:port][/]`. User and password are taken as they stand, up to the last `@`.
+    ///
+    /// # Errors
+    /// [`UrlError`] for anything else.
+    pub fn parse(text: &str) -> Result<Self, UrlError> {
+        const SCHEME: &str = "http://";
+        let rest = text.trim().strip_prefix(SCHEME).ok_or(UrlError::Scheme { expected: SCHEME })?;
+        let (credentials, rest) = match rest.rsplit_once('@') {
+            Some((credentials, rest)) => {
+                let (user, password) = credentials.split_once(':').unwrap_or((credentials, ""));
+                (Some(Credentials::new(user.to_owned(), Zeroizing::new(password.to_owned()))?), rest)
+            }
+            None => (None, rest),
+        };
+        let (host, port) = authority_parts(rest)?;
+        Ok(Self { address: HostPort { host, port: port.unwrap_or(DEFAULT_PROXY_PORT) }, credentials })
+    }
+
+    /// Returns where it listens.
+    pub fn address(&self) -> &HostPort {
+        &self.address
+    }
+
+    /// Returns name and password, when given. A secret.
+    pub(crate) fn credentials(&self) -> Option<&Credentials> {
+        self.credentials.as_ref()
     }
 }
 
@@ -155,7 +245,7 @@ impl FromStr for ProxyUrl {
 /// Writes the address without user and password.
 impl fmt::Display for ProxyUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "http://{}", authority(&self.host, self.port))
+        write!(f, "http://{}", self.address)
     }
 }
 
@@ -240,8 +330,19 @@ mod tests {
     #[test]
     fn a_proxys_password_is_never_printed() {
         let proxy = ProxyUrl::parse("http://site:p@ss@proxy.lan:8080").unwrap();
-        assert_eq!(proxy.credentials(), Some("site:p@ss"));
+        let credentials = proxy.credentials().unwrap();
+        assert_eq!((credentials.user.as_str(), credentials.password.as_str()), ("site", "p@ss"));
         assert_eq!(format!("{proxy} {proxy:?}"), "http://proxy.lan:8080 http://proxy.lan:8080");
-        assert_eq!(ProxyUrl::parse("http://proxy.lan").unwrap().port(), 3128);
+        assert_eq!(ProxyUrl::parse("http://proxy.lan").unwrap().address().port(), 3128);
+        assert_eq!(ProxyUrl::parse("http://a\r\nb:c@proxy.lan"), Err(UrlError::Credentials));
+    }
+
+    #[test]
+    fn an_address_to_connect_to_has_a_port() {
+        let shown = |text| HostPort::parse(text).map(|address| address.to_string());
+        assert_eq!(shown(" Control.example.com:443"), Ok("control.example.com:443".to_owned()));
+        assert_eq!(shown("[2001:DB8::1]:443"), Ok("[2001:db8::1]:443".to_owned()));
+        assert!(matches!(shown("control.example.com"), Err(UrlError::NoPort(_))));
+        assert!(matches!(shown("https://control.example.com:443"), Err(UrlError::Path | UrlError::Host(_))));
     }
 }

@@ -14,8 +14,11 @@ use postern_protocol::id::{Epoch, Lane};
 use postern_protocol::message::{CloseAlert, RevisionStatus, SignedRevision, down};
 use postern_protocol::status::{self, TunnelState};
 use postern_protocol::timestamp::Timestamp;
+use postern_uplink::dial::link::LinkSettings;
 use postern_uplink::identity::Identity;
-use postern_uplink::spool::{Commit, Spool, SpoolOptions, SpoolWriter};
+use postern_uplink::spool::{Commit, Record, Spool, SpoolOptions, SpoolWriter};
+use zeroize::Zeroizing;
+use postern_uplink::tunnel::tap::Tap;
 use postern_uplink::tunnel::{self, BackOff, Control, GreetingFacts, Incoming, Outgoing, TunnelError, TunnelOptions};
 use postern_uplink::url::{ProxyUrl, ServerUrl};
 use support::{Cloud, Mood, Pki, Store};
@@ -38,9 +41,9 @@ struct Gateway {
 
 fn options(server: ServerUrl, identity: Arc<Identity>) -> TunnelOptions {
     TunnelOptions {
-        server,
-        identity,
-        proxy: None,
+        link: watch::channel(LinkSettings::new(server, None)).1,
+        identity: watch::channel(identity).1,
+        tap: Tap::new(1).0,
         program_version: "test".to_owned(),
         heartbeat: Duration::from_secs(10),
         back_off: BackOff { first: Duration::from_millis(1), longest: Duration::from_millis(50) },
@@ -53,7 +56,7 @@ impl Gateway {
     }
 
     fn start_in(dir: &Path, epoch: u64, options: TunnelOptions) -> Self {
-        let spool_options = SpoolOptions { dir: dir.join("spool"), segment_bytes: 64 * 1024, max_bytes: 64 << 20 };
+        let spool_options = SpoolOptions { dir: dir.join("spool"), segment_bytes: 64 * 1024, max_bytes: 64 << 20, machine_key: Zeroizing::new([7; 32]) };
         let (spool, _, writer) = Spool::open(spool_options, Epoch(epoch), Timestamp::default()).unwrap();
         let (outgoing, outgoing_rx) = mpsc::channel(4);
         let (incoming_tx, incoming) = mpsc::channel(1);
@@ -68,7 +71,7 @@ impl Gateway {
 
     async fn commit(&self, lane: Lane, text: &str) {
         let record = Bytes::copy_from_slice(text.as_bytes());
-        self.spool.commit(Commit { records: vec![(lane, record)], ..Commit::default() }).await.unwrap();
+        self.spool.commit(Commit { records: vec![Record::plain(lane, record)], ..Commit::default() }).await.unwrap();
     }
 
     async fn until(&mut self, wanted: impl Fn(&status::Tunnel) -> bool) -> status::Tunnel {
@@ -76,8 +79,14 @@ impl Gateway {
         tokio::time::timeout(Duration::from_secs(20), seen).await.expect("in time").unwrap().clone()
     }
 
+    /// Returns the next message that is no welcome.
     async fn incoming(&mut self) -> Incoming {
-        tokio::time::timeout(Duration::from_secs(20), self.incoming.recv()).await.expect("in time").unwrap()
+        loop {
+            let message = tokio::time::timeout(Duration::from_secs(20), self.incoming.recv()).await.expect("in time").unwrap();
+            if !matches!(message, Incoming::Welcomed(_)) {
+                return message;
+            }
+        }
     }
 
     /// Waits until everything is acknowledged.
@@ -341,7 +350,10 @@ async fn the_tunnel_goes_through_an_http_proxy() {
     let cloud = Cloud::start(&site.pki, Store::default()).await;
     let proxy = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let proxy_url = ProxyUrl::parse(&format!("http://{}", proxy.local_addr().unwrap())).unwrap();
-    let options = TunnelOptions { proxy: Some(proxy_url), ..options(cloud.url(), site.identity) };
+    let options = TunnelOptions {
+        link: watch::channel(LinkSettings::new(cloud.url(), Some(proxy_url))).1,
+        ..options(cloud.url(), site.identity)
+    };
     let gateway = Gateway::start(site.dir.path(), options);
     gateway.commit(Lane::Alerts, "0").await;
     let mut relay = JoinSet::new();

@@ -4,8 +4,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use postern_uplink::proxy_dial;
-use postern_uplink::url::ProxyUrl;
+use postern_uplink::dial::{self, Way};
+use postern_uplink::url::{HostPort, ProxyUrl};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpStream;
 
@@ -48,7 +48,10 @@ impl Tunnels {
                     Host::Address(address) => address.to_string(),
                     Host::Name(name) => name.clone(),
                 };
-                let dialling = async { proxy_dial::dial(&host, connect.port, upstream.as_ref()).await.map_err(io::Error::other) };
+                let dialling = async {
+                    let way = Way::to(HostPort::new(&host, connect.port).map_err(io::Error::other)?, upstream.clone());
+                    dial::dial(&way).await.map(|dialled| dialled.stream).map_err(io::Error::other)
+                };
                 tokio::time::timeout(DIAL_TIMEOUT, dialling).await
             }
         };
@@ -71,7 +74,7 @@ impl Tunnels {
     async fn directly(&self, address: IpAddr, port: u16) -> io::Result<TcpStream> {
         let stream = TcpStream::connect(SocketAddr::new(address, port)).await?;
         if self.idle_timeout > PROBED {
-            proxy_dial::keep_alive(&stream);
+            dial::keep_alive(&stream);
         } else {
             // Not worth a failure.
             let _ = stream.set_nodelay(true);

@@ -97,7 +97,7 @@ fn resolvers(file: &Path) -> Vec<PathBuf> {
 fn ports(config: &Config) -> BTreeSet<u16> {
     let mut ports = BTreeSet::from([DNS_PORT]);
     if let Some(proxy) = &config.server_proxy {
-        ports.insert(proxy.port());
+        ports.insert(proxy.address().port());
     } else {
         ports.insert(config.server.port());
         ports.extend(config.proxy.iter().flat_map(|proxy| &proxy.connect_allow).map(|destination| destination.port));

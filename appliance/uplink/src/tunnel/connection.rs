@@ -18,22 +18,28 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use postern_protocol::frame::{self, Decoder, FrameError};
 use rustls::ClientConfig;
 use serde::Deserialize;
+use socket2::SockRef;
 use tokio::sync::oneshot;
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
 
 use super::session::Fault;
-use crate::proxy_dial::{DialError, dial};
+use super::tap::{Sent, Stream, Tap};
+use crate::dial::error::DialError;
+use crate::dial::{Dialled, Way, dial};
 use crate::spool::SpoolError;
 use crate::tls::{self, Distrust, TUNNEL_ALPN};
-use crate::url::{ProxyUrl, ServerUrl, UrlError};
+use crate::url::{HostPort, ServerUrl, UrlError};
 
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// What may be on its way to us: a revision on the control stream, acknowledgements on the others.
 const STREAM_WINDOW_BYTES: u32 = 1 << 20;
 const CONNECTION_WINDOW_BYTES: u32 = 8 << 20;
+
+/// Bytes that may wait in the kernel unsent: few, so that an alert does not queue behind what was written before it.
+const UNSENT_BYTES: u32 = 64 * 1024;
 
 const MAX_REFUSAL_BYTES: usize = 64 * 1024;
 
@@ -95,6 +101,7 @@ pub(crate) enum Loss {
 pub(crate) struct Connection {
     requests: SendRequest<Channel<Bytes>>,
     authority: String,
+    address: HostPort,
     executor: Executor,
     _end: DropGuard,
 }
@@ -104,18 +111,21 @@ pub(crate) struct Connection {
 pub(crate) struct Opener {
     requests: SendRequest<Channel<Bytes>>,
     authority: String,
+    tap: Tap,
 }
 
 impl Connection {
     /// Connects. The receiver that comes with the connection hears when it is lost.
     pub(crate) async fn open(
         server: &ServerUrl,
-        proxy: Option<&ProxyUrl>,
+        way: &Way,
         config: Arc<ClientConfig>,
     ) -> Result<(Self, oneshot::Receiver<Result<(), hyper::Error>>), Loss> {
         let name = server.server_name()?;
-        let tcp = dial(server.host(), server.port(), proxy).await?;
-        let handshake = TlsConnector::from(config).connect(name, tcp);
+        let Dialled { stream, address, .. } = dial(way).await?;
+        // Not worth a failure: without it an alert may wait behind what was written before it.
+        let _unset = SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT_BYTES);
+        let handshake = TlsConnector::from(config).connect(name, stream);
         let tls = tokio::time::timeout(HANDSHAKE_TIMEOUT, handshake).await.map_err(|_| Loss::Timeout)?;
         let tls = tls.map_err(|error| match tls::distrust(&error) {
             Some(reason) => Loss::Distrust(reason),
@@ -137,7 +147,7 @@ impl Connection {
             // Nobody listens once the session is over.
             let _unheard = ended.send(driver.await);
         });
-        Ok((Self { requests, authority: server.authority(), executor, _end: end.drop_guard() }, lost))
+        Ok((Self { requests, authority: server.authority(), address, executor, _end: end.drop_guard() }, lost))
     }
 
     /// Closes the connection; what is still to be written has `patience` for it.
@@ -150,16 +160,25 @@ impl Connection {
         executor.tasks.wait().await;
     }
 
+    /// Returns which of the addresses it leads to.
+    pub(crate) fn address(&self) -> &HostPort {
+        &self.address
+    }
+
     /// Returns what opens streams on this connection.
-    pub(crate) fn opener(&self) -> Opener {
-        Opener { requests: self.requests.clone(), authority: self.authority.clone() }
+    pub(crate) fn opener(&self, tap: Tap) -> Opener {
+        Opener { requests: self.requests.clone(), authority: self.authority.clone(), tap }
     }
 }
 
 impl Opener {
     /// Opens a stream; the other side answers with its head at once, before it reads. Up to `queue` frames wait to be sent.
-    pub(crate) async fn open(&mut self, path: &str, queue: usize) -> Result<(FrameSender, FrameReader), Loss> {
+    pub(crate) async fn open(&mut self, stream: Stream, queue: usize) -> Result<(FrameSender, FrameReader), Loss> {
         let (sender, body) = Channel::new(queue);
+        let path = match stream {
+            Stream::Control => "/tunnel/v1/control".to_owned(),
+            Stream::Lane(lane) => format!("/tunnel/v1/lane/{}", lane.name()),
+        };
         let uri = format!("https://{}{path}", self.authority);
         let request = Request::post(uri).header(hyper::header::CONTENT_TYPE, "application/octet-stream").body(body);
         let Ok(request) = request else { return Err(UrlError::Host(self.authority.clone()).into()) };
@@ -170,12 +189,13 @@ impl Opener {
         let response = tokio::time::timeout(HANDSHAKE_TIMEOUT, response).await.map_err(|_| Loss::Timeout)??;
         let status = response.status();
         if status == StatusCode::OK {
-            return Ok((FrameSender(sender), FrameReader { body: response.into_body(), decoder: Decoder::default() }));
+            let sender = FrameSender { to: sender, stream, tap: self.tap.clone() };
+            return Ok((sender, FrameReader { body: response.into_body(), decoder: Decoder::default() }));
         }
         let reading = Limited::new(response.into_body(), MAX_REFUSAL_BYTES).collect();
         let body = tokio::time::timeout(HANDSHAKE_TIMEOUT, reading).await.map_err(|_| Loss::Timeout)?;
         let body = body.map(http_body_util::Collected::to_bytes).unwrap_or_default();
-        Err(Loss::Refused { path: path.to_owned(), status: status.as_u16(), detail: refusal(&body) })
+        Err(Loss::Refused { path, status: status.as_u16(), detail: refusal(&body) })
     }
 }
 
@@ -194,17 +214,26 @@ fn refusal(body: &[u8]) -> String {
 }
 
 /// The sending half of a stream; dropping it ends that half in good order.
-pub(crate) struct FrameSender(Sender<Bytes>);
+pub(crate) struct FrameSender {
+    to: Sender<Bytes>,
+    stream: Stream,
+    tap: Tap,
+}
 
 impl FrameSender {
     /// Says how many frames can be queued now.
     pub(crate) fn room(&mut self) -> usize {
-        self.0.capacity()
+        self.to.capacity()
     }
 
     /// Queues a frame, never waits; says whether that was possible.
     pub(crate) fn queue(&mut self, message: &impl prost::Message) -> bool {
-        self.0.try_send(Frame::data(frame::encode(message))).is_ok()
+        let frame = frame::encode(message);
+        let is_queued = self.to.try_send(Frame::data(frame.clone())).is_ok();
+        if is_queued {
+            self.tap.pass(Sent { stream: self.stream, frame });
+        }
+        is_queued
     }
 }
 

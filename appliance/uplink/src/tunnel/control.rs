@@ -13,12 +13,13 @@ use postern_protocol::timestamp::Timestamp;
 use rustls::ClientConfig;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::connection::{Connection, FrameReader, FrameSender, Loss};
 use super::mail::Mail;
 use super::session::{Action, Fault, Now, Session};
-use super::{Control, Incoming, TunnelOptions, lane, report};
+use super::tap::{Stream, Tap};
+use super::{Control, Incoming, Interrupt, Interrupted, TunnelOptions, lane, report};
+use crate::dial::link::LinkSettings;
 use crate::spool::Spool;
 
 /// Messages for the control plane that may wait in the stream.
@@ -28,45 +29,63 @@ const QUEUE_FRAMES: usize = 32;
 const FAREWELL: Duration = Duration::from_millis(500);
 
 /// How a session ended.
-pub(crate) struct Ended {
+pub(super) struct Ended {
     /// How long it was established; zero when it never was.
-    pub(crate) lived: Duration,
-    /// Why; `None` because it was asked to.
-    pub(crate) loss: Option<Loss>,
+    pub(super) lived: Duration,
+    /// Why.
+    pub(super) ending: Ending,
 }
 
-/// What stays the same over all sessions.
-pub(crate) struct Surroundings<'a> {
-    pub(crate) options: &'a TunnelOptions,
-    pub(crate) tls: Arc<ClientConfig>,
-    pub(crate) spool: &'a Spool,
-    pub(crate) stop: &'a CancellationToken,
+/// Why a session ended.
+pub(super) enum Ending {
+    /// From this side, in good order.
+    Interrupted(Interrupted),
+    /// It was lost, or could not be opened.
+    Lost(Loss),
 }
 
-/// Opens a session and keeps it until it is lost or `stop` is cancelled.
-pub(crate) async fn run(around: &Surroundings<'_>, control: &mut Control, mail: &mut Mail) -> Ended {
-    let options = around.options;
-    let opening = Connection::open(&options.server, options.proxy.as_ref(), Arc::clone(&around.tls));
+/// What one session works with.
+pub(super) struct Surroundings<'a> {
+    pub(super) options: &'a TunnelOptions,
+    pub(super) settings: LinkSettings,
+    /// With which of the addresses to begin.
+    pub(super) turn: usize,
+    /// Counts the attempts of this start.
+    pub(super) attempt: u64,
+    pub(super) tls: Arc<ClientConfig>,
+    pub(super) spool: &'a Spool,
+}
+
+/// Opens a session and keeps it until it is lost or interrupted.
+pub(super) async fn run(around: &Surroundings<'_>, control: &mut Control, mail: &mut Mail, interrupt: &mut Interrupt) -> Ended {
+    let never = |ending| Ended { lived: Duration::ZERO, ending };
+    let way = around.settings.way(around.turn);
+    control.state.send_modify(|state| {
+        state.address = way.addresses.first().map(ToString::to_string);
+        state.proxy = way.proxy.as_ref().map(ToString::to_string);
+    });
+    let opening = Connection::open(&around.settings.server, &way, Arc::clone(&around.tls));
     let opened = tokio::select! {
         biased;
-        () = around.stop.cancelled() => return Ended { lived: Duration::ZERO, loss: None },
+        interrupted = interrupt.wait() => return never(Ending::Interrupted(interrupted)),
         opened = mail.attend(control, opening) => opened,
     };
     let (connection, lost) = match opened {
         Ok(opened) => opened,
-        Err(loss) => return Ended { lived: Duration::ZERO, loss: Some(loss) },
+        Err(loss) => return never(Ending::Lost(loss)),
     };
+    control.state.send_modify(|state| state.address = Some(connection.address().to_string()));
     let mut running = Running { around, connection, lanes: JoinSet::new(), start: Instant::now(), established: None };
     let outcome = tokio::select! {
         biased;
-        outcome = running.run(control, mail) => outcome,
+        outcome = running.run(control, mail, interrupt) => outcome,
         lost = lost => Err(lost.ok().and_then(Result::err).map_or(Loss::StreamEnded, Loss::Http)),
     };
     let lived = running.established.map_or(Duration::ZERO, |at| at.elapsed());
     let Running { connection, mut lanes, .. } = running;
     lanes.shutdown().await;
     connection.close(if outcome.is_ok() { FAREWELL } else { Duration::ZERO }).await;
-    Ended { lived, loss: outcome.err() }
+    Ended { lived, ending: outcome.map_or_else(Ending::Lost, Ending::Interrupted) }
 }
 
 struct Running<'a> {
@@ -78,11 +97,11 @@ struct Running<'a> {
 }
 
 impl Running<'_> {
-    /// Returns `Ok` when it was asked to stop.
-    async fn run(&mut self, control: &mut Control, mail: &mut Mail) -> Result<(), Loss> {
+    /// Returns what interrupted it.
+    async fn run(&mut self, control: &mut Control, mail: &mut Mail, interrupt: &mut Interrupt) -> Result<Interrupted, Loss> {
         let (mut sender, mut reader, mut session) = tokio::select! {
             biased;
-            () = self.around.stop.cancelled() => return Ok(()),
+            interrupted = interrupt.wait() => return Ok(interrupted),
             greeted = self.greet(control, mail) => greeted?,
         };
         loop {
@@ -95,10 +114,10 @@ impl Running<'_> {
             // All waits are cancel-safe: the reader keeps its bytes, the mail its messages.
             tokio::select! {
                 biased;
-                () = self.around.stop.cancelled() => {
+                interrupted = interrupt.wait() => {
                     drop(sender);
                     let _gone = tokio::time::timeout(FAREWELL, reader.drain()).await;
-                    return Ok(());
+                    return Ok(interrupted);
                 }
                 Some(ended) = self.lanes.join_next() => {
                     let loss = ended.unwrap_or(Loss::StreamEnded);
@@ -137,14 +156,14 @@ impl Running<'_> {
             trust_serial: facts.trust_serial,
             incarnation: facts.incarnation,
             previous_incarnation: facts.previous_incarnation,
-            session: 0,
+            session: self.around.attempt,
             audit_number: facts.audit_number,
             provisional_revision: facts.provisional,
             rollback: facts.rollback,
             alert_revision: facts.alert_revision,
         };
         let session = Session::new(self.around.options.heartbeat, hello, spool.acknowledged());
-        let (mut sender, reader) = self.connection.opener().open("/tunnel/v1/control", QUEUE_FRAMES).await?;
+        let (mut sender, reader) = self.connection.opener(self.tap()).open(Stream::Control, QUEUE_FRAMES).await?;
         sender.queue(&session.greeting());
         self.start = Instant::now();
         mail.outbox.begin_session();
@@ -157,10 +176,10 @@ impl Running<'_> {
             Action::Deliver(message) => mail.deliver(message)?,
             Action::Establish => {
                 self.established = Some(Instant::now());
-                tracing::info!(server = %self.around.options.server, "tunnel up");
+                tracing::info!(server = %self.around.settings.server, address = %self.connection.address(), "tunnel up");
                 report(&control.state, TunnelState::Up, None);
                 for lane in Lane::ALL {
-                    let running = lane::run(lane, self.around.spool.clone(), self.connection.opener());
+                    let running = lane::run(lane, self.around.spool.clone(), self.connection.opener(self.tap()));
                     self.lanes.spawn(async move {
                         match running.await {
                             Ok(never) => match never {},
@@ -183,6 +202,10 @@ impl Running<'_> {
             }
         }
         Ok(())
+    }
+
+    fn tap(&self) -> Tap {
+        self.around.options.tap.clone()
     }
 
     fn now(&self) -> Now {

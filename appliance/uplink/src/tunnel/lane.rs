@@ -13,6 +13,7 @@ use zstd::bulk::Compressor;
 
 use super::connection::{FrameReader, FrameSender, Loss, Opener};
 use super::session::{LaneFlow, MAX_IN_FLIGHT};
+use super::tap::Stream;
 use crate::spool::{OutBatch, Spool, SpoolError};
 
 /// Fast, and already a third of the size for alerts.
@@ -61,7 +62,7 @@ pub(crate) async fn run(lane: Lane, spool: Spool, mut opener: Opener) -> Result<
 /// Opens the lane's stream. A control plane that does not take this lane (404, 501) is no reason to end the session: its records
 /// wait in the spool for one that does.
 async fn open(lane: Lane, opener: &mut Opener) -> Result<(FrameSender, FrameReader), Loss> {
-    match opener.open(&format!("/tunnel/v1/lane/{}", lane.name()), MAX_IN_FLIGHT + 1).await {
+    match opener.open(Stream::Lane(lane), MAX_IN_FLIGHT + 1).await {
         Err(Loss::Refused { status: 404 | 501, .. }) => {
             tracing::warn!(lane = lane.name(), "the control plane does not take this lane: its records wait");
             std::future::pending().await

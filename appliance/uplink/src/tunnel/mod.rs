@@ -10,6 +10,7 @@ mod control;
 mod lane;
 mod mail;
 pub mod session;
+pub mod tap;
 
 use std::error::Error;
 use std::sync::Arc;
@@ -24,22 +25,24 @@ use tokio_util::sync::CancellationToken;
 pub use self::back_off::BackOff;
 use self::back_off::{Hope, Waits};
 use self::connection::Loss;
-use self::control::{Ended, Surroundings};
+use self::control::{Ended, Ending, Surroundings};
 use self::mail::Mail;
 use self::session::Fault;
+use self::tap::Tap;
+use crate::dial::link::LinkSettings;
 use crate::identity::Identity;
 use crate::spool::{Spool, SpoolError};
 use crate::tls::{self, TlsError};
-use crate::url::{ProxyUrl, ServerUrl, UrlError};
+use crate::url::UrlError;
 
 /// What the tunnel needs to know.
 pub struct TunnelOptions {
-    /// The control plane.
-    pub server: ServerUrl,
-    /// Who we are.
-    pub identity: Arc<Identity>,
-    /// The site's HTTP proxy.
-    pub proxy: Option<ProxyUrl>,
+    /// How the control plane is reached; a change ends the session in good order and opens the next one by it.
+    pub link: watch::Receiver<LinkSettings>,
+    /// Who we are; a change does the same.
+    pub identity: watch::Receiver<Arc<Identity>>,
+    /// Sees every frame that leaves.
+    pub tap: Tap,
     /// Program version, for people.
     pub program_version: String,
     /// Time between heartbeats; three missed ones end the session.
@@ -170,37 +173,81 @@ pub fn initial_state(now: Timestamp) -> status::Tunnel {
 /// # Errors
 /// [`TunnelError`]; never because of the network or the control plane.
 pub async fn run(options: TunnelOptions, spool: Spool, mut control: Control, stop: CancellationToken) -> Result<(), TunnelError> {
-    options.server.server_name()?;
-    let tls = Arc::new(tls::tunnel_client(&options.identity)?);
-    let around = Surroundings { options: &options, tls, spool: &spool, stop: &stop };
     let mut waits = Waits::new(options.back_off);
     let mut mail = Mail::default();
+    let mut interrupt = Interrupt { stop, link: options.link.clone(), identity: options.identity.clone() };
+    let (mut attempt, mut turn) = (0_u64, 0_usize);
     loop {
+        attempt = attempt.saturating_add(1);
+        let settings = interrupt.link.borrow_and_update().clone();
+        let identity = Arc::clone(&interrupt.identity.borrow_and_update());
+        settings.server.server_name()?;
+        let tls = Arc::new(tls::tunnel_client(&identity)?);
         report(&control.state, TunnelState::Connecting, None);
-        let Ended { lived, loss } = control::run(&around, &mut control, &mut mail).await;
-        let Some(loss) = loss else { return Ok(()) };
+        let around = Surroundings { options: &options, settings, turn, attempt, tls, spool: &spool };
+        let Ended { lived, ending } = control::run(&around, &mut control, &mut mail, &mut interrupt).await;
+        let loss = match ending {
+            Ending::Interrupted(Interrupted::Stop) => return Ok(()),
+            Ending::Interrupted(Interrupted::Change) => {
+                tracing::info!("the way to the control plane or the identity has changed: connecting anew");
+                turn = 0;
+                continue;
+            }
+            Ending::Lost(loss) => loss,
+        };
         let hope = match loss {
             // A spool that was closed in good order means that the daemon is going down.
-            Loss::Spool(SpoolError::Closed) => return wait_for(&stop).await,
+            Loss::Spool(SpoolError::Closed) => {
+                interrupt.stop.cancelled().await;
+                return Ok(());
+            }
             Loss::Spool(error) => return Err(error.into()),
             Loss::Protocol(Fault::Goodbye { retry: false, .. }) | Loss::Refused { status: 403, .. } => Hope::Little,
             _ => Hope::Some,
         };
+        // The address that served stays the first; one that did not gives way to the next.
+        turn = if lived.is_zero() { turn.wrapping_add(1) } else { turn };
         let delay = waits.next(lived, hope, random());
         let error = chain(&loss);
         tracing::warn!(%error, retry_in = ?delay, "tunnel lost");
         report(&control.state, TunnelState::Waiting, Some(error));
         tokio::select! {
             biased;
-            () = stop.cancelled() => return Ok(()),
+            interrupted = interrupt.wait() => match interrupted {
+                Interrupted::Stop => return Ok(()),
+                Interrupted::Change => turn = 0,
+            },
             () = mail.attend(&mut control, tokio::time::sleep(delay)) => {}
         }
     }
 }
 
-async fn wait_for(stop: &CancellationToken) -> Result<(), TunnelError> {
-    stop.cancelled().await;
-    Ok(())
+/// What ends a session in good order, or a wait before its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Interrupted {
+    /// Other settings or another identity.
+    Change,
+    /// The daemon goes down.
+    Stop,
+}
+
+/// Waits for what ends a session from this side.
+struct Interrupt {
+    stop: CancellationToken,
+    link: watch::Receiver<LinkSettings>,
+    identity: watch::Receiver<Arc<Identity>>,
+}
+
+impl Interrupt {
+    /// Returns what has happened since [`run`] last took the settings. Cancel-safe.
+    async fn wait(&mut self) -> Interrupted {
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => Interrupted::Stop,
+            Ok(()) = self.link.changed() => Interrupted::Change,
+            Ok(()) = self.identity.changed() => Interrupted::Change,
+        }
+    }
 }
 
 /// Publishes a state; the last error stays until a session is up.
