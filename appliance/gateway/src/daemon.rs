@@ -24,6 +24,8 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::accounts::Accounts;
+use crate::audit::Audit;
+use crate::audit::action::Action;
 use crate::balance::Balance;
 use crate::canary::probe::{Probe, Target};
 use crate::canary::{self, Canary, Path};
@@ -123,9 +125,17 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     let (names_dir, names_signers) = (config.dictionary_dir(), signers.clone());
     let (names, dictionary) = tokio::task::spawn_blocking(move || Names::open(&names_dir, names_signers)).await??;
 
+    let audit_dir = config.audit_dir();
+    let audit = tokio::task::spawn_blocking(move || Audit::open(&audit_dir)).await?;
+    let audit = audit.context("the audit log cannot be opened")?;
+
     let now = Timestamp::from(SystemTime::now());
-    let spool_options =
-        SpoolOptions { dir: config.spool_dir(), segment_bytes: config.spool_segment_bytes, max_bytes: config.spool_max_bytes };
+    let spool_options = SpoolOptions {
+        dir: config.spool_dir(),
+        segment_bytes: config.spool_segment_bytes,
+        max_bytes: config.spool_max_bytes,
+        machine_key: vault.spool_key().clone(),
+    };
     let epoch = fresh_epoch()?;
     let opened = tokio::task::spawn_blocking(move || Spool::open(spool_options, epoch, now)).await?;
     let (spool, recovered, spool_writer) = opened.context("the spool cannot be opened")?;
@@ -134,6 +144,7 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     if let Some(since) = unclean_since {
         tracing::warn!(damaged_records = damaged, "the last stop was unclean: a crash window is noted in the ledger");
         ledger.crash_window(since, now);
+        audit.note(Action::UncleanStop { since: since.as_nanos() });
     }
     if resend {
         engine.resend_open(now);
@@ -158,6 +169,7 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
 
     let (intake, outlet) = intake::queue(accounts.clone(), Digests::new(&digest_key));
     let (effective, newest) = revisions.numbers();
+    audit.note(Action::Started { version: env!("CARGO_PKG_VERSION").to_owned(), revision: effective });
     let (sealing_key, secrets_serial) = (vault.public_key_der().to_vec(), vault.serial());
     let names_view = names.facts();
     let dictionary = names_view.borrow().digest.map(Vec::from).unwrap_or_default();
@@ -297,6 +309,9 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     tasks.spawn("service", notifier.run(stop.clone()));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), server = %config.server, revision = effective, "the gateway is ready");
     tasks.run_until_stopped(DRAIN).await?;
+    if let Err(error) = audit.note(Action::Stopped).kept().await {
+        tracing::warn!(error = %crate::chain(&error), "the stop is not in the audit log");
+    }
     tracing::info!("the gateway has stopped");
     Ok(())
 }

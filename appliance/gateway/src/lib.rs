@@ -4,6 +4,7 @@
 //! site's border is defined in `postern_protocol`, and the way there is `postern_uplink`.
 
 mod accounts;
+pub mod audit;
 mod balance;
 mod canary;
 pub mod config;

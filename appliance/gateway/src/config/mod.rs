@@ -291,6 +291,11 @@ impl Config {
         self.data_dir.join("dictionary")
     }
 
+    /// Returns the directory of the audit log.
+    pub fn audit_dir(&self) -> PathBuf {
+        self.data_dir.join("audit")
+    }
+
     /// Returns the directory of the vault.
     pub fn vault_dir(&self) -> PathBuf {
         self.data_dir.join("vault")

@@ -60,6 +60,7 @@ pub(super) fn confine(config: &Config, own_ports: &[u16]) -> Result<Enforcement,
         (config.revisions_dir(), keep),
         (config.vault_dir(), keep),
         (config.dictionary_dir(), keep),
+        (config.audit_dir(), keep),
     ] {
         let opened = PathFd::new(&path).map_err(|cause| FilesError::Own { path, cause })?;
         rules = rules.add_rule(PathBeneath::new(opened, access))?;
