@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_protocol::alert::AlertKey;
-use postern_protocol::message::{DictionaryPart, RevisionProblem, RevisionState, RevisionStatus, SealedSecrets, SignedRevision};
+use postern_protocol::message::{CloseAlert, DictionaryPart, RevisionProblem, RevisionState, RevisionStatus, SealedSecrets, SignedRevision};
 use postern_protocol::revision::Problem;
 use postern_protocol::status::{self, TunnelState};
 use postern_uplink::spool::Spool;
@@ -16,6 +16,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::Audit;
+use crate::audit::action::Action;
+use crate::audit::upload::{Letter, LetterBox};
 use crate::dictionary::Names;
 use crate::pipeline::Order;
 use crate::revision::{Compiled, Revisions, Signers, Step, StoreError};
@@ -56,6 +59,10 @@ pub(crate) struct Control {
     pub(crate) vault: watch::Sender<Vault>,
     /// What the receivers go by.
     pub(crate) site: watch::Sender<Arc<Site>>,
+    /// Where everything is written down that the control plane had done here.
+    pub(crate) audit: Audit,
+    /// To whoever sends the audit log.
+    pub(crate) letters: LetterBox,
 }
 
 impl Control {
@@ -93,20 +100,22 @@ impl Control {
             };
             match incoming {
                 Some(Incoming::CloseAlert(close)) => {
-                    let key = AlertKey { resource: close.resource, kind: close.kind, qualifier: close.qualifier };
-                    self.order(Order::Close { key, occurrence: close.occurrence, count_seen: close.count_seen }).await?;
+                    let CloseAlert { resource, kind, qualifier, occurrence, count_seen } = close;
+                    let key = AlertKey { resource: resource.clone(), kind: kind.clone(), qualifier: qualifier.clone() };
+                    self.audit.note(Action::AlertClosed { resource, kind, qualifier, count_seen });
+                    self.order(Order::Close { key, occurrence, count_seen }).await?;
                 }
                 Some(Incoming::DictionaryPart(part)) => self.dictionary(part).await?,
+                Some(Incoming::AuditReceipt(receipt)) => self.letters.put(Letter::Receipt(receipt)),
+                Some(Incoming::Welcomed(welcome)) => self.letters.put(Letter::Welcomed(welcome.audit_number)),
                 Some(Incoming::ResendOpenAlerts) => self.order(Order::Resend).await?,
                 Some(Incoming::Revision(signed)) => self.revision(signed).await?,
                 Some(Incoming::Secrets(set)) => self.secrets(set).await?,
                 Some(
                     Incoming::Adopt(_)
-                    | Incoming::AuditReceipt(_)
                     | Incoming::Certificate(_)
                     | Incoming::ConfirmRevision(_)
-                    | Incoming::Trust(_)
-                    | Incoming::Welcomed(_),
+                    | Incoming::Trust(_),
                 ) => {}
                 None => {
                     stop.cancelled().await;
@@ -123,6 +132,7 @@ impl Control {
     /// Takes in a piece of the OID dictionary; with the last one the engine has it.
     async fn dictionary(&mut self, part: DictionaryPart) -> Result<(), ControlError> {
         let Some(mut names) = self.names.take() else { return Ok(()) };
+        let problem = names.facts().borrow().problem.clone();
         // The last piece is checked, read and kept as a whole.
         let (names, dictionary) = tokio::task::spawn_blocking(move || {
             let dictionary = names.take(part);
@@ -131,8 +141,11 @@ impl Control {
         .await?;
         if let Some(dictionary) = dictionary {
             let digest = names.facts().borrow().digest;
+            self.audit.note(Action::DictionaryTaken { digest: names.facts().borrow().digest_text().unwrap_or_default() });
             self.facts.send_modify(|facts| facts.dictionary = digest.map(Vec::from).unwrap_or_default());
             self.order(Order::ReplaceDictionary(dictionary)).await?;
+        } else if let Some(reason) = names.facts().borrow().problem.clone().filter(|found| problem.as_ref() != Some(found)) {
+            self.audit.note(Action::DictionaryRefused { reason });
         }
         self.names = Some(names);
         Ok(())
@@ -173,7 +186,7 @@ impl Control {
 
     /// Takes a set of secrets into the vault.
     async fn secrets(&mut self, set: SealedSecrets) -> Result<(), ControlError> {
-        let (mut vault, signers) = (self.vault.borrow().clone(), self.signers.clone());
+        let (mut vault, signers, sent) = (self.vault.borrow().clone(), self.signers.clone(), set.serial);
         // Opening a thousand secrets takes a second.
         let (vault, taken) = tokio::task::spawn_blocking(move || {
             let taken = vault.take(&set, &signers);
@@ -183,7 +196,9 @@ impl Control {
         let serial = vault.serial();
         match taken {
             Ok(Changed::Yes) => {
-                tracing::info!(serial, secrets = vault.report().len(), "the vault's secrets have changed");
+                let secrets = vault.report().len();
+                tracing::info!(serial, secrets, "the vault's secrets have changed");
+                self.audit.note(Action::SecretsTaken { serial, secrets: secrets as u64 });
                 self.vault.send_replace(vault);
                 self.facts.send_modify(|facts| facts.secrets_serial = serial);
                 return self.secrets_changed().await;
@@ -191,7 +206,11 @@ impl Control {
             Ok(Changed::No) => {
                 self.vault.send_replace(vault);
             }
-            Err(error) => tracing::warn!(error = %crate::chain(&error), held = serial, "a set of secrets is refused"),
+            Err(error) => {
+                let reason = crate::chain(&error);
+                tracing::warn!(error = reason, held = serial, "a set of secrets is refused");
+                self.audit.note(Action::SecretsRefused { serial: sent, reason });
+            }
         }
         self.facts.send_modify(|facts| facts.secrets_serial = serial);
         Ok(())

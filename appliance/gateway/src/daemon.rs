@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 use crate::accounts::Accounts;
 use crate::audit::Audit;
 use crate::audit::action::Action;
+use crate::audit::upload::{self, Upload};
 use crate::balance::Balance;
 use crate::canary::probe::{Probe, Target};
 use crate::canary::{self, Canary, Path};
@@ -189,7 +190,10 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     let room = memory.room.clone();
     let engine_report = own_engine.as_ref().map(SnmpEngine::from);
     let engine_warning = own_engine.as_ref().and_then(|own| own.warning.clone());
-    let usm = own_engine.map(|own| UsmStart { own, restored: memory.usm.restored(now), started: (now, Instant::now()) });
+    if let Some((own, reason)) = own_engine.as_ref().and_then(|own| Some((own, own.warning.clone()?))) {
+        audit.note(Action::EngineReset { engine: own.id.to_string(), reason });
+    }
+    let usm = own_engine.map(|own| UsmStart { own, restored: memory.usm.restored(now), started: (now, Instant::now()), audit: audit.clone() });
 
     let mut tasks = Tasks::new(stop.clone());
     tasks.spawn("spool", spool_writer.finished());
@@ -234,6 +238,9 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     tasks.spawn("balance", balance.run(stop.clone()));
     let warnings: Vec<String> = listeners.iter().filter_map(ListenerFacts::warning).collect();
     warnings.iter().for_each(|warning| tracing::warn!(warning, "a receive buffer is smaller than asked for"));
+    let (letter_box, letters) = upload::letters();
+    let upload = Upload { audit: audit.clone(), signers: signers.clone(), letters, outgoing: outgoing.clone(), facts: facts.clone() };
+    tasks.spawn("audit", upload.run(stop.clone()));
     let control = Control {
         revisions,
         incoming: incoming_queue,
@@ -247,10 +254,14 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
         report,
         tunnel: tunnel_view.clone(),
         spool: spool.clone(),
+        audit: audit.clone(),
+        letters: letter_box,
     };
     tasks.spawn("control", control.run(stop.clone()));
     // Whoever knows something of itself adds it here.
     let mut contributions = Contributions::default();
+    let audit_view = audit.state();
+    contributions.add(move |status| status.audit = Some(audit_view.borrow().clone()));
     contributions.add(move |Status { intake, .. }| intake.warnings.extend_from_slice(&warnings));
     contributions.add(move |Status { intake, .. }| intake.canary.clone_from(&canary_view.borrow()));
     contributions.add(move |Status { intake, .. }| intake.agents = agents.report());

@@ -7,6 +7,8 @@ use std::time::SystemTime;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
+use postern_gateway::audit::action::Action;
+use postern_gateway::audit::print::Form;
 use postern_gateway::config::Config;
 use postern_gateway::enrol::{EnrolFailure, EnrolRequest, enrol};
 use postern_gateway::listener_certificate;
@@ -14,7 +16,7 @@ use postern_gateway::proxy::users::{self as proxy_user, MAX_PASSWORD_BYTES};
 use postern_gateway::revision::Mode;
 use postern_gateway::service::PassedSockets;
 use postern_gateway::table::Table;
-use postern_gateway::{Opened, RunOptions, run, sandbox, status};
+use postern_gateway::{audit, Opened, RunOptions, run, sandbox, status};
 use postern_protocol::timestamp::Timestamp;
 use postern_uplink::url::{ProxyUrl, ServerUrl};
 use tokio::runtime::Builder;
@@ -33,6 +35,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Show the local audit log, or check it.
+    Audit(AuditArgs),
     /// Print the certificate authority (PEM) that the TLS listeners' certificate comes from, unless the site has its own.
     Ca(Common),
     /// Check the configuration, tell every fault, and exit.
@@ -57,6 +61,35 @@ struct Common {
     /// The bootstrap file.
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
+}
+
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+struct AuditArgs {
+    #[command(subcommand)]
+    verify: Option<AuditCommand>,
+    /// The bootstrap file.
+    #[arg(long, value_name = "FILE", required = true)]
+    config: Option<PathBuf>,
+    /// Print each entry as JSON, one a line.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum AuditCommand {
+    /// Check every line against the one before it and against the last countersignature of the control plane; exits with 2 when
+    /// the log is damaged.
+    Verify(AuditVerifyArgs),
+}
+
+#[derive(Args)]
+struct AuditVerifyArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Print what was found as JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 #[derive(Args)]
@@ -97,6 +130,9 @@ struct ListenerCsrArgs {
 
 #[derive(Args)]
 struct ProxyUserArgs {
+    /// The bootstrap file: with it, the deed is written into the audit log.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// Name of the user.
     name: String,
 }
@@ -133,7 +169,7 @@ fn main() -> ExitCode {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(stderr_is_terminal).init();
     let daemon = matches!(cli.command, Command::Run(_));
     match execute(cli.command) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) if daemon => {
             tracing::error!(error = format!("{error:#}"), "the gateway failed");
             ExitCode::FAILURE
@@ -145,8 +181,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn execute(command: Command) -> anyhow::Result<()> {
-    match command {
+fn execute(command: Command) -> anyhow::Result<ExitCode> {
+    let done: anyhow::Result<()> = match command {
+        Command::Audit(args) => return audit(args),
         Command::Ca(common) => {
             let config = Config::load(&common.config)?;
             print(&std::fs::read_to_string(config.identity_dir().join("ca.pem")).context("this gateway has no identity yet")?)
@@ -167,12 +204,14 @@ fn execute(command: Command) -> anyhow::Result<()> {
         Command::ListenerCertificate(args) => {
             let config = Config::load(&args.common.config)?;
             let name = listener_certificate::install(&config, &args.install, Timestamp::from(SystemTime::now()))?;
+            note(&config, Action::ListenerCertificateInstalled { name: name.clone() })?;
             print(&format!("the certificate of {name} is installed; restart the gateway to use it\n"))
         }
         Command::ListenerCsr(args) => {
             let config = Config::load(&args.common.config)?;
             let name = args.names.first().map(String::as_str).unwrap_or_default();
             let request = listener_certificate::request(&config, name, &args.names)?;
+            note(&config, Action::ListenerKeyMade { name: name.to_owned() })?;
             match args.out {
                 None => print(&request),
                 Some(path) => std::fs::write(&path, request).with_context(|| format!("{} cannot be written", path.display())),
@@ -181,7 +220,11 @@ fn execute(command: Command) -> anyhow::Result<()> {
         Command::ProxyUser(args) => {
             let mut password = Zeroizing::new(String::new());
             std::io::stdin().take(MAX_PASSWORD_BYTES as u64 + 2).read_to_string(&mut password).context("the password cannot be read")?;
-            print(&format!("{}\n", proxy_user::line(&args.name, password.trim_end_matches(['\r', '\n']))?))
+            let line = proxy_user::line(&args.name, password.trim_end_matches(['\r', '\n']))?;
+            if let Some(config) = &args.config {
+                note(&Config::load(config)?, Action::ProxyUserMade { name: args.name })?;
+            }
+            print(&format!("{line}\n"))
         }
         Command::Run(args) => {
             let sockets = PassedSockets::from_environment()?;
@@ -201,7 +244,24 @@ fn execute(command: Command) -> anyhow::Result<()> {
             let text = if args.json { format!("{text}\n") } else { Table(&report).to_string() };
             print(&text)
         }
-    }
+    };
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+/// Writes down what was done at the command line, before it is told done.
+fn note(config: &Config, action: Action) -> anyhow::Result<()> {
+    audit::note_locally(&config.audit_dir(), action).context("it is done, but cannot be written into the audit log")
+}
+
+fn audit(args: AuditArgs) -> anyhow::Result<ExitCode> {
+    let Some(AuditCommand::Verify(verify)) = args.verify else {
+        let config = Config::load(&args.config.context("--config is needed")?)?;
+        print(&audit::print::entries(&config, if args.json { Form::Json } else { Form::Text })?)?;
+        return Ok(ExitCode::SUCCESS);
+    };
+    let verified = audit::print::verify(&Config::load(&verify.common.config)?)?;
+    print(&if verify.json { format!("{}\n", serde_json::to_string(&verified)?) } else { audit::print::sentence(&verified) })?;
+    Ok(if verified.faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(2) })
 }
 
 fn print(text: &str) -> anyhow::Result<()> {

@@ -233,17 +233,19 @@ impl Writer {
         }
         let texts: Vec<Vec<u8>> = self.waiting.iter().map(|waiting| waiting.text.clone()).collect();
         match self.log.append(&texts) {
+            // Whoever was told can see it in the state.
             Ok(()) => {
-                self.waiting.drain(..).for_each(|waiting| tell(waiting.done, Ok(())));
+                let written = std::mem::take(&mut self.waiting);
                 self.trim();
                 self.publish(None);
+                written.into_iter().for_each(|waiting| tell(waiting.done, Ok(())));
             }
             Err(error) => {
                 let error = crate::chain(&error);
+                self.publish(Some(error.clone()));
                 for waiting in &mut self.waiting {
                     tell(waiting.done.take(), Err(AuditError::Late(error.clone())));
                 }
-                self.publish(Some(error));
             }
         }
     }

@@ -72,7 +72,7 @@ fn filled() -> Site {
 #[test]
 fn a_changed_line_is_found_where_it_is() {
     let site = filled();
-    site.edit(|lines| lines[2] = lines[2].replace("\"number\":2}", "\"number\":9}"));
+    site.edit(|lines| lines[2] = lines[2].replace("\"number\":2,\"what", "\"number\":9,\"what"));
     assert_eq!(site.faults().len(), 1);
     assert!(matches!(&site.faults()[0], Fault::Broken { line: 3, number: 2, .. }), "{:?}", site.faults());
 }

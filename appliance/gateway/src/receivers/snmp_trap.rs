@@ -21,6 +21,8 @@ use tokio::sync::watch;
 use super::limit::RateLimit;
 use super::reply;
 use super::udp::Datagram;
+use crate::audit::Audit;
+use crate::audit::action::Action;
 use crate::intake::{Arrival, Inform, Intake};
 use crate::pipeline::usm::{Restored, UsmChange};
 use crate::site::Site;
@@ -58,6 +60,8 @@ pub(crate) struct UsmStart {
     pub(crate) restored: Restored,
     /// When snmpEngineTime was 0, and the same moment by the monotonic clock.
     pub(crate) started: (Timestamp, Instant),
+    /// Where resets of engines are written down.
+    pub(crate) audit: Audit,
 }
 
 /// The decoder of the trap socket.
@@ -71,6 +75,7 @@ pub(crate) struct TrapDecoder {
     resets: BTreeMap<EngineId, u32>,
     room: WaitingRoom,
     started: (Timestamp, Instant),
+    audit: Audit,
     per_source: Option<RateLimit>,
     in_all: Option<RateLimit>,
 }
@@ -78,7 +83,7 @@ pub(crate) struct TrapDecoder {
 impl TrapDecoder {
     /// Puts the decoder together; engines are known as they were.
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { socket, intake, mut site, room, start: UsmStart { own, restored, started } } = parts;
+        let Parts { socket, intake, mut site, room, start: UsmStart { own, restored, started, audit } } = parts;
         let current = Arc::clone(&site.borrow_and_update());
         let local = LocalEngine { engine: own.id, boots: own.boots, salt: own.salt, started: started.0 };
         let mut usm = Usm::new(local, Arc::clone(current.users()));
@@ -95,6 +100,7 @@ impl TrapDecoder {
             resets: restored.resets,
             room,
             started,
+            audit,
             per_source,
             in_all,
         };
@@ -133,6 +139,8 @@ impl TrapDecoder {
                 self.usm.reset_engine(&reset.engine);
                 self.resets.insert(reset.engine, reset.serial);
                 tracing::info!(engine = %reset.engine, serial = reset.serial, "an SNMP engine may start over");
+                let reason = format!("reset {} of the configuration", reset.serial);
+                self.audit.note(Action::EngineReset { engine: reset.engine.to_string(), reason });
             } else {
                 self.view.mark_changed();
             }
