@@ -6,6 +6,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
+use data_encoding::HEXLOWER_PERMISSIVE;
 use rustls::pki_types::ServerName;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -224,6 +225,21 @@ impl ProxyUrl {
         Ok(Self { address: HostPort { host, port: port.unwrap_or(DEFAULT_PROXY_PORT) }, credentials })
     }
 
+    /// Parses what an environment variable holds: as [`ProxyUrl::parse`], but the scheme may be left out, and user and password are
+    /// percent-decoded (RFC 3986 §2.1), as other programs read these variables.
+    ///
+    /// # Errors
+    /// [`UrlError`] for anything else.
+    pub fn parse_variable(text: &str) -> Result<Self, UrlError> {
+        let text = text.trim();
+        let whole = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
+        let mut proxy = Self::parse(&Zeroizing::new(whole))?;
+        if let Some(Credentials { user, password }) = proxy.credentials {
+            proxy.credentials = Some(Credentials::new(percent_decoded(&user)?, Zeroizing::new(percent_decoded(&password)?))?);
+        }
+        Ok(proxy)
+    }
+
     /// Returns where it listens.
     pub fn address(&self) -> &HostPort {
         &self.address
@@ -258,6 +274,26 @@ impl fmt::Debug for ProxyUrl {
 /// Joins host and port, an IPv6 address in brackets.
 pub(crate) fn authority(host: &str, port: u16) -> String {
     if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+}
+
+fn percent_decoded(text: &str) -> Result<String, UrlError> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((first, behind)) = rest.split_first() {
+        let pair = behind.split_at_checked(2);
+        let decoded = pair.and_then(|(pair, _)| HEXLOWER_PERMISSIVE.decode(pair).ok()?.first().copied());
+        match (*first, decoded, pair) {
+            (b'%', Some(byte), Some((_, after))) => {
+                bytes.push(byte);
+                rest = after;
+            }
+            (byte, ..) => {
+                bytes.push(byte);
+                rest = behind;
+            }
+        }
+    }
+    String::from_utf8(bytes).map_err(|_| UrlError::Credentials)
 }
 
 fn authority_parts(authority: &str) -> Result<(String, Option<u16>), UrlError> {
@@ -335,6 +371,15 @@ mod tests {
         assert_eq!(format!("{proxy} {proxy:?}"), "http://proxy.lan:8080 http://proxy.lan:8080");
         assert_eq!(ProxyUrl::parse("http://proxy.lan").unwrap().address().port(), 3128);
         assert_eq!(ProxyUrl::parse("http://a\r\nb:c@proxy.lan"), Err(UrlError::Credentials));
+    }
+
+    #[test]
+    fn a_variables_name_and_password_are_percent_decoded() {
+        let proxy = ProxyUrl::parse_variable("site:p%40s%3As%zz%@proxy.lan:8080").unwrap();
+        let credentials = proxy.credentials().unwrap();
+        assert_eq!((credentials.user.as_str(), credentials.password.as_str()), ("site", "p@s:s%zz%"));
+        assert_eq!(ProxyUrl::parse_variable("a%0d%0a:b@proxy.lan"), Err(UrlError::Credentials));
+        assert_eq!(ProxyUrl::parse_variable("a%ff:b@proxy.lan"), Err(UrlError::Credentials));
     }
 
     #[test]

@@ -2,6 +2,9 @@
 //!
 //! What comes back carries TLS and nothing in between. Called by the tunnel, enrolment, the doctor and the agents' proxy.
 
+mod challenge;
+mod digest;
+pub mod environment;
 pub mod error;
 pub mod link;
 mod proxy;

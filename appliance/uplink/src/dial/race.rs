@@ -130,3 +130,85 @@ where
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dial::{Way, dial};
+    use tokio::net::TcpListener;
+    use tokio::time::Instant;
+
+    fn addresses(texts: &[&str]) -> Vec<SocketAddr> {
+        texts.iter().map(|text| text.parse().unwrap()).collect()
+    }
+
+    #[test]
+    fn families_take_turns_beginning_with_the_first_of_the_answer() {
+        let found = addresses(&["[2001:db8::1]:1", "[2001:db8::2]:1", "[2001:db8::1]:1", "192.0.2.1:1", "192.0.2.2:1", "192.0.2.3:1"]);
+        let wanted = ["[2001:db8::1]:1", "192.0.2.1:1", "[2001:db8::2]:1", "192.0.2.2:1", "192.0.2.3:1"];
+        assert_eq!(interleaved(found), addresses(&wanted));
+        assert_eq!(interleaved(addresses(&["192.0.2.1:1"; 100])).len(), 1);
+        assert_eq!(interleaved(Vec::new()), []);
+        let many: Vec<SocketAddr> = (0..100).map(|n| SocketAddr::from(([192, 0, 2, n], 1))).collect();
+        assert_eq!(interleaved(many).len(), MAX_ADDRESSES);
+    }
+
+    /// An attempt that takes as long as `after`.
+    async fn attempt(after: Duration, outcome: Result<u8, u8>) -> Result<u8, u8> {
+        tokio::time::sleep(after).await;
+        outcome
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_silent_attempt_holds_the_next_one_up_for_its_head_start_only() {
+        let start = Instant::now();
+        let hour = Duration::from_secs(3600);
+        let attempts = vec![attempt(hour, Ok(1)), attempt(hour, Ok(2)), attempt(Duration::from_millis(5), Ok(3))];
+        assert_eq!(staggered(attempts, NEXT_ADDRESS).await, Ok(3));
+        assert_eq!(start.elapsed(), 2 * NEXT_ADDRESS + Duration::from_millis(5));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_attempt_is_followed_at_once_and_an_earlier_one_may_still_win() {
+        let start = Instant::now();
+        let ms = Duration::from_millis;
+        let attempts = vec![attempt(ms(300), Ok(1)), attempt(ms(10), Err(2)), attempt(ms(100), Ok(3))];
+        assert_eq!(staggered(attempts, NEXT_ADDRESS).await, Ok(1));
+        assert_eq!(start.elapsed(), ms(300));
+        let attempts = vec![attempt(ms(1), Err(1)), attempt(ms(1), Err(2))];
+        assert_eq!(staggered(attempts, NEXT_ADDRESS).await, Err(vec![1, 2]));
+        assert_eq!(start.elapsed(), ms(302));
+    }
+
+    #[tokio::test]
+    async fn a_name_with_two_families_of_which_one_listens_is_reached() {
+        for listening in ["127.0.0.1:0", "[::1]:0"] {
+            let Ok(listener) = TcpListener::bind(listening).await else { continue };
+            let address = listener.local_addr().unwrap();
+            let way = Way::to(HostPort::new("localhost", address.port()).unwrap(), None);
+            // A host without the one family in its hosts file cannot show it.
+            let found: Vec<_> = tokio::net::lookup_host(("localhost", address.port())).await.unwrap().collect();
+            if found.contains(&address) {
+                assert_eq!(dial(&way).await.unwrap().peer, address);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn the_next_name_is_tried_when_one_cannot_be_reached_or_resolved() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let closed = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+        let names = [closed.to_string(), "name.invalid:443".to_owned(), listener.local_addr().unwrap().to_string()];
+        let mut way =
+            Way { addresses: names.iter().map(|name| HostPort::parse(name).unwrap()).collect(), proxy: None, segment_bytes: None };
+        assert_eq!(dial(&way).await.unwrap().address.to_string(), names[2]);
+        drop(listener);
+        way.addresses.truncate(2);
+        let error = dial(&way).await.unwrap_err();
+        let DialError::Connect { to, cause, tried } = error else { panic!("{error:?}") };
+        assert_eq!((to.as_str(), cause.kind(), tried.len()), (names[0].as_str(), io::ErrorKind::ConnectionRefused, 1));
+        way.addresses.remove(0);
+        let error = dial(&way).await.unwrap_err();
+        assert!(matches!(&error, DialError::Resolve { host, .. } if host == "name.invalid"), "{error:?}");
+    }
+}
