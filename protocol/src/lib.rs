@@ -10,6 +10,7 @@ pub mod enrolment;
 pub mod farewell;
 pub mod frame;
 pub mod id;
+pub mod inventory;
 pub mod message;
 pub mod oid;
 pub mod revision;
@@ -18,3 +19,6 @@ pub mod secret;
 pub mod status;
 pub mod timestamp;
 pub mod trust;
+
+/// Every field that can leave a site, as JSON: made from the types of this crate, and held to them by a test.
+pub const CONTRACT: &str = include_str!("../CONTRACT.json");
