@@ -1,18 +1,23 @@
 //! What the control plane wants: closes, resends, revisions and secrets, carried out and answered. Also notices when the spool gave
 //! records up, so that open alerts are sent again.
 //!
-//! Ends when its token is cancelled or the tunnel has ended.
+//! `trial` puts revisions in force and takes them back. Ends when its token is cancelled or the tunnel has ended.
+
+pub(crate) mod clock;
+pub(crate) mod trial;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use postern_protocol::alert::AlertKey;
-use postern_protocol::message::{CloseAlert, DictionaryPart, RevisionProblem, RevisionState, RevisionStatus, SealedSecrets, SignedRevision};
+use postern_protocol::message::{CloseAlert, DictionaryPart, RevisionProblem, RevisionState, RevisionStatus, SealedSecrets};
 use postern_protocol::revision::Problem;
+use postern_protocol::revision::link::Uplink;
 use postern_protocol::status::{self, TunnelState};
+use postern_uplink::dial::link::LinkSettings;
 use postern_uplink::spool::Spool;
 use postern_uplink::tunnel::{GreetingFacts, Incoming, Outgoing};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
@@ -21,8 +26,8 @@ use crate::audit::action::Action;
 use crate::audit::upload::{Letter, LetterBox};
 use crate::dictionary::Names;
 use crate::pipeline::Order;
-use crate::revision::{Compiled, Revisions, Signers, Step, StoreError};
-use crate::site::{Settings, Site};
+use crate::revision::{Revisions, Signers, TakenBack};
+use crate::site::Site;
 use crate::vault::{Changed, Vault};
 
 /// Shortest time between two resends because of evictions: while the spool is full, each resend evicts again.
@@ -34,6 +39,9 @@ const MAX_PROBLEMS: usize = 100;
 /// Why the task cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ControlError {
+    /// The built-in rules do not compile: a fault of the program.
+    #[error("the built-in rules do not compile")]
+    BuiltIn,
     /// The pipeline has ended.
     #[error("the pipeline has ended")]
     PipelineEnded,
@@ -63,6 +71,17 @@ pub(crate) struct Control {
     pub(crate) audit: Audit,
     /// To whoever sends the audit log.
     pub(crate) letters: LetterBox,
+    /// The way out by the bootstrap file and the environment.
+    pub(crate) bootstrap: LinkSettings,
+    /// The way out that the tunnel takes.
+    pub(crate) link: watch::Sender<LinkSettings>,
+    /// What the revision in force says of it.
+    pub(crate) uplink: Option<Uplink>,
+    /// Hours below which the spool raises an alert, by the revision in force.
+    pub(crate) warn_below_hours: watch::Sender<u32>,
+    /// What the start took back, until it is told.
+    pub(crate) taken_back: Option<TakenBack>,
+    pub(crate) session: trial::Link,
 }
 
 impl Control {
@@ -71,7 +90,12 @@ impl Control {
     /// # Errors
     /// [`ControlError`].
     pub(crate) async fn run(mut self, stop: CancellationToken) -> Result<(), ControlError> {
-        match self.work(&stop).await {
+        self.started();
+        let worked = self.work(&stop).await;
+        if stop.is_cancelled() {
+            self.stop_cleanly();
+        }
+        match worked {
             // It ends at the same token, and was first.
             Err(ControlError::PipelineEnded) if stop.is_cancelled() => Ok(()),
             ended => ended,
@@ -83,10 +107,19 @@ impl Control {
         resend.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut evictions = self.spool.evictions();
         loop {
+            let trial_rests = self.trial_rests();
             // Every arm is cancel-safe.
             let incoming = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 incoming = self.incoming.recv() => incoming,
+                Ok(()) = self.tunnel.changed() => {
+                    self.tunnel_changed().await?;
+                    continue;
+                }
+                () = tokio::time::sleep(trial_rests.unwrap_or_default()), if trial_rests.is_some() => {
+                    self.tick().await?;
+                    continue;
+                }
                 _ = resend.tick() => {
                     let now = self.spool.evictions();
                     let up = self.tunnel.borrow().state == TunnelState::Up;
@@ -98,6 +131,7 @@ impl Control {
                     continue;
                 }
             };
+            let stale = self.is_stale();
             match incoming {
                 Some(Incoming::CloseAlert(close)) => {
                     let CloseAlert { resource, kind, qualifier, occurrence, count_seen } = close;
@@ -107,7 +141,13 @@ impl Control {
                 }
                 Some(Incoming::DictionaryPart(part)) => self.dictionary(part).await?,
                 Some(Incoming::AuditReceipt(receipt)) => self.letters.put(Letter::Receipt(receipt)),
-                Some(Incoming::Welcomed(welcome)) => self.letters.put(Letter::Welcomed(welcome.audit_number)),
+                Some(Incoming::ConfirmRevision(number)) if !stale => self.confirmed(number).await?,
+                Some(Incoming::Welcomed(welcome)) => {
+                    self.letters.put(Letter::Welcomed(welcome.audit_number));
+                    if !stale {
+                        self.welcomed(&welcome).await?;
+                    }
+                }
                 Some(Incoming::ResendOpenAlerts) => self.order(Order::Resend).await?,
                 Some(Incoming::Revision(signed)) => self.revision(signed).await?,
                 Some(Incoming::Secrets(set)) => self.secrets(set).await?,
@@ -148,39 +188,6 @@ impl Control {
             self.audit.note(Action::DictionaryRefused { reason });
         }
         self.names = Some(names);
-        Ok(())
-    }
-
-    async fn revision(&mut self, signed: SignedRevision) -> Result<(), ControlError> {
-        let number = signed.number;
-        let outcome = match self.revisions.begin(&signed) {
-            Ok(Step::AlreadyApplied) => Ok(()),
-            Ok(Step::Refused(problems)) => Err(problems),
-            Ok(Step::Compile) => {
-                self.tell(number, RevisionState::Applying, &[]);
-                self.apply(signed).await?
-            }
-            Err(error) => Err(not_kept(&error)),
-        };
-        match outcome {
-            Ok(()) => {
-                tracing::info!(revision = number, "a revision is in force");
-                self.tell(number, RevisionState::Applied, &[]);
-            }
-            Err(mut problems) => {
-                problems.truncate(MAX_PROBLEMS);
-                let first = problems.first();
-                let (path, reason) = first.map_or(("", ""), |problem| (problem.path.as_str(), problem.reason.as_str()));
-                tracing::warn!(revision = number, path, reason, problems = problems.len(), "a revision is refused");
-                self.tell(number, RevisionState::Failed, &problems);
-                if let Err(error) = self.revisions.refused(number, problems) {
-                    tracing::warn!(error = %crate::chain(&error), "a refused revision cannot be kept");
-                }
-            }
-        }
-        let (effective, newest) = self.revisions.numbers();
-        self.facts.send_modify(|facts| (facts.effective, facts.newest) = (effective, newest));
-        self.report.send_replace(self.revisions.report());
         Ok(())
     }
 
@@ -225,40 +232,13 @@ impl Control {
             Site::compile(settings, &|name| vault.secret(name).cloned(), Some(&before))
         })
         .await?;
-        for problem in problems {
-            tracing::warn!(path = problem.path, reason = problem.reason, "the revision in force lacks a secret");
-        }
+        trial::lacking(&problems);
         self.site.send_replace(Arc::new(site));
+        self.link_secrets_changed();
         match self.revisions.refused_newest() {
             Some(signed) => self.revision(signed).await,
             None => Ok(()),
         }
-    }
-
-    /// Parses, compiles and swaps; the outer error is the daemon's, the inner one the revision's.
-    async fn apply(&mut self, signed: SignedRevision) -> Result<Result<(), Vec<Problem>>, ControlError> {
-        let revisions = self.revisions.clone();
-        let document = signed.clone();
-        let (before, vault) = (Arc::clone(&self.site.borrow()), self.vault.borrow().clone());
-        // Thousands of regular expressions and passphrases take longer than a task may block.
-        let compiled = tokio::task::spawn_blocking(move || {
-            let Compiled { document, rules } = revisions.compile(&document)?;
-            let (site, problems) = Site::compile(Arc::new(Settings::from(&document)), &|name| vault.secret(name).cloned(), Some(&before));
-            if problems.is_empty() { Ok((rules, site)) } else { Err(problems) }
-        })
-        .await?;
-        let (rules, site) = match compiled {
-            Ok(compiled) => compiled,
-            Err(problems) => return Ok(Err(problems)),
-        };
-        if let Err(error) = self.revisions.applied(signed) {
-            return Ok(Err(not_kept(&error)));
-        }
-        let (done, swapped) = oneshot::channel();
-        self.order(Order::ReplaceRules(Box::new(rules), done)).await?;
-        swapped.await.map_err(|_| ControlError::PipelineEnded)?;
-        self.site.send_replace(Arc::new(site));
-        Ok(Ok(()))
     }
 
     /// Tells the control plane how far a revision got. When the queue is full there is no session, and the next greeting tells it.
@@ -274,9 +254,4 @@ impl Control {
             tracing::debug!(revision = number, "no room to tell how far a revision got");
         }
     }
-}
-
-fn not_kept(error: &StoreError) -> Vec<Problem> {
-    let reason = format!("the gateway cannot keep the revision: {}", crate::chain(error));
-    vec![Problem { path: String::new(), line: 0, column: 0, reason }]
 }

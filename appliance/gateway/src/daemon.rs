@@ -31,7 +31,8 @@ use crate::balance::Balance;
 use crate::canary::probe::{Probe, Target};
 use crate::canary::{self, Canary, Path};
 use crate::config::{ClientDemand, Config};
-use crate::control::Control;
+use crate::control::trial::{Link, first_link};
+use crate::control::{Control, clock};
 use crate::descriptors;
 use crate::dictionary::Names;
 use crate::intake::{self, Digests};
@@ -43,7 +44,7 @@ use crate::proxy::agents::Agents;
 use crate::receivers::snmp_trap::UsmStart;
 use crate::receivers::{self, ListenerFacts, Sockets, reply, udp};
 use crate::revision::veto::Veto;
-use crate::revision::{Compiled, Mode, Revisions, Signers};
+use crate::revision::{Compiled, Mode, Opening, Revisions, Signers, Start};
 use crate::service::{self, Notifier, PassedSockets};
 use crate::site::{Settings, Site};
 use crate::snmp_engine::OwnEngine;
@@ -57,7 +58,7 @@ const DRAIN: Duration = Duration::from_secs(8);
 const CONTROL_QUEUE: usize = 64;
 
 /// What reports say in safe mode.
-const SAFE: &str = "safe mode: the built-in rules are in force, no SNMPv3 user is known, and any community is taken";
+const SAFE: &str = "safe mode: the last confirmed revision is in force, or the built-in rules where there is none; nothing pushed is applied";
 
 /// What the daemon must have opened before its sandbox closes.
 pub struct Opened {
@@ -121,7 +122,11 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     let vault_dir = config.vault_dir();
     let vault = tokio::task::spawn_blocking(move || Vault::open(&vault_dir, credentials_directory().as_deref(), owner)).await?;
     let vault = vault.context("the vault cannot be opened")?;
-    let (revisions, Compiled { document, rules }) = Revisions::open(&config.revisions_dir(), signers.clone(), veto, options.mode)?;
+    let opening = Opening { signers: signers.clone(), veto, mode: options.mode, now: clock::now() };
+    let (revisions, Start { compiled: Compiled { document, rules }, taken_back }) = Revisions::open(&config.revisions_dir(), opening)?;
+    let bootstrap = LinkSettings::new(config.server.clone(), config.server_proxy.clone());
+    let (link, link_view) = watch::channel(first_link(&bootstrap, document.uplink.as_ref(), &vault));
+    let (warn_below_hours, _warn_below_view) = watch::channel(document.warn_below_hours());
     let site = first_site(&document, vault.clone()).await?;
     let (names_dir, names_signers) = (config.dictionary_dir(), signers.clone());
     let (names, dictionary) = tokio::task::spawn_blocking(move || Names::open(&names_dir, names_signers)).await??;
@@ -170,6 +175,9 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
 
     let (intake, outlet) = intake::queue(accounts.clone(), Digests::new(&digest_key));
     let (effective, newest) = revisions.numbers();
+    if options.mode == Mode::Safe {
+        audit.note(Action::SafeMode);
+    }
     audit.note(Action::Started { version: env!("CARGO_PKG_VERSION").to_owned(), revision: effective });
     let (sealing_key, secrets_serial) = (vault.public_key_der().to_vec(), vault.serial());
     let names_view = names.facts();
@@ -239,7 +247,8 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     let warnings: Vec<String> = listeners.iter().filter_map(ListenerFacts::warning).collect();
     warnings.iter().for_each(|warning| tracing::warn!(warning, "a receive buffer is smaller than asked for"));
     let (letter_box, letters) = upload::letters();
-    let upload = Upload { audit: audit.clone(), signers: signers.clone(), letters, outgoing: outgoing.clone(), facts: facts.clone() };
+    let upload =
+        Upload { audit: audit.clone(), signers: signers.clone(), letters, outgoing: outgoing.clone(), facts: facts.clone() };
     tasks.spawn("audit", upload.run(stop.clone()));
     let control = Control {
         revisions,
@@ -250,6 +259,12 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
         names: Some(names),
         vault,
         site,
+        bootstrap,
+        link,
+        uplink: document.uplink,
+        warn_below_hours,
+        taken_back,
+        session: Link::default(),
         facts,
         report,
         tunnel: tunnel_view.clone(),
@@ -302,10 +317,9 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     tasks.spawn("status", reporter.clone().serve(status_socket, stop.clone()));
     tasks.spawn("report", reporter.send(outgoing, stop.clone()));
     let name = format!("{} of {}", identity.gateway, identity.tenant);
-    let (link, link_view) = watch::channel(LinkSettings::new(config.server.clone(), config.server_proxy.clone()));
     let (identities, identity_view) = watch::channel(identity);
     let (tap, frames, missed_frames) = Tap::new(TAP_FRAMES);
-    let _kept = (link, identities, frames, missed_frames);
+    let _kept = (identities, frames, missed_frames);
     let tunnel_options = TunnelOptions {
         link: link_view,
         identity: identity_view,

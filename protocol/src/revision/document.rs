@@ -8,7 +8,7 @@ use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::intake::{Snmp, SourceFacts};
-use super::link::{SpoolSettings, Uplink};
+use super::link::{DEFAULT_WARN_BELOW_HOURS, SpoolSettings, Uplink};
 use crate::alert::Severity;
 use crate::id::RuleId;
 
@@ -37,6 +37,13 @@ pub struct Document {
     /// back to the one before: 10 to 3,600 (default 300).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub confirm_within_s: Option<u32>,
+}
+
+impl Document {
+    /// Returns the hours below which the durable queue raises an alert.
+    pub fn warn_below_hours(&self) -> u32 {
+        self.spool.as_ref().map_or(DEFAULT_WARN_BELOW_HOURS, |spool| spool.warn_below_hours)
+    }
 }
 
 /// Seconds that a revision has to be confirmed when its document does not say.

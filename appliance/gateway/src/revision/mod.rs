@@ -1,11 +1,13 @@
-//! Revisions: verified, parsed whole, checked against the veto, kept, and put in force; or refused with every problem.
+//! Revisions: verified, parsed whole, checked against the veto, kept, and put in force on trial; or refused with every problem.
 //!
-//! The order is: signature, newest slot, parse and compile, effective slot, swap in the pipeline. A crash between two steps is
-//! mended by the cloud, which sends a revision again that is newest and not in force.
+//! The order is: signature, newest slot, parse and compile, effective slot with its trial, swap in the pipeline; then the confirmed
+//! slot, or back to it. A crash between two steps is mended at the next start (see `trial`) or by the cloud, which sends a revision
+//! again that is newest and not in force. `control` drives all this.
 
 mod store;
 pub mod trial;
 pub(crate) mod veto;
+pub(crate) mod way_out;
 
 use std::path::Path;
 
@@ -13,11 +15,12 @@ use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
 use postern_engine::rule::RuleIndex;
 use postern_protocol::id::{GatewayId, RevisionNumber};
 use postern_protocol::message::SignedRevision;
-use postern_protocol::revision::document::Document;
+use postern_protocol::revision::document::{DEFAULT_CONFIRM_WITHIN_S, Document};
 use postern_protocol::revision::{self, Problem};
-use postern_protocol::status;
+use postern_protocol::status::{self, Provisional};
 
 use self::store::{Slot, Store, Stored};
+use self::trial::{Facts, Input, Kept, Moment, Output, Reason, Trial, Verdict};
 use self::veto::Veto;
 
 pub use self::store::StoreError;
@@ -27,7 +30,7 @@ pub use self::store::StoreError;
 pub enum Mode {
     /// They are.
     Normal,
-    /// The built-in rules stay in force, whatever comes: for a gateway that a revision has made unusable.
+    /// The last confirmed one stays in force, whatever comes: for a gateway that a revision has made unusable.
     Safe,
 }
 
@@ -64,16 +67,18 @@ impl Signers {
 }
 
 /// The revisions of this gateway.
-#[derive(Clone)]
 pub(crate) struct Revisions {
     store: Store,
     signers: Signers,
     veto: Veto,
     mode: Mode,
-    effective: Option<u64>,
     newest: Option<Stored>,
+    /// `None` for the built-in rules, as with the next one.
+    effective: Option<SignedRevision>,
+    confirmed: Option<SignedRevision>,
     desired: Option<u64>,
     failed: Option<status::FailedRevision>,
+    trial: Trial,
 }
 
 /// A revision that is good: what it says, and its rules compiled.
@@ -84,47 +89,165 @@ pub(crate) struct Compiled {
     pub(crate) rules: RuleIndex,
 }
 
+impl Compiled {
+    /// Returns how long it has to be confirmed, seconds.
+    pub(crate) fn confirm_within_s(&self) -> u32 {
+        self.document.confirm_within_s.unwrap_or(DEFAULT_CONFIRM_WITHIN_S)
+    }
+}
+
+/// A revision that was taken back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TakenBack {
+    /// It.
+    pub(crate) from: u64,
+    /// The one in force again; 0 for the built-in rules.
+    pub(crate) to: u64,
+    /// Why.
+    pub(crate) reason: Reason,
+}
+
+/// With what revisions are opened.
+pub(crate) struct Opening {
+    /// Who may sign.
+    pub(crate) signers: Signers,
+    /// What the site forbids.
+    pub(crate) veto: Veto,
+    /// Whether they are used.
+    pub(crate) mode: Mode,
+    /// The present moment.
+    pub(crate) now: Moment,
+}
+
+/// What to start with.
+pub(crate) struct Start {
+    /// What is in force.
+    pub(crate) compiled: Compiled,
+    /// What the start took back.
+    pub(crate) taken_back: Option<TakenBack>,
+}
+
+/// Why a revision is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// It is not good, or cannot be kept.
+    Faulty(Vec<Problem>),
+    /// This site forbids what it says.
+    Vetoed(Vec<Problem>),
+}
+
+impl Refusal {
+    /// Refuses it as a whole.
+    pub(crate) fn whole(reason: impl Into<String>) -> Self {
+        Self::Faulty(whole(reason))
+    }
+
+    /// Refuses it because it cannot be kept.
+    pub(crate) fn not_kept(error: &StoreError) -> Self {
+        Self::whole(format!("the gateway cannot keep the revision: {}", crate::chain(error)))
+    }
+
+    /// Returns what is wrong.
+    pub(crate) fn problems(&self) -> &[Problem] {
+        match self {
+            Self::Faulty(problems) | Self::Vetoed(problems) => problems,
+        }
+    }
+}
+
+fn whole(reason: impl Into<String>) -> Vec<Problem> {
+    vec![Problem { path: String::new(), line: 0, column: 0, reason: reason.into() }]
+}
+
 /// What is to be done with a pushed revision.
 pub(crate) enum Step {
-    /// It is in force already.
-    AlreadyApplied,
-    /// It is refused.
-    Refused(Vec<Problem>),
-    /// It is authentic and new: compile it with [`Revisions::compile`].
+    /// It is authentic and new: compile it with [`compile`].
     Compile,
+    /// It is in force already: tell so.
+    InForce(Output),
+    /// It is refused.
+    Refused(Refusal),
+    /// It was on trial and was taken back, for these reasons: tell so.
+    TakenBack(Vec<Problem>),
 }
 
 impl Revisions {
-    /// Opens what is kept in `dir`, and returns what to start with: those of the effective revision when it is still good,
-    /// else the built-in ones.
+    /// Opens what is kept in `dir`, and returns what to start with: the effective revision when it is still good and its trial
+    /// goes on, else the confirmed one, else the built-in rules.
     ///
     /// # Errors
     /// [`RevisionError`].
-    pub(crate) fn open(dir: &Path, signers: Signers, veto: Veto, mode: Mode) -> Result<(Self, Compiled), RevisionError> {
+    pub(crate) fn open(dir: &Path, opening: Opening) -> Result<(Self, Start), RevisionError> {
+        let Opening { signers, veto, mode, now } = opening;
         let store = Store::open(dir)?;
         let newest = store.read(Slot::Newest);
         let failed = newest.as_ref().filter(|newest| !newest.problems.is_empty());
         let failed = failed.map(|newest| failure(newest.signed.number, newest.problems.clone()));
+        let (effective, confirmed) = (store.read(Slot::Effective), store.read(Slot::Confirmed));
+        let kept = effective.as_ref().and_then(|effective| effective.trial).filter(|_| mode == Mode::Normal);
+        // Without a trial, what is in force was confirmed: the confirmed slot is written first, and older programs had none.
+        let settled = effective.as_ref().filter(|effective| effective.trial.is_none()).cloned();
+        let confirmed = settled.or(confirmed).map(|stored| stored.signed);
+        let effective = effective.map(|stored| stored.signed).filter(|_| mode == Mode::Normal).or_else(|| confirmed.clone());
+        let number = |signed: &Option<SignedRevision>| signed.as_ref().map_or(0, |signed| signed.number);
+        let facts = Facts {
+            newest: newest.as_ref().map_or(0, |newest| newest.signed.number),
+            taken_back: newest.as_ref().is_some_and(|newest| newest.taken_back),
+            effective: number(&effective),
+            confirmed: number(&confirmed),
+            kept,
+        };
+        let (trial, outputs) = Trial::restore(facts, now);
         let desired = newest.as_ref().map(|newest| newest.signed.number);
-        let mut revisions = Self { store, signers, veto, mode, effective: None, newest, desired, failed };
-        if mode == Mode::Normal
-            && let Some(stored) = revisions.store.read(Slot::Effective)
-        {
-            let number = stored.signed.number;
-            match revisions.check(&stored.signed) {
-                Ok(compiled) => {
-                    revisions.effective = Some(number);
-                    return Ok((revisions, compiled));
-                }
-                Err(problems) => {
+        let mut revisions = Self { store, signers, veto, mode, newest, effective, confirmed, desired, failed, trial };
+        let mut taken_back = revisions.at_start(outputs, now);
+        loop {
+            let Some(signed) = &revisions.effective else {
+                let compiled = built_in(&revisions.veto)?;
+                return Ok((revisions, Start { compiled, taken_back }));
+            };
+            match revisions.check(signed) {
+                Ok(compiled) => return Ok((revisions, Start { compiled, taken_back })),
+                Err(refusal) => {
+                    let (number, problems) = (signed.number, refusal.problems().to_vec());
                     let reason = problems.first().map_or("", |problem| problem.reason.as_str());
-                    tracing::error!(revision = number, reason, "the stored revision is not usable: the built-in rules are in force");
+                    tracing::error!(revision = number, reason, "the stored revision is not usable: what was in force before it is again");
+                    let outputs = revisions.trial.handle(Input::Unusable, now);
+                    match revisions.at_start(outputs, now) {
+                        Some(another) => taken_back = Some(another),
+                        None => revisions.effective = None,
+                    }
                     revisions.failed = Some(failure(number, problems));
                 }
             }
         }
-        let compiled = revisions.built_in()?;
-        Ok((revisions, compiled))
+    }
+
+    /// Does what a start wants done; what cannot be kept is told, and done again at the next start.
+    fn at_start(&mut self, outputs: Vec<Output>, now: Moment) -> Option<TakenBack> {
+        let mut taken_back = None;
+        for output in outputs {
+            let kept = match output {
+                Output::Confirm { number } => {
+                    let kept = self.keep_confirmed();
+                    if kept.is_ok() {
+                        // What it tells, the greeting tells too.
+                        let _told = self.trial.handle(Input::ConfirmKept { number }, now);
+                    }
+                    kept
+                }
+                Output::Keep(kept) => self.keep_trial(kept),
+                Output::Revert { from, to, reason } => {
+                    taken_back = Some(TakenBack { from, to, reason });
+                    self.take_back(from, reason)
+                }
+                Output::Redial | Output::TellApplied { .. } | Output::TellProvisional { .. } | Output::TellReverted { .. } => Ok(()),
+            };
+            if let Err(error) = kept {
+                tracing::error!(error = %crate::chain(&error), "how a revision's trial stands cannot be kept");
+            }
+        }
+        taken_back
     }
 
     /// Looks at a pushed revision; keeps its number when it is authentic and new, so that numbers are never rewound.
@@ -132,56 +255,106 @@ impl Revisions {
     /// # Errors
     /// [`StoreError`] when it cannot be kept.
     pub(crate) fn begin(&mut self, signed: &SignedRevision) -> Result<Step, StoreError> {
-        let newest = self.newest();
-        let refuse = |reason: String| Ok(Step::Refused(vec![Problem { path: String::new(), line: 0, column: 0, reason }]));
+        let refuse = |reason: String| Ok(Step::Refused(Refusal::whole(reason)));
         if !self.signers.verify(signed) {
-            let reason = "the signature does not fit this gateway, number and document".to_owned();
-            return refuse(reason);
+            return refuse("the signature does not fit this gateway, number and document".to_owned());
         }
-        if signed.number < newest {
-            return refuse(format!("revision {newest} was taken in already; an older one is not applied"));
+        if self.mode == Mode::Safe && signed.number > self.trial.newest() {
+            self.desired = Some(signed.number);
+            return refuse("the gateway runs in safe mode with its last confirmed revision; start it without --safe".to_owned());
         }
-        self.desired = Some(signed.number);
-        if self.mode == Mode::Safe {
-            return refuse("the gateway runs in safe mode with its built-in rules; start it without --safe".to_owned());
+        match self.trial.pushed(signed.number) {
+            Verdict::Apply if self.mode == Mode::Safe => {
+                refuse("the gateway runs in safe mode with its last confirmed revision; start it without --safe".to_owned())
+            }
+            Verdict::Apply => {
+                self.desired = Some(signed.number);
+                let stored = Stored::new(signed.clone());
+                self.store.write(Slot::Newest, &stored)?;
+                self.newest = Some(stored);
+                Ok(Step::Compile)
+            }
+            Verdict::InForce(how) => {
+                self.desired = Some(signed.number);
+                Ok(Step::InForce(how))
+            }
+            Verdict::Older { newest } => refuse(format!("revision {newest} was taken in already; an older one is not applied")),
+            Verdict::TakenBack => {
+                let problems = self.newest.as_ref().map(|newest| newest.problems.clone()).unwrap_or_default();
+                Ok(Step::TakenBack(problems))
+            }
         }
-        if self.effective == Some(signed.number) {
-            return Ok(Step::AlreadyApplied);
-        }
-        let stored = Stored { signed: signed.clone(), problems: Vec::new() };
-        self.store.write(Slot::Newest, &stored)?;
-        self.newest = Some(stored);
-        Ok(Step::Compile)
     }
 
-    /// Parses and compiles an authentic revision; takes processor time.
-    ///
-    /// # Errors
-    /// Every problem.
-    pub(crate) fn compile(&self, signed: &SignedRevision) -> Result<Compiled, Vec<Problem>> {
-        let document = revision::parse(&signed.document)?;
-        let forbidden = self.veto.problems(&document);
-        if !forbidden.is_empty() {
-            return Err(forbidden);
-        }
-        Ok(Compiled { rules: RuleIndex::compile(&document)?, document })
-    }
-
-    /// Keeps a revision as the one in force.
+    /// Keeps a revision as the one in force, on trial; returns the trial to be told with [`Input::Swapped`].
     ///
     /// # Errors
     /// [`StoreError`]; the one before stays in force.
-    pub(crate) fn applied(&mut self, signed: SignedRevision) -> Result<(), StoreError> {
-        let number = signed.number;
-        self.store.write(Slot::Effective, &Stored { signed, problems: Vec::new() })?;
-        self.effective = Some(number);
+    pub(crate) fn put_in_force(&mut self, signed: SignedRevision, within_s: u32, now: Moment) -> Result<Kept, StoreError> {
+        let kept = Trial::plan(within_s, now);
+        self.store.write(Slot::Effective, &Stored { trial: Some(kept), ..Stored::new(signed.clone()) })?;
+        self.effective = Some(signed);
         self.failed = None;
+        Ok(kept)
+    }
+
+    /// Tells the trial what happened; returns what is to be done.
+    pub(crate) fn handle(&mut self, input: Input, now: Moment) -> Vec<Output> {
+        self.trial.handle(input, now)
+    }
+
+    /// Returns the trial.
+    pub(crate) const fn trial(&self) -> &Trial {
+        &self.trial
+    }
+
+    /// Keeps the revision in force as the confirmed one.
+    ///
+    /// # Errors
+    /// [`StoreError`]; it stays on trial.
+    pub(crate) fn keep_confirmed(&mut self) -> Result<(), StoreError> {
+        let Some(signed) = self.effective.clone() else { return Ok(()) };
+        let stored = Stored::new(signed.clone());
+        self.store.write(Slot::Confirmed, &stored)?;
+        self.confirmed = Some(signed);
+        if let Err(error) = self.store.write(Slot::Effective, &stored) {
+            // The confirmed slot is what counts: the next start finishes this.
+            tracing::warn!(error = %crate::chain(&error), "the end of a trial cannot be kept with the revision in force");
+        }
         Ok(())
+    }
+
+    /// Keeps how the trial of the revision in force stands.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(crate) fn keep_trial(&mut self, kept: Kept) -> Result<(), StoreError> {
+        let Some(signed) = self.effective.clone() else { return Ok(()) };
+        self.store.write(Slot::Effective, &Stored { trial: Some(kept), ..Stored::new(signed) })
+    }
+
+    /// Makes the confirmed revision the one in force, for good: `from` is never tried again.
+    ///
+    /// # Errors
+    /// [`StoreError`]; the confirmed one is in force all the same, and the next start takes `from` back again.
+    pub(crate) fn take_back(&mut self, from: u64, reason: Reason) -> Result<(), StoreError> {
+        let problems = whole(reason.to_string());
+        self.failed = Some(failure(from, problems.clone()));
+        self.effective.clone_from(&self.confirmed);
+        let mut kept = Ok(());
+        if let Some(newest) = self.newest.as_mut().filter(|newest| newest.signed.number == from) {
+            (newest.problems, newest.taken_back) = (problems, true);
+            kept = self.store.write(Slot::Newest, newest);
+        }
+        match &self.effective {
+            Some(signed) => kept.and(self.store.write(Slot::Effective, &Stored::new(signed.clone()))),
+            None => kept.and(self.store.clear(Slot::Effective)),
+        }
     }
 
     /// Returns the newest revision when it was refused: it may be good once a secret that it names is there.
     pub(crate) fn refused_newest(&self) -> Option<SignedRevision> {
-        let refused = |newest: &&Stored| !newest.problems.is_empty() && self.mode == Mode::Normal;
+        let refused = |newest: &&Stored| !newest.problems.is_empty() && !newest.taken_back && self.mode == Mode::Normal;
         self.newest.as_ref().filter(refused).map(|newest| newest.signed.clone())
     }
 
@@ -200,43 +373,77 @@ impl Revisions {
         }
     }
 
+    /// Returns why the newest revision was refused or taken back.
+    pub(crate) fn problems_of_newest(&self) -> &[Problem] {
+        self.newest.as_ref().map_or(&[], |newest| &newest.problems)
+    }
+
     /// Returns the report of this moment.
     pub(crate) fn report(&self) -> status::Revisions {
+        let number = |number: u64| (number > 0).then_some(RevisionNumber(number));
         status::Revisions {
             desired: self.desired.map(RevisionNumber),
-            effective: self.effective.map(RevisionNumber),
+            effective: number(self.trial.effective()),
             failed: self.failed.clone(),
-            provisional: None,
-            confirmed: None,
+            provisional: self.trial.provisional().map(|(number, kept)| Provisional { number: RevisionNumber(number), until: kept.until }),
+            confirmed: number(self.trial.confirmed()),
         }
     }
 
     /// Returns the number in force (0 for the built-in rules) and the newest that was taken in.
-    pub(crate) fn numbers(&self) -> (u64, u64) {
-        (self.effective.unwrap_or(0), self.newest())
+    pub(crate) const fn numbers(&self) -> (u64, u64) {
+        (self.trial.effective(), self.trial.newest())
     }
 
-    /// Returns the newest number that was taken in: also that of the revision in force, should the newest slot's file be damaged.
-    fn newest(&self) -> u64 {
-        self.newest.as_ref().map_or(0, |newest| newest.signed.number).max(self.effective.unwrap_or(0))
+    /// Returns what compiles revisions elsewhere.
+    pub(crate) fn veto(&self) -> Veto {
+        self.veto.clone()
     }
 
-    fn check(&self, signed: &SignedRevision) -> Result<Compiled, Vec<Problem>> {
+    /// Returns what puts the revision in force into force again: it, or `None` for the built-in rules.
+    pub(crate) fn effective(&self) -> Option<&SignedRevision> {
+        self.effective.as_ref()
+    }
+
+    /// Leaves what is in force for the built-in rules: it cannot be used any more.
+    pub(crate) fn fall_to_built_in(&mut self, problems: Vec<Problem>, now: Moment) {
+        self.failed = Some(failure(self.trial.effective(), problems));
+        let _nothing_on_trial = self.trial.handle(Input::Unusable, now);
+        self.effective = None;
+    }
+
+    fn check(&self, signed: &SignedRevision) -> Result<Compiled, Refusal> {
         if !self.signers.verify(signed) {
-            let reason = "the stored signature does not fit".to_owned();
-            return Err(vec![Problem { path: String::new(), line: 0, column: 0, reason }]);
+            return Err(Refusal::whole("the stored signature does not fit"));
         }
-        self.compile(signed)
+        compile(&self.veto, signed)
     }
+}
 
-    fn built_in(&self) -> Result<Compiled, RevisionError> {
-        let mut document = revision::parse(revision::BUILT_IN.as_bytes()).map_err(RevisionError::BuiltIn)?;
-        let stripped = self.veto.strip(&mut document);
-        if stripped > 0 {
-            tracing::warn!(rules = stripped, "built-in rules are left out because they release what the site forbids");
-        }
-        Ok(Compiled { rules: RuleIndex::compile(&document).map_err(RevisionError::BuiltIn)?, document })
+/// Parses and compiles an authentic revision; takes processor time.
+///
+/// # Errors
+/// Every problem.
+pub(crate) fn compile(veto: &Veto, signed: &SignedRevision) -> Result<Compiled, Refusal> {
+    let document = revision::parse(&signed.document).map_err(Refusal::Faulty)?;
+    let forbidden = veto.problems(&document);
+    if !forbidden.is_empty() {
+        return Err(Refusal::Vetoed(forbidden));
     }
+    Ok(Compiled { rules: RuleIndex::compile(&document).map_err(Refusal::Faulty)?, document })
+}
+
+/// Compiles the built-in rules, but for those that the site forbids.
+///
+/// # Errors
+/// [`RevisionError::BuiltIn`].
+pub(crate) fn built_in(veto: &Veto) -> Result<Compiled, RevisionError> {
+    let mut document = revision::parse(revision::BUILT_IN.as_bytes()).map_err(RevisionError::BuiltIn)?;
+    let stripped = veto.strip(&mut document);
+    if stripped > 0 {
+        tracing::warn!(rules = stripped, "built-in rules are left out because they release what the site forbids");
+    }
+    Ok(Compiled { rules: RuleIndex::compile(&document).map_err(RevisionError::BuiltIn)?, document })
 }
 
 const fn failure(number: u64, problems: Vec<Problem>) -> status::FailedRevision {
@@ -247,8 +454,13 @@ const fn failure(number: u64, problems: Vec<Problem>) -> status::FailedRevision 
 mod tests {
     use super::*;
     use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
+    use postern_protocol::timestamp::Timestamp;
+    use std::time::Duration;
 
     const GOOD: &str = r#"{"format":1,"rules":[{"id":"r","match":{"syslog":{}},"then":{"suppress":{}}}]}"#;
+
+    const NOW: Moment = Moment { wall: Timestamp::from_secs(1_000_000), since_boot: Duration::from_secs(500) };
+    const LATER: Moment = Moment { wall: Timestamp::from_secs(1_000_301), since_boot: Duration::from_secs(801) };
 
     struct Site {
         dir: tempfile::TempDir,
@@ -264,7 +476,8 @@ mod tests {
             let keys = vec![self.key.public_key().as_ref().try_into().unwrap()];
             let signers = Signers { gateway: GatewayId::new("gw").unwrap(), keys };
             let veto = Veto::new(veto.iter().map(|text| text.parse().unwrap()).collect());
-            Revisions::open(self.dir.path(), signers, veto, mode).unwrap()
+            let (revisions, start) = Revisions::open(self.dir.path(), Opening { signers, veto, mode, now: NOW }).unwrap();
+            (revisions, start.compiled)
         }
 
         fn sign(&self, gateway: &str, number: u64, document: &str) -> SignedRevision {
@@ -273,21 +486,34 @@ mod tests {
         }
     }
 
-    fn apply(revisions: &mut Revisions, signed: SignedRevision) -> Result<(), Vec<Problem>> {
+    /// Puts a revision in force, on trial.
+    fn try_out(revisions: &mut Revisions, signed: SignedRevision) -> Result<(), Vec<Problem>> {
         match revisions.begin(&signed).unwrap() {
-            Step::AlreadyApplied => Ok(()),
-            Step::Refused(problems) => Err(problems),
-            Step::Compile => match revisions.compile(&signed) {
-                Ok(_) => {
-                    revisions.applied(signed).unwrap();
+            Step::InForce(_) => Ok(()),
+            Step::Refused(refusal) => Err(refusal.problems().to_vec()),
+            Step::TakenBack(problems) => Err(problems),
+            Step::Compile => match compile(&revisions.veto(), &signed) {
+                Ok(compiled) => {
+                    let number = signed.number;
+                    let kept = revisions.put_in_force(signed, compiled.confirm_within_s(), NOW).unwrap();
+                    revisions.handle(Input::Swapped { number, kept, way: trial::Way::Same }, NOW);
                     Ok(())
                 }
-                Err(problems) => {
-                    revisions.refused(signed.number, problems.clone()).unwrap();
-                    Err(problems)
+                Err(refusal) => {
+                    revisions.refused(signed.number, refusal.problems().to_vec()).unwrap();
+                    Err(refusal.problems().to_vec())
                 }
             },
         }
+    }
+
+    /// Puts a revision in force, and confirms it.
+    fn apply(revisions: &mut Revisions, signed: SignedRevision) -> Result<(), Vec<Problem>> {
+        let number = signed.number;
+        try_out(revisions, signed)?;
+        revisions.keep_confirmed().unwrap();
+        revisions.handle(Input::ConfirmKept { number }, NOW);
+        Ok(())
     }
 
     #[test]
@@ -357,12 +583,83 @@ mod tests {
     }
 
     #[test]
-    fn safe_mode_keeps_the_built_in_rules_and_forgets_nothing() {
+    fn safe_mode_keeps_the_confirmed_revision_and_forgets_nothing() {
         let site = Site::new();
         apply(&mut site.open(&[], Mode::Normal).0, site.sign("gw", 1, GOOD)).unwrap();
-        let (mut revisions, _) = site.open(&[], Mode::Safe);
-        assert!(apply(&mut revisions, site.sign("gw", 1, GOOD)).is_err());
-        revisions.refused(1, vec![Problem { path: String::new(), line: 0, column: 0, reason: "safe".into() }]).unwrap();
+        try_out(&mut site.open(&[], Mode::Normal).0, site.sign("gw", 2, GOOD)).unwrap();
+        let (mut revisions, compiled) = site.open(&[], Mode::Safe);
+        assert_eq!((revisions.numbers(), compiled.rules.len()), ((1, 2), 1));
+        for number in [2, 3] {
+            assert!(try_out(&mut revisions, site.sign("gw", number, GOOD)).is_err());
+            revisions.refused(number, whole("safe")).unwrap();
+        }
+        let (revisions, _) = site.open(&[], Mode::Normal);
+        assert_eq!((revisions.numbers(), revisions.trial().provisional().map(|(number, _)| number)), ((2, 2), Some(2)));
+        let empty = Site::new();
+        assert_eq!(empty.open(&[], Mode::Safe).0.numbers(), (0, 0), "the built-in rules when nothing was ever confirmed");
+    }
+
+    #[test]
+    fn a_revision_on_trial_is_one_after_a_restart_and_is_taken_back_when_its_time_is_over() {
+        let site = Site::new();
+        let (mut revisions, _) = site.open(&[], Mode::Normal);
+        apply(&mut revisions, site.sign("gw", 1, GOOD)).unwrap();
+        try_out(&mut revisions, site.sign("gw", 2, GOOD)).unwrap();
+        let (restarted, _) = site.open(&[], Mode::Normal);
+        let report = restarted.report();
+        assert_eq!(report.provisional.map(|provisional| provisional.number), Some(RevisionNumber(2)));
+        assert_eq!((report.effective, report.confirmed), (Some(RevisionNumber(2)), Some(RevisionNumber(1))));
+        let signers = restarted.signers.clone();
+        let opening = Opening { signers, veto: Veto::default(), mode: Mode::Normal, now: LATER };
+        let (late, start) = Revisions::open(site.dir.path(), opening).unwrap();
+        assert_eq!(start.taken_back, Some(TakenBack { from: 2, to: 1, reason: Reason::WhileDown { within_s: 300 } }));
+        for mut revisions in [late, site.open(&[], Mode::Normal).0] {
+            let report = revisions.report();
+            assert_eq!((report.effective, report.provisional, report.desired), (Some(RevisionNumber(1)), None, Some(RevisionNumber(2))));
+            assert!(report.failed.unwrap().problems[0].reason.contains("300 s"));
+            assert_eq!(revisions.refused_newest(), None, "not even when a secret comes");
+            assert!(matches!(revisions.begin(&site.sign("gw", 2, GOOD)).unwrap(), Step::TakenBack(_)));
+        }
+    }
+
+    #[test]
+    fn without_a_confirmed_revision_the_built_in_rules_come_back() {
+        let site = Site::new();
+        let (mut revisions, built_in) = site.open(&[], Mode::Normal);
+        try_out(&mut revisions, site.sign("gw", 1, GOOD)).unwrap();
+        revisions.handle(Input::Tick, LATER);
+        revisions.take_back(1, Reason::NotConfirmed { within_s: 300 }).unwrap();
+        let (revisions, compiled) = site.open(&[], Mode::Normal);
+        assert_eq!((revisions.numbers(), compiled.rules.len()), ((0, 1), built_in.rules.len()));
+    }
+
+    #[test]
+    fn what_the_site_forbids_meanwhile_gives_way_to_the_confirmed_revision() {
+        let site = Site::new();
+        let releasing = r#"{"format":1,"rules":[{"id":"r","match":{"syslog":{}},"release":{"message":{"max_bytes":9}},
+            "then":{"raise":{"resource":"a","kind":"k","severity":"minor","summary":"{message}"}}}]}"#;
+        let (mut revisions, _) = site.open(&[], Mode::Normal);
+        apply(&mut revisions, site.sign("gw", 1, GOOD)).unwrap();
+        try_out(&mut revisions, site.sign("gw", 2, releasing)).unwrap();
+        let (revisions, _) = site.open(&["message"], Mode::Normal);
+        assert_eq!((revisions.numbers(), revisions.trial().provisional()), ((1, 2), None));
+    }
+
+    #[test]
+    fn what_an_older_program_left_in_force_counts_as_confirmed() {
+        let site = Site::new();
+        apply(&mut site.open(&[], Mode::Normal).0, site.sign("gw", 1, GOOD)).unwrap();
+        std::fs::remove_file(site.dir.path().join("confirmed.json")).unwrap();
+        let (revisions, _) = site.open(&[], Mode::Normal);
+        assert_eq!((revisions.report().confirmed, revisions.trial().provisional()), (Some(RevisionNumber(1)), None));
+        assert_eq!(site.open(&[], Mode::Safe).0.numbers(), (1, 1));
+    }
+
+    #[test]
+    fn a_damaged_file_of_the_revision_in_force_leaves_the_confirmed_one() {
+        let site = Site::new();
+        apply(&mut site.open(&[], Mode::Normal).0, site.sign("gw", 1, GOOD)).unwrap();
+        std::fs::write(site.dir.path().join("effective.json"), "{").unwrap();
         assert_eq!(site.open(&[], Mode::Normal).0.numbers(), (1, 1));
     }
 }

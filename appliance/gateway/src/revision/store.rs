@@ -1,7 +1,7 @@
-//! The two revisions that a gateway keeps: the one in force and the newest that was ever taken in.
+//! The three revisions that a gateway keeps: the newest that was ever taken in, the one in force, and the last confirmed one.
 //!
-//! `effective.json` and `newest.json` in one directory, written to a temporary file, synced and renamed. A file that is damaged
-//! counts as absent and is told: the cloud sends again what is missing.
+//! `newest.json`, `effective.json` and `confirmed.json` in one directory, written to a temporary file, synced and renamed. A file
+//! that is damaged counts as absent and is told: the cloud sends again what is missing. No file stands for the built-in rules.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -14,9 +14,13 @@ use postern_protocol::message::SignedRevision;
 use postern_protocol::revision::Problem;
 use serde::{Deserialize, Serialize};
 
-/// Which of the two.
+use super::trial::Kept;
+
+/// Which of the three.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Slot {
+    /// The last one that was confirmed.
+    Confirmed,
     /// The one in force.
     Effective,
     /// The newest that was taken in.
@@ -26,6 +30,7 @@ pub(crate) enum Slot {
 impl Slot {
     const fn file_name(self) -> &'static str {
         match self {
+            Self::Confirmed => "confirmed.json",
             Self::Effective => "effective.json",
             Self::Newest => "newest.json",
         }
@@ -48,8 +53,19 @@ pub struct StoreError {
 pub(crate) struct Stored {
     /// The revision as it came.
     pub(crate) signed: SignedRevision,
-    /// Why it was refused; empty when it was not.
+    /// Why it was refused or taken back; empty when it was not.
     pub(crate) problems: Vec<Problem>,
+    /// Whether it was in force on trial and was taken back.
+    pub(crate) taken_back: bool,
+    /// Its trial, while it is on one.
+    pub(crate) trial: Option<Kept>,
+}
+
+impl Stored {
+    /// Takes a revision as it came.
+    pub(crate) const fn new(signed: SignedRevision) -> Self {
+        Self { signed, problems: Vec::new(), taken_back: false, trial: None }
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -60,6 +76,10 @@ struct StoredFile {
     signature: String,
     #[serde(default)]
     problems: Vec<Problem>,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    taken_back: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    trial: Option<Kept>,
 }
 
 /// The directory.
@@ -108,6 +128,8 @@ impl Store {
             document: BASE64.encode(&stored.signed.document),
             signature: BASE64.encode(&stored.signed.signature),
             problems: stored.problems.clone(),
+            taken_back: stored.taken_back,
+            trial: stored.trial,
         };
         let write = || {
             let text = serde_json::to_vec_pretty(&file)?;
@@ -120,6 +142,20 @@ impl Store {
         };
         write().map_err(|cause| StoreError { path: path.clone(), cause })
     }
+
+    /// Empties one slot, durably.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub(crate) fn clear(&self, slot: Slot) -> Result<(), StoreError> {
+        let path = self.dir.join(slot.file_name());
+        let clear = || match fs::remove_file(&path) {
+            Ok(()) => File::open(&self.dir)?.sync_all(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        };
+        clear().map_err(|cause| StoreError { path: path.clone(), cause })
+    }
 }
 
 fn decode(text: &[u8]) -> Option<Stored> {
@@ -129,7 +165,7 @@ fn decode(text: &[u8]) -> Option<Stored> {
         document: BASE64.decode(file.document.as_bytes()).ok()?,
         signature: BASE64.decode(file.signature.as_bytes()).ok()?,
     };
-    Some(Stored { signed, problems: file.problems })
+    Some(Stored { signed, problems: file.problems, taken_back: file.taken_back, trial: file.trial })
 }
 
 #[cfg(test)]
@@ -143,10 +179,14 @@ mod tests {
         assert_eq!(store.read(Slot::Effective), None);
         let problem = Problem { path: "rules[0]".into(), line: 1, column: 2, reason: "bad".into() };
         let signed = SignedRevision { number: 3, document: b"{\xff}".to_vec(), signature: vec![1; 64] };
-        let stored = Stored { signed, problems: vec![problem] };
+        let kept = Kept { until: 7, until_since_boot_ms: 8, within_s: 9, unclean_starts: 1, stopped: true };
+        let stored = Stored { signed, problems: vec![problem], taken_back: true, trial: Some(kept) };
         store.write(Slot::Newest, &stored).unwrap();
         assert_eq!(store.read(Slot::Newest), Some(stored));
         fs::write(dir.path().join("revisions/newest.json"), b"{").unwrap();
         assert_eq!(store.read(Slot::Newest), None);
+        store.clear(Slot::Newest).unwrap();
+        store.clear(Slot::Newest).unwrap();
+        assert!(!dir.path().join("revisions/newest.json").exists());
     }
 }

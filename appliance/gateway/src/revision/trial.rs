@@ -106,6 +106,8 @@ pub enum Input {
     },
     /// Time went by.
     Tick,
+    /// What is in force cannot be used any more; the built-in rules are, unless it was on trial.
+    Unusable,
 }
 
 /// What is to be done, in this order.
@@ -166,6 +168,8 @@ pub enum Reason {
         /// How long it had, seconds.
         within_s: u32,
     },
+    /// It cannot be used any more.
+    Unusable,
     /// The program was not running, or just starting, when its time ended.
     WhileDown {
         /// How long it had, seconds.
@@ -186,6 +190,7 @@ impl fmt::Display for Reason {
             Self::NotReached { within_s } => {
                 write!(out, "the control plane was not reached within {within_s} s with this revision in force: check its uplink section")
             }
+            Self::Unusable => out.write_str("it could not be used any more when the gateway started again"),
             Self::WhileDown { within_s } => {
                 write!(out, "the revision's {within_s} s to be confirmed ended while the gateway was not running")
             }
@@ -327,6 +332,11 @@ impl Trial {
                 Some(on) if now.since_boot >= on.deadline => self.revert(on.missed(self.session)),
                 Some(_) | None => Vec::new(),
             },
+            Input::Unusable if self.on.is_some() => self.revert(Reason::Unusable),
+            Input::Unusable => {
+                self.effective = 0;
+                Vec::new()
+            }
         }
     }
 
@@ -580,6 +590,14 @@ mod tests {
         assert_eq!(trial.handle(Input::ConfirmKept { number: 5 }, after(60)), [Output::TellApplied { number: 5 }]);
         let taking_back = Facts { taken_back: true, ..on_trial(0, true) };
         assert_eq!(Trial::restore(taking_back, after(1)).1, [Output::Revert { from: 5, to: 4, reason: Reason::Begun }]);
+    }
+
+    #[test]
+    fn what_cannot_be_used_any_more_gives_way_to_the_confirmed_one_or_to_the_built_in_rules() {
+        let (mut trial, _) = Trial::restore(on_trial(0, true), after(1));
+        assert_eq!(trial.handle(Input::Unusable, after(1)), [Output::Revert { from: 5, to: 4, reason: Reason::Unusable }]);
+        assert_eq!(trial.handle(Input::Unusable, after(1)), []);
+        assert_eq!((trial.effective(), trial.newest()), (0, 5));
     }
 
     #[test]
