@@ -4,7 +4,6 @@ use postern_protocol::timestamp::Timestamp;
 use tokio_util::sync::CancellationToken;
 
 use crate::auth::password::Passwords;
-use crate::ca::CertificateAuthority;
 use crate::config::Config;
 use crate::configuration::Checks;
 use crate::feed::Feed;
@@ -12,18 +11,20 @@ use crate::metrics::Metrics;
 use crate::mibs::Mibs;
 use crate::signer::Signer;
 use crate::store::Stores;
+use crate::trust::Authorities;
+use crate::tunnel::incarnations::Doubts;
 use crate::tunnel::registry::Registry;
 
 /// What every part of a running control plane shares.
 pub struct App {
-    /// Issues the certificates of gateways.
-    pub ca: CertificateAuthority,
     /// Checks the documents of configurations.
     pub checks: Checks,
     /// Returns the present time; tests pass their own.
     pub clock: fn() -> Timestamp,
     /// The resolved configuration.
     pub config: Config,
+    /// Greetings that do not fit what is known of their gateway.
+    pub doubts: Doubts,
     /// Tells readers what changed, after the commit.
     pub feed: Feed,
     /// The live sessions of gateways.
@@ -34,14 +35,14 @@ pub struct App {
     pub mibs: Mibs,
     /// Bounds how many passwords are hashed at once.
     pub passwords: Passwords,
-    /// SHA-256 of the SPKIs that the tunnel's server may present, base64: what gateways pin.
-    pub server_pins: Vec<String>,
     /// Signs revisions.
     pub signer: Signer,
     /// Cancelled when the program stops: long-lived answers end then.
     pub stop: CancellationToken,
     /// The databases.
     pub stores: Stores,
+    /// Certificate authorities and pins.
+    pub trust: Authorities,
 }
 
 impl App {

@@ -1,4 +1,5 @@
-//! The control plane's own certificate authority: one P-256 key whose certificate gateways and browsers trust.
+//! One of the control plane's own certificate authorities: a P-256 key whose certificate gateways and browsers trust. Which one issues,
+//! and which is still trusted, is `trust`'s to say.
 //!
 //! What a request asks for is never copied: of a CSR only the key is taken, and for a gateway's own listeners those names that
 //! it may have. Everything else in a certificate is decided here. The key stays in the `keys` folder and in this module.
@@ -12,8 +13,8 @@ use rcgen::{
     BasicConstraints, Certificate, CertificateParams, CertificateSigningRequestParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose,
     IsCa, Issuer, KeyPair, KeyUsagePurpose, PublicKeyData, SerialNumber,
 };
-use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, CertificateSigningRequestDer};
 use time::OffsetDateTime;
 
 use crate::key_file::{self, KeyFileError};
@@ -23,11 +24,11 @@ use crate::server_name::ServerName;
 const CA_LIFE: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// Browsers refuse server certificates of more than 398 days.
 const SERVER_LIFE: Duration = Duration::from_secs(397 * 86_400);
-const CLIENT_LIFE: Duration = Duration::from_secs(90 * 86_400);
 /// Renewed early enough that no one meets an expired one.
 const SERVER_RENEWAL: Duration = Duration::from_secs(30 * 86_400);
-/// For peers whose clock is behind ours.
+/// For peers whose clock is behind ours; a short-lived certificate by a tenth of its life, or its renewal would be due at once.
 const BACKDATED: Duration = Duration::from_secs(3600);
+const BACKDATED_PART: u32 = 10;
 const MAX_LISTENER_NAMES: usize = 32;
 
 /// Why there is no certificate.
@@ -57,8 +58,58 @@ pub enum CaError {
 pub struct Issued {
     /// The certificate, PEM.
     pub pem: String,
+    /// The certificate, DER.
+    pub der: CertificateDer<'static>,
     /// SHA-256 of its SubjectPublicKeyInfo.
     pub spki_sha256: [u8; 32],
+}
+
+/// A request for a certificate (PKCS#10): its signature fits, and its key is of a kind that we certify.
+pub struct CertificateRequest(CertificateSigningRequestParams);
+
+impl CertificateRequest {
+    /// Reads a request in PEM.
+    ///
+    /// # Errors
+    /// [`CaError::Request`] when it is none, is not signed by its key, or its key is of another kind.
+    pub fn from_pem(pem: &str) -> Result<Self, CaError> {
+        Self::check(CertificateSigningRequestParams::from_pem(pem))
+    }
+
+    /// Reads a request in DER.
+    ///
+    /// # Errors
+    /// As [`CertificateRequest::from_pem`].
+    pub fn from_der(der: &[u8]) -> Result<Self, CaError> {
+        Self::check(CertificateSigningRequestParams::from_der(&CertificateSigningRequestDer::from(der)))
+    }
+
+    fn check(parsed: Result<CertificateSigningRequestParams, rcgen::Error>) -> Result<Self, CaError> {
+        let request = parsed.map_err(|error| CaError::Request(error.to_string()))?;
+        let allowed = [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384, &rcgen::PKCS_ED25519];
+        if !allowed.contains(&request.public_key.algorithm()) {
+            return Err(CaError::Request("the key must be ECDSA P-256, ECDSA P-384 or Ed25519".to_owned()));
+        }
+        Ok(Self(request))
+    }
+}
+
+/// Whom a gateway's certificate names.
+#[derive(Clone, Copy, Debug)]
+pub struct Subject<'a> {
+    /// The gateway.
+    pub gateway: &'a GatewayId,
+    /// Its tenant.
+    pub tenant: &'a TenantId,
+}
+
+/// From when and how long a certificate is good.
+#[derive(Clone, Copy, Debug)]
+pub struct Term {
+    /// The present time.
+    pub now: Timestamp,
+    /// Time from then to its end.
+    pub life: Duration,
 }
 
 /// The certificate authority. Holds a private key: no `Debug`.
@@ -69,30 +120,30 @@ pub struct CertificateAuthority {
 }
 
 impl CertificateAuthority {
-    /// Makes a new authority and writes `ca.key` and `ca.pem` to `folder`; neither may exist.
+    /// Makes a new authority and writes `NAME.key` and `NAME.pem` to `folder`; the key may not exist.
     ///
     /// # Errors
     /// [`CaError`] when they cannot be made.
-    pub fn create(folder: &Path, now: Timestamp) -> Result<Self, CaError> {
+    pub fn create(folder: &Path, name: &str, now: Timestamp) -> Result<Self, CaError> {
         let key = KeyPair::generate().map_err(own("key"))?;
-        let mut params = params(now, CA_LIFE)?;
+        let mut params = params(Term { now, life: CA_LIFE })?;
         // The random part tells apart the authorities of several control planes in one browser.
         params.distinguished_name = subject(&format!("Postern CA {}", random::hex::<4>()?), "Postern");
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
         let certificate = params.self_signed(&key).map_err(own("certificate"))?;
-        key_file::create(&folder.join("ca.key"), key.serialize_pem().as_bytes())?;
-        key_file::replace_public(&folder.join("ca.pem"), certificate.pem().as_bytes())?;
-        Self::load(folder)
+        key_file::create(&folder.join(format!("{name}.key")), key.serialize_pem().as_bytes())?;
+        key_file::replace_public(&folder.join(format!("{name}.pem")), certificate.pem().as_bytes())?;
+        Self::load(folder, name)
     }
 
     /// Loads what [`CertificateAuthority::create`] wrote.
     ///
     /// # Errors
     /// [`CaError`] when a file cannot be read or does not hold what it should.
-    pub fn load(folder: &Path) -> Result<Self, CaError> {
-        let key = KeyPair::from_pem(&key_file::read(&folder.join("ca.key"))?).map_err(own("key"))?;
-        let pem = key_file::read_public(&folder.join("ca.pem"))?;
+    pub fn load(folder: &Path, name: &str) -> Result<Self, CaError> {
+        let key = KeyPair::from_pem(&key_file::read(&folder.join(format!("{name}.key")))?).map_err(own("key"))?;
+        let pem = key_file::read_public(&folder.join(format!("{name}.pem")))?;
         let certificate = CertificateDer::from_pem_slice(pem.as_bytes())
             .map_err(|_| CaError::Own { what: "certificate", source: rcgen::Error::CouldNotParseCertificate })?;
         let issuer = Issuer::from_ca_cert_der(&certificate, key).map_err(own("certificate"))?;
@@ -107,6 +158,14 @@ impl CertificateAuthority {
     /// Returns the authority's certificate as PEM.
     pub fn pem(&self) -> &str {
         &self.pem
+    }
+
+    /// Whether a certificate of ours says that this authority issued it.
+    pub fn issued(&self, certificate: &CertificateDer<'_>) -> bool {
+        match (x509_parser::parse_x509_certificate(certificate), x509_parser::parse_x509_certificate(&self.certificate)) {
+            (Ok((_, issued)), Ok((_, own))) => issued.issuer().as_raw() == own.subject().as_raw(),
+            _ => false,
+        }
     }
 
     /// Returns SHA-256 of the authority's SubjectPublicKeyInfo: what enrolment tokens carry.
@@ -126,16 +185,20 @@ impl CertificateAuthority {
     /// Issues a gateway's client certificate: the subject is ours to say, the request's is ignored.
     ///
     /// # Errors
-    /// [`CaError::Request`] when the request is not good, [`CaError::Own`] when signing fails.
-    pub fn issue_client(&self, csr: &str, gateway: &GatewayId, tenant: &TenantId, now: Timestamp) -> Result<Issued, CaError> {
-        let request = parse_request(csr)?;
-        let mut params = params(now, CLIENT_LIFE)?;
-        params.distinguished_name = subject(gateway.as_str(), tenant.as_str());
+    /// [`CaError::Own`] when signing fails.
+    pub fn issue_client(&self, request: &CertificateRequest, whom: Subject<'_>, term: Term) -> Result<Issued, CaError> {
+        let mut params = params(term)?;
+        params.distinguished_name = subject(whom.gateway.as_str(), whom.tenant.as_str());
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        let certificate = params.signed_by(&request.public_key, &self.issuer).map_err(own("key"))?;
-        Ok(Issued { pem: certificate.pem(), spki_sha256: spki_sha256(&request.public_key) })
+        self.sign(&params, request)
+    }
+
+    fn sign(&self, params: &CertificateParams, request: &CertificateRequest) -> Result<Issued, CaError> {
+        let key = &request.0.public_key;
+        let certificate = params.signed_by(key, &self.issuer).map_err(own("key"))?;
+        Ok(Issued { pem: certificate.pem(), der: certificate.der().clone(), spki_sha256: spki_sha256(key) })
     }
 
     /// Issues the certificate of a gateway's own TLS listeners with the names that it asks for.
@@ -144,11 +207,16 @@ impl CertificateAuthority {
     /// gateway's own machine. Without any name left the certificate carries the gateway's identifier.
     ///
     /// # Errors
-    /// [`CaError::Request`] when the request is not good, [`CaError::Own`] when signing fails.
-    pub fn issue_listener(&self, csr: &str, gateway: &GatewayId, ours: &[ServerName], now: Timestamp) -> Result<Issued, CaError> {
-        let request = parse_request(csr)?;
+    /// [`CaError::Own`] when signing fails.
+    pub fn issue_listener(
+        &self,
+        request: &CertificateRequest,
+        gateway: &GatewayId,
+        ours: &[ServerName],
+        now: Timestamp,
+    ) -> Result<Issued, CaError> {
         let mut names = Vec::new();
-        for name in request.params.subject_alt_names.iter().filter_map(ServerName::from_san) {
+        for name in request.0.params.subject_alt_names.iter().filter_map(ServerName::from_san) {
             let allowed = name.is_loopback() || !ours.contains(&name);
             if allowed && !names.contains(&name) && names.len() < MAX_LISTENER_NAMES {
                 names.push(name);
@@ -158,12 +226,11 @@ impl CertificateAuthority {
             names.push(ServerName::Dns(gateway.as_str().to_owned()));
         }
         let params = self.server_params(subject(gateway.as_str(), "Postern gateway"), &names, now)?;
-        let certificate = params.signed_by(&request.public_key, &self.issuer).map_err(own("key"))?;
-        Ok(Issued { pem: certificate.pem(), spki_sha256: spki_sha256(&request.public_key) })
+        self.sign(&params, request)
     }
 
     fn server_params(&self, subject: DistinguishedName, names: &[ServerName], now: Timestamp) -> Result<CertificateParams, CaError> {
-        let mut params = params(now, SERVER_LIFE)?;
+        let mut params = params(Term { now, life: SERVER_LIFE })?;
         params.distinguished_name = subject;
         params.use_authority_key_identifier_extension = true;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -209,16 +276,7 @@ fn name_of(name: &x509_parser::extensions::GeneralName<'_>) -> Option<ServerName
     }
 }
 
-fn parse_request(csr: &str) -> Result<CertificateSigningRequestParams, CaError> {
-    let request = CertificateSigningRequestParams::from_pem(csr).map_err(|error| CaError::Request(error.to_string()))?;
-    let allowed = [&rcgen::PKCS_ECDSA_P256_SHA256, &rcgen::PKCS_ECDSA_P384_SHA384, &rcgen::PKCS_ED25519];
-    if !allowed.contains(&request.public_key.algorithm()) {
-        return Err(CaError::Request("the key must be ECDSA P-256, ECDSA P-384 or Ed25519".to_owned()));
-    }
-    Ok(request)
-}
-
-fn params(now: Timestamp, life: Duration) -> Result<CertificateParams, CaError> {
+fn params(Term { now, life }: Term) -> Result<CertificateParams, CaError> {
     let secs = |d: Duration| i64::try_from(d.as_secs()).unwrap_or(i64::MAX);
     let at = |secs: i64| OffsetDateTime::from_unix_timestamp(secs).map_err(|_| CaError::Own { what: "clock", source: rcgen::Error::Time });
     let mut serial = random::bytes::<16>()?;
@@ -226,7 +284,7 @@ fn params(now: Timestamp, life: Duration) -> Result<CertificateParams, CaError> 
         *first = (*first & 0x7f) | 0x40;
     }
     let mut params = CertificateParams::default();
-    params.not_before = at(now.as_secs().saturating_sub(secs(BACKDATED)))?;
+    params.not_before = at(now.as_secs().saturating_sub(secs(BACKDATED.min(life / BACKDATED_PART))))?;
     params.not_after = at(now.as_secs().saturating_add(secs(life)))?;
     params.serial_number = Some(SerialNumber::from_slice(&serial));
     Ok(params)
@@ -252,7 +310,12 @@ mod tests {
 
     fn authority() -> CertificateAuthority {
         let folder = tempfile::tempdir().unwrap();
-        CertificateAuthority::create(folder.path(), NOW).unwrap()
+        CertificateAuthority::create(folder.path(), "ca", NOW).unwrap()
+    }
+
+    fn request(names: &[&str]) -> (KeyPair, CertificateRequest) {
+        let (key, csr) = csr(names);
+        (key, CertificateRequest::from_pem(&csr).unwrap())
     }
 
     fn csr(names: &[&str]) -> (KeyPair, String) {
@@ -269,9 +332,10 @@ mod tests {
 
     #[test]
     fn a_client_certificate_says_what_we_say_and_not_what_the_request_says() {
-        let (key, csr) = csr(&["console.example.org"]);
+        let (key, request) = request(&["console.example.org"]);
         let (gateway, tenant) = (GatewayId::new("gw-1").unwrap(), TenantId::new("acme").unwrap());
-        let issued = authority().issue_client(&csr, &gateway, &tenant, NOW).unwrap();
+        let whom = Subject { gateway: &gateway, tenant: &tenant };
+        let issued = authority().issue_client(&request, whom, Term { now: NOW, life: Duration::from_secs(90 * 86_400) }).unwrap();
         let der = der(&issued.pem);
         let (_, certificate) = X509Certificate::from_der(&der).unwrap();
         assert_eq!(certificate.subject().to_string(), "CN=gw-1, O=acme");
@@ -285,10 +349,19 @@ mod tests {
     }
 
     #[test]
+    fn a_short_lived_certificate_is_backdated_by_little_so_that_it_is_not_due_for_renewal_at_once() {
+        let (gateway, tenant) = (GatewayId::new("gw-1").unwrap(), TenantId::new("acme").unwrap());
+        let whom = Subject { gateway: &gateway, tenant: &tenant };
+        let issued = authority().issue_client(&request(&[]).1, whom, Term { now: NOW, life: Duration::from_secs(20) }).unwrap();
+        let (_, certificate) = X509Certificate::from_der(&issued.der).unwrap();
+        assert_eq!(NOW.as_secs() - certificate.validity().not_before.timestamp(), 2);
+    }
+
+    #[test]
     fn a_listener_certificate_cannot_pass_for_the_control_plane() {
-        let (_, csr) = csr(&["console.example.org", "Gateway.Site", "10.0.0.1", "10.0.0.7", "localhost", "*.example.org"]);
+        let (_, request) = request(&["console.example.org", "Gateway.Site", "10.0.0.1", "10.0.0.7", "localhost", "*.example.org"]);
         let ours: Vec<ServerName> = ["console.example.org", "10.0.0.1", "localhost"].map(|n| n.parse().unwrap()).to_vec();
-        let issued = authority().issue_listener(&csr, &GatewayId::new("gw-1").unwrap(), &ours, NOW).unwrap();
+        let issued = authority().issue_listener(&request, &GatewayId::new("gw-1").unwrap(), &ours, NOW).unwrap();
         let der = der(&issued.pem);
         let (_, certificate) = X509Certificate::from_der(&der).unwrap();
         let sans = certificate.subject_alternative_name().unwrap().unwrap().value;
@@ -308,8 +381,7 @@ mod tests {
         bytes[at] = b'x';
         let altered =
             format!("-----BEGIN CERTIFICATE REQUEST-----\n{}\n-----END CERTIFICATE REQUEST-----\n", data_encoding::BASE64.encode(&bytes));
-        let refused = authority().issue_client(&altered, &GatewayId::new("g").unwrap(), &TenantId::new("t").unwrap(), NOW);
-        assert!(matches!(refused, Err(CaError::Request(_))));
+        assert!(matches!(CertificateRequest::from_pem(&altered), Err(CaError::Request(_))));
     }
 
     #[test]

@@ -15,7 +15,7 @@ use clap::{Parser, Subcommand};
 
 use crate::auth::clients::ClientError;
 use crate::auth::users::CreateUserError;
-use crate::ca::{CaError, CertificateAuthority};
+use crate::ca::CaError;
 use crate::config::{Config, ConfigError};
 use crate::key_file::KeyFileError;
 use crate::mib::worker::WorkError;
@@ -23,6 +23,7 @@ use crate::serve::ServeError;
 use crate::signer::SignerError;
 use crate::store::{StoreError, Stores};
 use crate::tls::TlsError;
+use crate::trust::Trust;
 
 /// The control plane: console, API and the tunnels of gateways.
 #[derive(Parser)]
@@ -150,8 +151,8 @@ async fn dispatch(arguments: Arguments) -> Result<(), CliError> {
         Command::Tenant(command) => accounts::tenant(command, &stores(config.as_deref())?.1).await,
         Command::Token(command) => {
             let (config, stores) = stores(config.as_deref())?;
-            let authority = CertificateAuthority::load(&config.keys())?;
-            enrolment::token(command, &stores, &authority).await
+            let trust = Trust::load(&config.keys())?;
+            enrolment::token(command, &stores, trust.presented()).await
         }
         Command::User(command) => accounts::user(command, &stores(config.as_deref())?.1).await,
     }

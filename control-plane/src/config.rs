@@ -21,14 +21,43 @@ pub struct RawConfig {
     pub data_dir: Option<PathBuf>,
     /// Host names and addresses by which browsers and gateways reach this control plane; its certificates carry them.
     pub names: Vec<String>,
+    /// Seconds for which a gateway's client certificate is good; it is renewed when two thirds are over. Default 2592000 (30 days),
+    /// 15 to 34300800.
+    #[serde(default = "default_month")]
+    pub client_certificate_life_s: u64,
+    /// Seconds after its end in which a gateway that was off may still renew its certificate by itself; later an admin has to allow it.
+    /// Default 2592000 (30 days), 0 to 34300800.
+    #[serde(default = "default_month")]
+    pub renew_expired_within_s: u64,
     /// Seconds without a session after which a gateway counts as unreachable. Default 60.
     #[serde(default = "default_unreachable")]
     pub unreachable_after_s: u64,
+    /// Milliseconds that a small commit of measurements may take, waiting for its turn included, before the gateway that sent them
+    /// is told to send more slowly; 0 never slows one down. Default 250.
+    #[serde(default = "default_bulk_slow")]
+    pub bulk_slow_after_ms: u64,
 }
 
 fn default_admin() -> String {
     DEFAULT_ADMIN_LISTEN.to_owned()
 }
+
+/// The default of [`RawConfig::bulk_slow_after_ms`].
+pub const DEFAULT_BULK_SLOW_AFTER: Duration = Duration::from_millis(250);
+
+fn default_bulk_slow() -> u64 {
+    u64::try_from(DEFAULT_BULK_SLOW_AFTER.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What certificates live, and how late they may be renewed, unless the file says otherwise: 30 days.
+pub const MONTH_S: u64 = 30 * 86_400;
+
+const fn default_month() -> u64 {
+    MONTH_S
+}
+
+/// Longest life of a client certificate, and longest time in which it may be renewed after its end.
+const MAX_LIFE_S: u64 = 397 * 86_400;
 
 const fn default_unreachable() -> u64 {
     60
@@ -48,8 +77,14 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// Names and addresses in our certificates, at least one.
     pub names: Vec<ServerName>,
+    /// For how long gateways' client certificates are good.
+    pub client_certificate_life: Duration,
+    /// For how long after its end a gateway may renew one by itself.
+    pub renew_expired_within: Duration,
     /// How long a gateway may be away before the alert is raised.
     pub unreachable_after: Duration,
+    /// How long a small commit of measurements may take before its gateway is slowed down; zero never does.
+    pub bulk_slow_after: Duration,
 }
 
 /// Why there is no configuration.
@@ -111,8 +146,17 @@ impl Config {
         if raw.names.is_empty() {
             faults.push("names: give at least one host name or address".to_owned());
         }
+        if !(15..=MAX_LIFE_S).contains(&raw.client_certificate_life_s) {
+            faults.push(format!("client_certificate_life_s: {} is not between 15 and {MAX_LIFE_S}", raw.client_certificate_life_s));
+        }
+        if raw.renew_expired_within_s > MAX_LIFE_S {
+            faults.push(format!("renew_expired_within_s: {} is not between 0 and {MAX_LIFE_S}", raw.renew_expired_within_s));
+        }
         if !(2..=86_400).contains(&raw.unreachable_after_s) {
             faults.push(format!("unreachable_after_s: {} is not between 2 and 86400", raw.unreachable_after_s));
+        }
+        if raw.bulk_slow_after_ms > 60_000 {
+            faults.push(format!("bulk_slow_after_ms: {} is more than 60000", raw.bulk_slow_after_ms));
         }
         match (listen, admin_listen) {
             (Some(listen), Some(admin_listen)) if faults.is_empty() => Ok(Self {
@@ -120,7 +164,10 @@ impl Config {
                 admin_listen,
                 data_dir: raw.data_dir.map_or_else(|| folder.to_owned(), |data_dir| folder.join(data_dir)),
                 names,
+                client_certificate_life: Duration::from_secs(raw.client_certificate_life_s),
+                renew_expired_within: Duration::from_secs(raw.renew_expired_within_s),
                 unreachable_after: Duration::from_secs(raw.unreachable_after_s),
+                bulk_slow_after: Duration::from_millis(raw.bulk_slow_after_ms),
             }),
             _ => Err(ConfigError::Invalid(faults)),
         }

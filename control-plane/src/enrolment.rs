@@ -1,7 +1,10 @@
-//! Enrolment: how an admin's one-time token becomes a gateway with certificates. Served only under ALPN `postern-enrol/1`.
+//! Enrolment: how an admin's one-time token becomes a gateway with certificates, and how a gateway whose certificate has ended gets
+//! another one ([`renewal`]). Served only under ALPN `postern-enrol/1`.
 //!
 //! Every refusal says what is wrong and what to do, but only to someone who holds a token that this control plane made; anyone else
 //! learns that the token is not known.
+
+pub(crate) mod renewal;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,20 +16,23 @@ use axum::routing::post;
 use axum::{Json, Router};
 use bytes::Bytes;
 use postern_protocol::enrolment::{EnrolRequest, EnrolResponse, Token};
+use postern_protocol::farewell;
 use postern_protocol::id::{GatewayId, RevisionNumber, TenantId};
 use postern_protocol::revision::BUILT_IN;
 use postern_protocol::timestamp::Timestamp;
 use serde::Serialize;
 
 use crate::app::App;
-use crate::ca::CaError;
+use crate::ca::{CaError, CertificateRequest, Subject, Term};
 use crate::feed::Change;
 use crate::metrics::Metrics;
 use crate::random;
 use crate::rfc3339;
 use crate::store::StoreError;
+use crate::store::certificates::Given;
 use crate::store::revisions::NewRevision;
 use crate::store::tokens::{Grant, NewToken, Refusal};
+use crate::tunnel::identity;
 
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
@@ -35,7 +41,7 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 /// # Errors
 /// [`StoreError::NotFound`] without such a tenant.
 pub async fn create_token(app: &App, tenant: &TenantId, gateway_name: &str, life: Duration) -> Result<(String, Token), StoreError> {
-    let issue = TokenIssue { ca_spki_sha256: app.ca.spki_sha256(), now: app.now() };
+    let issue = TokenIssue { ca_spki_sha256: app.trust.current().presented().spki_sha256(), now: app.now() };
     issue.create(app.stores.system(), tenant, gateway_name, life).await
 }
 
@@ -78,7 +84,7 @@ impl TokenIssue {
 
 /// Returns the only route that a connection without any identity can reach.
 pub fn router(app: Arc<App>) -> Router {
-    Router::new().route("/enrol/v1", post(handle)).layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).with_state(app)
+    Router::new().route("/enrol/v1", post(handle)).route("/enrol/v1/renew", post(renew)).layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).with_state(app)
 }
 
 async fn handle(State(app): State<Arc<App>>, body: Bytes) -> Response {
@@ -95,6 +101,20 @@ async fn handle(State(app): State<Arc<App>>, body: Bytes) -> Response {
     }
 }
 
+async fn renew(State(app): State<Arc<App>>, body: Bytes) -> Response {
+    match renewal::renew(&app, &body).await {
+        Ok((response, peer)) => {
+            tracing::info!(gateway = %peer.gateway, tenant = %peer.tenant, "a certificate that had ended was renewed");
+            app.feed.publish(&peer.tenant, Change::Gateway { id: peer.gateway });
+            Json(response).into_response()
+        }
+        Err(refused) => {
+            Metrics::add(&app.metrics.enrolments_refused, 1);
+            Refused::Renewal(refused).into_response()
+        }
+    }
+}
+
 async fn enrol(app: &App, body: &[u8]) -> Result<EnrolResponse, Refused> {
     let request: EnrolRequest = serde_json::from_slice(body).map_err(|error| Refused::Body(error.to_string()))?;
     let secret = data_encoding::BASE64URL_NOPAD.decode(request.secret.as_bytes()).map_err(|_| Refused::Token(Refusal::Unknown))?;
@@ -103,19 +123,24 @@ async fn enrol(app: &App, body: &[u8]) -> Result<EnrolResponse, Refused> {
     let system = app.stores.system();
     let grant = system.check_token(secret_sha256, now).await?.map_err(Refused::Token)?;
     let gateway = gateway_id(&grant.gateway_name)?;
-    let client = app.ca.issue_client(&request.client_csr, &gateway, &grant.tenant, now)?;
-    let listener = app.ca.issue_listener(&request.listener_csr, &gateway, &app.config.names, now)?;
+    let trust = app.trust.current();
+    let (client, listener) = (CertificateRequest::from_pem(&request.client_csr)?, CertificateRequest::from_pem(&request.listener_csr)?);
+    let term = Term { now, life: app.config.client_certificate_life };
+    let client = trust.issuing().issue_client(&client, Subject { gateway: &gateway, tenant: &grant.tenant }, term)?;
+    let listener = trust.issuing().issue_listener(&listener, &gateway, &app.config.names, now)?;
+    let own = identity::parse(&trust, &client.der).ok_or_else(|| Refused::Internal("certificate".to_owned()))?;
+    let given = Given { certificate: own.certificate, trust_serial: trust.ring().serial };
     // Before the token is used up: from here on the gateway must find its revision.
     put_built_in(app, &gateway, &grant, now).await?;
-    let grant = system.redeem_token(secret_sha256, &gateway, client.spki_sha256, now).await?.map_err(Refused::Token)?;
+    let grant = system.redeem_token(secret_sha256, &gateway, given, now).await?.map_err(Refused::Token)?;
     app.feed.publish(&grant.tenant, Change::Gateway { id: gateway.clone() });
     Ok(EnrolResponse {
         gateway,
         tenant: grant.tenant,
         client_certificate: client.pem,
         listener_certificate: listener.pem,
-        ca: app.ca.pem().to_owned(),
-        server_pins: app.server_pins.clone(),
+        ca: trust.pem(),
+        server_pins: trust.pins().iter().map(|pin| data_encoding::BASE64.encode(pin)).collect(),
         revision_keys: vec![data_encoding::BASE64.encode(app.signer.public_key())],
     })
 }
@@ -155,6 +180,7 @@ fn gateway_id(name: &str) -> Result<GatewayId, Refused> {
 enum Refused {
     Body(String),
     Internal(String),
+    Renewal(renewal::Refusal),
     Request(String),
     Token(Refusal),
 }
@@ -196,6 +222,7 @@ impl Refused {
                 "Enrolment failed",
                 format!("The control plane failed; the token can still be used. Its log has the details under {id}."),
             ),
+            Self::Renewal(refused) => return renewal_problem(refused),
             Self::Request(reason) => {
                 (StatusCode::BAD_REQUEST, "Certificate request refused", format!("The token can still be used. Reason: {reason}."))
             }
@@ -223,6 +250,44 @@ impl Refused {
     }
 }
 
+fn renewal_problem(refused: &renewal::Refusal) -> Problem {
+    use renewal::Refusal::{Body, Internal, Proof, Request, Revoked, SetAside, TooLate};
+    let (status, title, detail) = match refused {
+        Body(reason) => (StatusCode::BAD_REQUEST, "Malformed renewal request", format!("The request cannot be read: {reason}.")),
+        Internal(id) => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "Renewal failed",
+            format!("The control plane failed; the gateway tries again. Its log has the details under {id}."),
+        ),
+        Proof(reason) => (StatusCode::FORBIDDEN, "Not this gateway's certificate", format!("Nothing was renewed: {reason}.")),
+        Request(reason) => (StatusCode::BAD_REQUEST, "Certificate request refused", format!("Nothing was renewed: {reason}.")),
+        Revoked(gateway, at) => (
+            StatusCode::FORBIDDEN,
+            "Gateway revoked",
+            format!("Gateway {gateway} {} at {}: it can only be enrolled anew, with a token.", farewell::REVOKED, rfc3339::format(*at)),
+        ),
+        SetAside(gateway) => (
+            StatusCode::FORBIDDEN,
+            "Copy of a gateway",
+            format!(
+                "This copy of gateway {gateway} {}: another machine has its identity. Decide on the gateway's identity page in the console.",
+                farewell::QUARANTINED
+            ),
+        ),
+        TooLate { gateway, ended, within } => (
+            StatusCode::FORBIDDEN,
+            "Certificate ended too long ago",
+            format!(
+                "The certificate of gateway {gateway} ended at {}, more than {} days ago. An admin can allow its renewal on the gateway's \
+                 identity page in the console, or with `postern-control gateway allow-renewal {gateway}`; the gateway then comes back by itself.",
+                rfc3339::format(*ended),
+                within.as_secs() / 86_400
+            ),
+        ),
+    };
+    Problem { kind: "about:blank", title, status: status.as_u16(), detail }
+}
+
 impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let this = match self {
@@ -231,13 +296,20 @@ impl IntoResponse for Refused {
                 tracing::error!(id, reason, "enrolment failed");
                 Self::Internal(id)
             }
-            other @ (Self::Body(_) | Self::Request(_) | Self::Token(_)) => other,
+            Self::Renewal(renewal::Refusal::Internal(reason)) => {
+                let id = random::hex::<6>().unwrap_or_default();
+                tracing::error!(id, reason, "renewal failed");
+                Self::Renewal(renewal::Refusal::Internal(id))
+            }
+            other @ (Self::Body(_) | Self::Renewal(_) | Self::Request(_) | Self::Token(_)) => other,
         };
         let problem = this.problem();
         match this {
             // Anyone can send these: counted, not logged.
-            Self::Body(_) | Self::Token(Refusal::Unknown) => tracing::debug!(title = problem.title, "enrolment refused"),
-            Self::Internal(_) | Self::Request(_) | Self::Token(_) => tracing::warn!(title = problem.title, "enrolment refused"),
+            Self::Body(_)
+            | Self::Renewal(renewal::Refusal::Body(_) | renewal::Refusal::Proof(_))
+            | Self::Token(Refusal::Unknown) => tracing::debug!(title = problem.title, "enrolment refused"),
+            Self::Internal(_) | Self::Renewal(_) | Self::Request(_) | Self::Token(_) => tracing::warn!(title = problem.title, "enrolment refused"),
         }
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         (status, [(header::CONTENT_TYPE, "application/problem+json")], Json(problem)).into_response()

@@ -20,6 +20,8 @@ pub struct Metrics {
     pub enrolments_refused: AtomicU64,
     /// Sessions ended for what the gateway sent.
     pub protocol_errors: AtomicU64,
+    /// Measurements committed, repeats included.
+    pub sample_records: AtomicU64,
     /// Live tunnel sessions.
     pub sessions: AtomicI64,
     /// Records that gateways gave up before they reached us.
@@ -43,6 +45,7 @@ impl Metrics {
             ("control_enrolments_total", "Gateways enrolled.", &self.enrolments),
             ("control_enrolments_refused_total", "Enrolments refused.", &self.enrolments_refused),
             ("control_protocol_errors_total", "Sessions ended for what the gateway sent.", &self.protocol_errors),
+            ("control_sample_records_total", "Measurements committed, repeats included.", &self.sample_records),
             ("control_skipped_records_total", "Records that gateways gave up before they reached us.", &self.skipped_records),
         ] {
             // Writing to a String cannot fail.

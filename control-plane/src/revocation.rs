@@ -1,4 +1,5 @@
-//! Ends the sessions of gateways that were revoked, also by a command line beside the running server.
+//! Ends the sessions of gateways that were revoked or set aside, also by a command line beside the running server, and of those whose
+//! certificate has ended: TLS looked at it only at the beginning.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,6 +8,7 @@ use tokio::time::MissedTickBehavior;
 
 use crate::app::App;
 use crate::store::StoreError;
+use crate::store::incarnations::Standing;
 use crate::tunnel::registry::EndReason;
 
 const LOOK_EVERY: Duration = Duration::from_secs(2);
@@ -32,6 +34,13 @@ async fn look(app: &App) -> Result<(), StoreError> {
         if record.is_none_or(|record| record.revoked_at.is_some()) {
             app.gateways.end(&gateway, EndReason::Revoked);
         }
+        let Some(heard) = app.gateways.heard(&gateway) else { continue };
+        if app.stores.system().standing(&gateway, heard.incarnation).await? == Some(Standing::Refused) {
+            app.gateways.end(&gateway, EndReason::SetAside);
+        }
+    }
+    for gateway in app.gateways.expired(app.now()) {
+        app.gateways.end(&gateway, EndReason::Expired);
     }
     Ok(())
 }

@@ -17,7 +17,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
 use crate::auth::password::Passwords;
-use crate::ca::{CaError, CertificateAuthority};
 use crate::config::Config;
 use crate::configuration::Checks;
 use crate::feed::Feed;
@@ -25,21 +24,18 @@ use crate::metrics::Metrics;
 use crate::mibs::Mibs;
 use crate::signer::{Signer, SignerError};
 use crate::store::{StoreError, Stores};
-use crate::tls::{self, ServerConfigs, TlsError};
+use crate::tls::{ServerConfigs, TlsError};
+use crate::trust::{self, Authorities};
+use crate::tunnel::incarnations::Doubts;
 use crate::tunnel::registry::Registry;
 use crate::{admin, listener, revocation, secrets, unreachable};
 
 /// How long everything may take to end; the public port has its own, shorter limit.
 const DRAIN: Duration = Duration::from_secs(9);
 
-const RENEWAL_EVERY: Duration = Duration::from_secs(12 * 3600);
-
 /// Why the control plane does not run.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
-    /// The certificate authority cannot be loaded.
-    #[error(transparent)]
-    Authority(#[from] CaError),
     /// An address cannot be bound.
     #[error("cannot listen on {address}")]
     Bind {
@@ -90,16 +86,16 @@ pub struct Server {
 /// [`ServeError`] says what is missing or damaged.
 pub fn load(config: Config, clock: fn() -> Timestamp, stop: CancellationToken) -> Result<(App, ServerConfigs), ServeError> {
     let keys = config.keys();
-    let ca = CertificateAuthority::load(&keys)?;
-    let configs = ServerConfigs::load(&keys, &ca, &config.names, clock())?;
+    let trust = Authorities::load(&keys)?;
+    let configs = ServerConfigs::load(&keys, &trust.current(), &config.names, clock())?;
     let app = App {
-        server_pins: tls::tunnel_pins(&keys)?,
         signer: Signer::load(&keys.join("revision.key"))?,
         stores: Stores::open(&config.data_dir)?,
-        ca,
+        trust,
         checks: Checks::default(),
         clock,
         config,
+        doubts: Doubts::default(),
         feed: Feed::default(),
         gateways: Registry::default(),
         metrics: Metrics::default(),
@@ -151,7 +147,7 @@ impl Server {
         spawn(&mut tasks, "unreachable", unreachable::watch(Arc::clone(&app)));
         spawn(&mut tasks, "revocation", revocation::watch(Arc::clone(&app)));
         spawn(&mut tasks, "secrets", secrets::watch(Arc::clone(&app)));
-        spawn(&mut tasks, "renewal", renew(Arc::clone(&app), renewed));
+        spawn(&mut tasks, "trust", trust::watch(Arc::clone(&app), renewed));
         tracing::info!(listen = %addresses.listen, admin = %addresses.admin, "control plane started");
         let ended = tokio::select! {
             () = stop.cancelled() => None,
@@ -185,22 +181,5 @@ async fn serve_admin(app: Arc<App>, listener: TcpListener) {
     let served = axum::serve(listener, admin::router(app)).with_graceful_shutdown(stop.cancelled_owned()).into_future().await;
     if let Err(error) = served {
         tracing::error!(%error, "the admin address failed");
-    }
-}
-
-/// Issues our own certificates anew before they end.
-async fn renew(app: Arc<App>, configs: watch::Sender<ServerConfigs>) {
-    let mut ticks = tokio::time::interval(RENEWAL_EVERY);
-    loop {
-        tokio::select! {
-            () = app.stop.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
-        match ServerConfigs::load(&app.config.keys(), &app.ca, &app.config.names, app.now()) {
-            Ok(current) => {
-                configs.send_replace(current);
-            }
-            Err(error) => tracing::error!(error = %crate::chain(&error), "our certificates cannot be renewed"),
-        }
     }
 }

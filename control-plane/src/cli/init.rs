@@ -14,12 +14,13 @@ use crate::auth::Role;
 use crate::auth::users;
 use crate::ca::CertificateAuthority;
 use crate::clock;
-use crate::config::{Config, DEFAULT_ADMIN_LISTEN};
+use crate::config::{self, Config, DEFAULT_ADMIN_LISTEN};
 use crate::key_file;
 use crate::server_name::ServerName;
 use crate::signer::Signer;
 use crate::store::Stores;
 use crate::tls::{self, ServerConfigs};
+use crate::trust::Trust;
 
 /// Name of the first user.
 const FIRST_USER: &str = "admin";
@@ -68,10 +69,10 @@ pub(super) async fn run(init: Init) -> Result<(), CliError> {
     make_folder(&folder)?;
     let keys = config.keys();
     key_file::create_folder(&keys)?;
-    let authority = CertificateAuthority::create(&keys, now)?;
+    CertificateAuthority::create(&keys, "ca", now)?;
     tls::create_keys(&keys)?;
     Signer::create(&keys.join("revision.key"))?;
-    ServerConfigs::load(&keys, &authority, &config.names, now)?;
+    ServerConfigs::load(&keys, &Trust::load(&keys)?, &config.names, now)?;
     let stores = Stores::open(&folder)?;
     stores.create_tenant(&init.tenant, init.tenant.as_str(), now).await?;
     let password = users::create_user(stores.system(), FIRST_USER, &init.tenant, Role::Admin, now).await?;
@@ -109,11 +110,17 @@ fn document(init: &Init) -> (String, Vec<ServerName>) {
          admin_listen = \"{}\"\n\
          # Host names and addresses in our certificates; they are issued anew when this changes.\n\
          names = [{}]\n\
+         # Seconds for which a gateway's certificate is good: it is renewed when two thirds are over.\n\
+         client_certificate_life_s = {}\n\
+         # Seconds after its end in which a gateway that was off may still renew it by itself; later an admin has to allow it.\n\
+         renew_expired_within_s = {}\n\
          # Seconds without a session after which a gateway counts as unreachable.\n\
          unreachable_after_s = {}\n",
         init.listen,
         init.admin_listen,
         quoted.join(", "),
+        config::MONTH_S,
+        config::MONTH_S,
         init.unreachable_after_s
     );
     (text, names)

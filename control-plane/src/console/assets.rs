@@ -50,7 +50,7 @@ pub(super) async fn favicon(headers: HeaderMap) -> Result<Response, Fault> {
 /// certificates are; a browser saves it as a file.
 pub(super) async fn authority(State(app): State<Arc<App>>) -> Response {
     let kind = [(header::CONTENT_TYPE, "application/x-pem-file"), (header::CONTENT_DISPOSITION, "attachment; filename=\"postern-ca.pem\"")];
-    (kind, app.ca.pem().to_owned()).into_response()
+    (kind, app.trust.current().issuing().pem().to_owned()).into_response()
 }
 
 fn answer(name: &str, cache: HeaderValue, headers: &HeaderMap) -> Result<Response, Fault> {

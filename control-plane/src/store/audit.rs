@@ -44,6 +44,8 @@ pub enum What {
     AlertsHealed,
     /// MIB modules were changed.
     MibsChanged,
+    /// How fast a gateway may send was bounded.
+    PaceSet,
     /// Two gateways were declared a pair.
     PairDeclared,
     /// A pair was dissolved.

@@ -87,6 +87,49 @@ pub fn mark_resent(tx: &Transaction<'_>, gateway: &GatewayId) -> Result<(), Stor
     Ok(())
 }
 
+/// Where records of a lane stand that are not alerts.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) lane: Lane,
+    pub(super) epoch: Epoch,
+    /// Sequence of the first record, at least 1.
+    pub(super) first: Sequence,
+    pub(super) records: usize,
+}
+
+/// What became of a lane's cursor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Advanced {
+    /// Everything up to here is committed.
+    pub committed: Sequence,
+    /// Records of the batch, from its beginning, that were committed before.
+    pub repeated: usize,
+    /// Records that never came: the gateway gave them up, or this store was restored from an older state.
+    pub skipped: u64,
+}
+
+/// Moves the cursor behind records of a lane that nobody can send again, and notes those that are missing before them.
+pub(super) fn take(tx: &Transaction<'_>, gateway: &GatewayId, place: Place, now: Timestamp) -> Result<Advanced, StoreError> {
+    let Place { lane, epoch, first, records } = place;
+    let before = committed(tx, gateway, lane, epoch)?;
+    let last = Sequence(first.0.saturating_add(records as u64).saturating_sub(1));
+    if last <= before {
+        return Ok(Advanced { committed: before, repeated: records, skipped: 0 });
+    }
+    let next = before.0.saturating_add(1);
+    let repeated = usize::try_from(next.saturating_sub(first.0)).unwrap_or(usize::MAX);
+    let skipped = first.0.saturating_sub(next);
+    if skipped > 0 {
+        let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        tx.prepare_cached(
+            "INSERT INTO lane_gap (gateway, lane, epoch, after_sequence, records, at, resent) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1)",
+        )?
+        .execute(params![gateway.as_str(), lane.number(), epoch.0.to_be_bytes(), signed(before.0), signed(skipped), now.as_nanos()])?;
+    }
+    advance(tx, gateway, Cursor { lane, epoch, sequence: last }, now)?;
+    Ok(Advanced { committed: last, repeated, skipped })
+}
+
 /// Returns the committed sequence of one lane and epoch; 0 before the first record.
 pub(super) fn committed(db: &Connection, gateway: &GatewayId, lane: Lane, epoch: Epoch) -> Result<Sequence, StoreError> {
     let sequence: Option<i64> = db

@@ -28,6 +28,8 @@ pub(super) struct Database {
     readers: Arc<Mutex<Vec<Connection>>>,
     // Async and fair: writers queue here without holding a thread. SQLite allows one writer anyway.
     writer: Arc<tokio::sync::Mutex<Connection>>,
+    // Held by the one change that may wait and stands in the writer's queue; the others wait here.
+    turn: Arc<tokio::sync::Mutex<()>>,
     permits: Arc<Semaphore>,
 }
 
@@ -48,6 +50,7 @@ impl Database {
         Ok(Self {
             path: Arc::new(path.to_owned()),
             writer: Arc::new(tokio::sync::Mutex::new(writer)),
+            turn: Arc::default(),
             permits: Arc::new(Semaphore::new(READERS)),
             readers: Arc::default(),
         })
@@ -57,6 +60,15 @@ impl Database {
         &self,
         change: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        self.commit(Durability::Full, change).await
+    }
+
+    /// As `write`, but of all such changes at most one stands in the writer's queue: the others do not delay what is urgent.
+    pub(super) async fn write_in_turn<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let _turn = self.turn.lock().await;
         self.commit(Durability::Full, change).await
     }
 
@@ -200,6 +212,29 @@ mod tests {
         drop(database);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    }
+
+    #[tokio::test]
+    async fn what_is_urgent_waits_for_one_change_in_hand_and_one_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let database = Database::open(&folder.path().join("x.db"), &["CREATE TABLE a (x INTEGER) STRICT"]).unwrap();
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let insert = |tx: &Transaction<'_>, x: i64| Ok(tx.execute("INSERT INTO a VALUES (?1)", [x])?);
+        let in_hand = database.write_in_turn(move |tx| {
+            held.recv().map_err(|_| StoreError::Stopped)?;
+            insert(tx, 0)
+        });
+        let waiting = (1..=20).map(|_| database.write_in_turn(move |tx| insert(tx, 0)));
+        let urgent = database.write(move |tx| insert(tx, 1));
+        let release = async move {
+            // Everybody has queued by now: a joined future polls its parts in order.
+            release.send(()).unwrap();
+        };
+        let waiting = futures_util::future::join_all(waiting);
+        let (first, rest, alert, ()) = tokio::join!(in_hand, waiting, urgent, release);
+        assert!(first.is_ok() && alert.is_ok() && rest.iter().all(Result::is_ok));
+        let place: i64 = database.read(|c| Ok(c.query_row("SELECT rowid FROM a WHERE x = 1", [], |row| row.get(0))?)).await.unwrap();
+        assert!(place <= 3, "it was the {place}th of 22");
     }
 
     #[tokio::test]

@@ -365,7 +365,7 @@ mod tests {
             expires_at: Timestamp::from_secs(2_000),
         };
         stores.system().insert_token(token, NOW).await.unwrap();
-        stores.system().redeem_token([1; 32], &gateway, [2; 32], NOW).await.unwrap().unwrap();
+        stores.system().redeem_token([1; 32], &gateway, crate::store::certificates::given([2; 32]), NOW).await.unwrap().unwrap();
         stores.tenant(&acme).unwrap().gateway_connected(&gateway, "0.1.0", NOW).await.unwrap();
         let view = stores.find_gateway(&acme, &gateway).await.unwrap().unwrap();
         assert_eq!((view.name.as_str(), view.connected, view.program_version.as_deref()), ("Site", true, Some("0.1.0")));

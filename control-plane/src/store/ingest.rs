@@ -9,6 +9,7 @@ use rusqlite::{Connection, Transaction, params};
 
 use super::alert_record::{self, Origin};
 use super::cursors::{self, Cursor};
+use super::healing;
 use super::{StoreError, TenantStore};
 use crate::feed::Change;
 use crate::unreachable;
@@ -138,6 +139,7 @@ pub fn apply(tx: &Transaction<'_>, gateway: &GatewayId, batch: &AlertBatch, now:
     }
     applied.committed = Sequence(last);
     cursors::advance(tx, gateway, Cursor { lane: Lane::Alerts, epoch: batch.epoch, sequence: applied.committed }, now)?;
+    applied.changes.extend(healing::settle(tx, gateway, now)?);
     Ok(applied)
 }
 

@@ -7,16 +7,23 @@ pub mod alert_actions;
 mod alert_record;
 pub mod alerts;
 pub mod audit;
+pub mod certificates;
 pub mod clients;
 pub mod cursors;
 mod database;
+pub mod gateway_events;
 pub mod gateways;
+pub mod healing;
 pub mod idempotency;
+pub mod incarnations;
 pub mod ingest;
+pub mod inventory;
 pub mod mibs;
 pub mod minutes;
 pub mod own_alerts;
+pub mod paces;
 pub mod revisions;
+pub mod samples;
 pub mod secrets;
 pub mod sessions;
 pub mod tenants;
@@ -191,6 +198,18 @@ impl TenantStore {
         change: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         self.database.write(change).await
+    }
+
+    /// As [`write`](Self::write), but for what may wait: of all such changes at most one stands in the writer's queue, so that an
+    /// alert never waits for more than the change in hand and one more. Keep such a change small.
+    ///
+    /// # Errors
+    /// Whatever `change` returns, or [`StoreError`] from the database.
+    pub async fn write_in_turn<T: Send + 'static>(
+        &self,
+        change: impl FnOnce(&Transaction<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        self.database.write_in_turn(change).await
     }
 
     /// As [`write`](Self::write), but does not wait for the disk: for what is said again soon, such as a gateway's status. A power

@@ -1,4 +1,6 @@
 //! Configuration revisions of a tenant's gateways. The newest is the desired one; numbers are never reused.
+//!
+//! [`report`] and [`greet`] decide how a revision stands by what its gateway says; both sides agree on it once the gateway was heard.
 
 use postern_protocol::id::{GatewayId, RevisionNumber};
 use postern_protocol::revision::Problem;
@@ -6,6 +8,7 @@ use postern_protocol::timestamp::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 use serde::Serialize;
 
+use super::audit::{self, By, Deed, Outcome, What};
 use super::{StoreError, TenantStore};
 use crate::signer::Signer;
 
@@ -17,10 +20,14 @@ pub enum RevisionState {
     Desired,
     /// Taken in, not yet in force.
     Applying,
+    /// In force on trial: taken back unless it is confirmed.
+    Provisional,
     /// In force, or was until a newer one.
     Applied,
     /// Refused by the gateway.
     Failed,
+    /// Was in force on trial and was taken back.
+    Reverted,
 }
 
 impl RevisionState {
@@ -29,13 +36,20 @@ impl RevisionState {
         match self {
             Self::Desired => "desired",
             Self::Applying => "applying",
+            Self::Provisional => "provisional",
             Self::Applied => "applied",
             Self::Failed => "failed",
+            Self::Reverted => "reverted",
         }
     }
 
-    fn from_name(name: &str) -> Result<Self, StoreError> {
-        [Self::Desired, Self::Applying, Self::Applied, Self::Failed]
+    /// Whether the gateway will not run it, and has said so.
+    pub const fn is_undone(self) -> bool {
+        matches!(self, Self::Failed | Self::Reverted)
+    }
+
+    pub(super) fn from_name(name: &str) -> Result<Self, StoreError> {
+        [Self::Desired, Self::Applying, Self::Provisional, Self::Applied, Self::Failed, Self::Reverted]
             .into_iter()
             .find(|state| state.name() == name)
             .ok_or(StoreError::Corrupt("revision state"))
@@ -57,7 +71,9 @@ pub struct RevisionView {
     pub created_at: Timestamp,
     /// Who made it.
     pub created_by: String,
-    /// What the gateway found wrong, when it failed.
+    /// Where it comes from: a roll-out, an earlier revision, a file; empty when somebody wrote it.
+    pub remark: String,
+    /// What the gateway found wrong, or why it took it back.
     pub problems: Vec<Problem>,
 }
 
@@ -80,7 +96,9 @@ pub struct NewRevision {
     /// The document's bytes.
     pub document: Vec<u8>,
     /// Who made it.
-    pub by: String,
+    pub by: By,
+    /// Where it comes from; empty when somebody wrote it.
+    pub remark: String,
     /// The smallest number that it may get: 1 unless the gateway knows newer ones than this store.
     pub at_least: RevisionNumber,
     /// The present time.
@@ -94,8 +112,19 @@ pub struct RevisionReport {
     pub number: RevisionNumber,
     /// How far it got.
     pub state: RevisionState,
-    /// What is wrong, when it failed.
+    /// What is wrong, when it failed or was taken back.
     pub problems: Vec<Problem>,
+}
+
+/// What a gateway's greeting says of its revisions; 0 stands for none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Greeted {
+    /// The one in force.
+    pub effective: RevisionNumber,
+    /// The newest that it ever took in.
+    pub newest: RevisionNumber,
+    /// The one in force, if it waits to be confirmed.
+    pub provisional: RevisionNumber,
 }
 
 impl TenantStore {
@@ -151,7 +180,7 @@ impl TenantStore {
         let gateway = gateway.clone();
         self.read(move |db| {
             let mut statement = db.prepare_cached(
-                "SELECT number, state, state_at, created_at, created_by, problems FROM revision
+                "SELECT number, state, state_at, created_at, created_by, problems, remark FROM revision
                  WHERE gateway = ?1 ORDER BY number DESC LIMIT 200",
             )?;
             let mut rows = statement.query([gateway.as_str()])?;
@@ -164,25 +193,147 @@ impl TenantStore {
         .await
     }
 
-    /// Records how far the gateway got with a revision. A number that does not exist changes nothing; a state that is reported again
-    /// keeps the time of its first report.
+    /// Records how far the gateway got with a revision; see [`report`].
     ///
     /// # Errors
     /// [`StoreError`] from the database.
-    pub async fn set_revision_state(&self, gateway: &GatewayId, report: RevisionReport, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn set_revision_state(&self, gateway: &GatewayId, told: RevisionReport, now: Timestamp) -> Result<(), StoreError> {
         let gateway = gateway.clone();
-        let number = i64::try_from(report.number.0).map_err(|_| StoreError::NotFound)?;
-        self.write(move |tx| {
-            let problems = serde_json::to_string(&report.problems).map_err(|_| StoreError::Corrupt("revision problem"))?;
-            tx.prepare_cached(
-                "UPDATE revision SET state_at = iif(state = ?3, state_at, ?4), state = ?3, problems = ?5
-                 WHERE gateway = ?1 AND number = ?2",
-            )?
-            .execute(params![gateway.as_str(), number, report.state.name(), now.as_nanos(), problems])?;
-            Ok(())
+        self.write(move |tx| report(tx, &gateway, &told, now)).await
+    }
+
+    /// Records what a greeting says; see [`greet`].
+    ///
+    /// # Errors
+    /// [`StoreError`] from the database.
+    pub async fn greeted(&self, gateway: &GatewayId, greeted: Greeted, now: Timestamp) -> Result<(), StoreError> {
+        let gateway = gateway.clone();
+        self.write(move |tx| greet(tx, &gateway, greeted, now)).await
+    }
+
+    /// Returns the revision of `gateway` that may be confirmed; see [`confirmable`].
+    ///
+    /// # Errors
+    /// [`StoreError`] from the database.
+    pub async fn confirmable(&self, gateway: &GatewayId) -> Result<Option<RevisionNumber>, StoreError> {
+        let gateway = gateway.clone();
+        self.read(move |db| confirmable(db, &gateway)).await
+    }
+
+    /// Returns the newest number of every gateway: a command line beside the server may have added some.
+    ///
+    /// # Errors
+    /// [`StoreError`] from the database.
+    pub async fn newest_revisions(&self) -> Result<Vec<(GatewayId, RevisionNumber)>, StoreError> {
+        self.read(|db| {
+            let mut statement = db.prepare_cached("SELECT gateway, max(number) FROM revision GROUP BY gateway")?;
+            let mut rows = statement.query([])?;
+            let mut newest = Vec::new();
+            while let Some(row) = rows.next()? {
+                let gateway = GatewayId::new(row.get::<_, String>(0)?).map_err(|_| StoreError::Corrupt("gateway"))?;
+                newest.push((gateway, number(row.get(1)?)?));
+            }
+            Ok(newest)
         })
         .await
     }
+}
+
+/// Records how far the gateway got with a revision. A number that does not exist changes nothing; a state that is reported again
+/// keeps the time of its first report. What the gateway will not run is in the audit.
+///
+/// # Errors
+/// [`StoreError`] from the database.
+pub fn report(tx: &Transaction<'_>, gateway: &GatewayId, told: &RevisionReport, now: Timestamp) -> Result<(), StoreError> {
+    let number = i64::try_from(told.number.0).map_err(|_| StoreError::NotFound)?;
+    let problems = serde_json::to_string(&told.problems).map_err(|_| StoreError::Corrupt("revision problem"))?;
+    let before: Option<String> = tx
+        .prepare_cached("SELECT state FROM revision WHERE gateway = ?1 AND number = ?2")?
+        .query_row(params![gateway.as_str(), number], |row| row.get(0))
+        .optional()?;
+    let Some(before) = before else { return Ok(()) };
+    tx.prepare_cached(
+        "UPDATE revision SET state_at = iif(state = ?3, state_at, ?4), state = ?3, problems = ?5 WHERE gateway = ?1 AND number = ?2",
+    )?
+    .execute(params![gateway.as_str(), number, told.state.name(), now.as_nanos(), problems])?;
+    if matches!(told.state, RevisionState::Applied | RevisionState::Provisional) {
+        in_force(tx, gateway, told.number)?;
+    }
+    if told.state.is_undone() && before != told.state.name() {
+        let reason = told.problems.first().map_or("", |problem| problem.reason.as_str());
+        let deed = Deed {
+            at: now,
+            by: By::gateway(gateway),
+            what: What::ConfigurationUndone,
+            about: format!("gateway {gateway}"),
+            detail: format!("revision {number} {}: {reason}", told.state.name()),
+            outcome: Outcome::Done,
+        };
+        audit::note(tx, deed)?;
+    }
+    Ok(())
+}
+
+/// Records what a greeting says of revisions. The gateway knows best what it runs: a report that was lost with the session before
+/// is made up for.
+///
+/// # Errors
+/// [`StoreError`] from the database.
+pub fn greet(tx: &Transaction<'_>, gateway: &GatewayId, greeted: Greeted, now: Timestamp) -> Result<(), StoreError> {
+    let Greeted { effective, newest, provisional } = greeted;
+    in_force(tx, gateway, effective)?;
+    let mut statement = tx.prepare_cached("SELECT number, state FROM revision WHERE gateway = ?1 AND state <> 'failed'")?;
+    let rows = statement.query_map([gateway.as_str()], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
+    let rows: Vec<(i64, String)> = rows.collect::<Result<_, _>>()?;
+    for (one, state) in rows {
+        let (one, state) = (number(one)?, RevisionState::from_name(&state)?);
+        let settled = if one == provisional {
+            RevisionState::Provisional
+        } else if one == effective {
+            RevisionState::Applied
+        } else if state == RevisionState::Provisional && one <= newest {
+            RevisionState::Reverted
+        } else {
+            continue;
+        };
+        if settled != state {
+            let reason = format!("the gateway went back to {} and could not say why in time", in_words(effective));
+            let problem = Problem { path: String::new(), line: 0, column: 0, reason };
+            let problems = if settled == RevisionState::Reverted { vec![problem] } else { Vec::new() };
+            report(tx, gateway, &RevisionReport { number: one, state: settled, problems }, now)?;
+        }
+    }
+    Ok(())
+}
+
+/// Returns the revision that may be confirmed: one on trial, unless a newer one is to take its place. That it was heard of proves
+/// that the gateway can be reached with it.
+///
+/// # Errors
+/// [`StoreError`] from the database.
+pub fn confirmable(db: &Connection, gateway: &GatewayId) -> Result<Option<RevisionNumber>, StoreError> {
+    // SQLite takes the bare column from the row that holds the maximum.
+    let newest = db
+        .prepare_cached("SELECT max(number), state FROM revision WHERE gateway = ?1 AND state NOT IN ('failed', 'reverted')")?
+        .query_row([gateway.as_str()], |row| Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<String>>(1)?)))?;
+    match newest {
+        (Some(newest), Some(state)) if state == RevisionState::Provisional.name() => Ok(Some(number(newest)?)),
+        _ => Ok(None),
+    }
+}
+
+fn in_force(tx: &Transaction<'_>, gateway: &GatewayId, number: RevisionNumber) -> Result<(), StoreError> {
+    let number = i64::try_from(number.0).ok().filter(|number| *number > 0);
+    tx.prepare_cached("UPDATE gateway_state SET effective_revision = ?2 WHERE gateway = ?1")?.execute(params![gateway.as_str(), number])?;
+    Ok(())
+}
+
+fn in_words(number: RevisionNumber) -> String {
+    if number.0 == 0 { "the built-in rules".to_owned() } else { format!("revision {number}") }
+}
+
+fn number(stored: i64) -> Result<RevisionNumber, StoreError> {
+    u64::try_from(stored).map(RevisionNumber).map_err(|_| StoreError::Corrupt("revision number"))
 }
 
 fn insert(tx: &Transaction<'_>, new: &NewRevision, number: RevisionNumber, signature: &[u8]) -> Result<bool, StoreError> {
@@ -191,10 +342,19 @@ fn insert(tx: &Transaction<'_>, new: &NewRevision, number: RevisionNumber, signa
     }
     let number = i64::try_from(number.0).map_err(|_| StoreError::Conflict("there is no revision number left".to_owned()))?;
     tx.execute(
-        "INSERT INTO revision (gateway, number, document, signature, created_at, created_by, state_at)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?5)",
-        params![new.gateway.as_str(), number, new.document, signature, new.at.as_nanos(), new.by],
+        "INSERT INTO revision (gateway, number, document, signature, created_at, created_by, remark, state_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?5)",
+        params![new.gateway.as_str(), number, new.document, signature, new.at.as_nanos(), new.by.who, new.remark],
     )?;
+    let deed = Deed {
+        at: new.at,
+        by: new.by.clone(),
+        what: What::ConfigurationPut,
+        about: format!("gateway {}", new.gateway),
+        detail: if new.remark.is_empty() { format!("revision {number}") } else { format!("revision {number}: {}", new.remark) },
+        outcome: Outcome::Done,
+    };
+    audit::note(tx, deed)?;
     Ok(true)
 }
 
@@ -205,20 +365,20 @@ fn newest(db: &Connection, gateway: &GatewayId) -> Result<RevisionNumber, StoreE
 }
 
 fn whole(db: &Connection, condition: &str, params: impl rusqlite::Params) -> Result<Option<Revision>, StoreError> {
-    let sql = format!("SELECT number, state, state_at, created_at, created_by, problems, document, signature FROM revision {condition}");
+    let sql = format!("SELECT number, state, state_at, created_at, created_by, problems, remark, document, signature FROM revision {condition}");
     let mut statement = db.prepare_cached(&sql)?;
-    let found = statement.query_row(params, |row| Ok((view(row), row.get::<_, Vec<u8>>(6)?, row.get::<_, Vec<u8>>(7)?))).optional()?;
+    let found = statement.query_row(params, |row| Ok((view(row), row.get::<_, Vec<u8>>(7)?, row.get::<_, Vec<u8>>(8)?))).optional()?;
     found.map(|(view, document, signature)| Ok(Revision { view: view?, document, signature })).transpose()
 }
 
 fn view(row: &Row<'_>) -> Result<RevisionView, StoreError> {
-    let number = u64::try_from(row.get::<_, i64>(0)?).map_err(|_| StoreError::Corrupt("revision number"))?;
     Ok(RevisionView {
-        number: RevisionNumber(number),
+        number: number(row.get(0)?)?,
         state: RevisionState::from_name(&row.get::<_, String>(1)?)?,
         state_at: Timestamp::from_nanos(row.get(2)?),
         created_at: Timestamp::from_nanos(row.get(3)?),
         created_by: row.get(4)?,
+        remark: row.get(6)?,
         problems: serde_json::from_str(&row.get::<_, String>(5)?).map_err(|_| StoreError::Corrupt("revision problem"))?,
     })
 }

@@ -6,6 +6,7 @@ use postern_protocol::timestamp::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::Serialize;
 
+use super::certificates::{self, Given};
 use super::{StoreError, SystemStore};
 
 /// An enrolment token as lists show it; the secret is not kept and cannot be shown.
@@ -193,7 +194,7 @@ impl SystemStore {
         &self,
         secret_sha256: [u8; 32],
         gateway: &GatewayId,
-        client_spki: [u8; 32],
+        given: Given,
         now: Timestamp,
     ) -> Result<Result<Grant, Refusal>, StoreError> {
         let gateway = gateway.clone();
@@ -204,8 +205,9 @@ impl SystemStore {
             };
             tx.execute(
                 "INSERT INTO gateway (id, tenant, name, enrolled_at, client_spki) VALUES (?1, ?2, ?3, ?4, ?5)",
-                params![gateway.as_str(), grant.tenant.as_str(), grant.gateway_name, now.as_nanos(), client_spki],
+                params![gateway.as_str(), grant.tenant.as_str(), grant.gateway_name, now.as_nanos(), given.certificate.spki_sha256],
             )?;
+            certificates::enrolled(tx, &gateway, &given, now)?;
             tx.execute(
                 "UPDATE enrolment_token SET used_at = ?2, used_by = ?3 WHERE secret_sha256 = ?1",
                 params![secret_sha256, now.as_nanos(), gateway.as_str()],
@@ -241,6 +243,7 @@ fn check(db: &Connection, secret_sha256: &[u8; 32], now: Timestamp) -> Result<Re
 mod tests {
     use super::*;
     use crate::store::Stores;
+    use crate::store::certificates::given;
 
     const NOW: Timestamp = Timestamp::from_secs(1_000);
 
@@ -266,9 +269,9 @@ mod tests {
     async fn a_token_makes_one_gateway() {
         let (_folder, store) = store(&[(1, 2_000)]).await;
         let gateway = |n: u8| GatewayId::new(format!("g{n}")).unwrap();
-        let grant = store.redeem_token([1; 32], &gateway(1), [0; 32], NOW).await.unwrap().unwrap();
+        let grant = store.redeem_token([1; 32], &gateway(1), given([0; 32]), NOW).await.unwrap().unwrap();
         assert_eq!(grant.gateway_name, "site");
-        assert_eq!(store.redeem_token([1; 32], &gateway(2), [0; 32], NOW).await.unwrap(), Err(Refusal::Used(NOW)));
+        assert_eq!(store.redeem_token([1; 32], &gateway(2), given([0; 32]), NOW).await.unwrap(), Err(Refusal::Used(NOW)));
         let tokens = store.list_tokens(&grant.tenant, NOW).await.unwrap();
         assert_eq!((tokens[0].state, tokens[0].used_by.as_deref()), (TokenState::Used, Some("g1")));
     }

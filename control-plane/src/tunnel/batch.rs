@@ -2,10 +2,14 @@
 
 use postern_protocol::alert::{Alert, AlertError};
 use postern_protocol::id::{Epoch, Sequence};
+use postern_protocol::inventory::{Inventory, InventoryError};
 use postern_protocol::message::{Batch, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, Records};
+use postern_protocol::sample::{Sample, SampleError};
 use prost::Message as _;
 
 use crate::store::ingest::AlertBatch;
+use crate::store::inventory::InventoryBatch;
+use crate::store::samples::SampleBatch;
 
 /// Most bytes that a batch may unpack to: its records, and the tag and length before each.
 const MAX_UNPACKED_BYTES: usize = MAX_BATCH_BYTES + 8 * MAX_BATCH_RECORDS;
@@ -13,16 +17,16 @@ const MAX_UNPACKED_BYTES: usize = MAX_BATCH_BYTES + 8 * MAX_BATCH_RECORDS;
 /// Why a batch is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum BatchError {
-    /// A record is not an alert.
-    #[error("record {sequence} of epoch {epoch:016x} is not an alert")]
-    Alert {
+    /// A record is not what its lane carries.
+    #[error("record {sequence} of epoch {epoch:016x} is not good")]
+    Record {
         /// Epoch of the record.
         epoch: u64,
         /// Its sequence.
         sequence: u64,
         /// Why.
         #[source]
-        source: AlertError,
+        source: RecordError,
     },
     /// It has no record, or more than a batch may have.
     #[error("a batch has {0} records")]
@@ -38,11 +42,48 @@ pub enum BatchError {
     Unpack(#[source] std::io::Error),
 }
 
+/// Why a record is not what its lane carries.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// The alerts lane has alerts.
+    #[error(transparent)]
+    Alert(#[from] AlertError),
+    /// The inventory lane has what gateways are made of.
+    #[error(transparent)]
+    Inventory(#[from] InventoryError),
+    /// The samples lane has measurements.
+    #[error(transparent)]
+    Sample(#[from] SampleError),
+}
+
 /// Decodes a batch of the alerts lane.
 ///
 /// # Errors
 /// [`BatchError`]: the gateway is at fault.
 pub fn decode_alerts(batch: &Batch) -> Result<AlertBatch, BatchError> {
+    let alerts = decode(batch, |record| Ok(Alert::decode(record)?))?;
+    Ok(AlertBatch { epoch: Epoch(batch.epoch), first_sequence: Sequence(batch.first_sequence), alerts })
+}
+
+/// Decodes a batch of the samples lane.
+///
+/// # Errors
+/// [`BatchError`]: the gateway is at fault.
+pub fn decode_samples(batch: &Batch) -> Result<SampleBatch, BatchError> {
+    let samples = decode(batch, |record| Ok(Sample::decode(record)?))?;
+    Ok(SampleBatch { epoch: Epoch(batch.epoch), first_sequence: Sequence(batch.first_sequence), samples })
+}
+
+/// Decodes a batch of the inventory lane.
+///
+/// # Errors
+/// [`BatchError`]: the gateway is at fault.
+pub fn decode_inventory(batch: &Batch) -> Result<InventoryBatch, BatchError> {
+    let records = decode(batch, |record| Ok(Inventory::read(record)?))?;
+    Ok(InventoryBatch { epoch: Epoch(batch.epoch), first_sequence: Sequence(batch.first_sequence), records })
+}
+
+fn decode<T>(batch: &Batch, read: impl Fn(&[u8]) -> Result<T, RecordError>) -> Result<Vec<T>, BatchError> {
     let unpacked = zstd::bulk::decompress(&batch.records_zstd, MAX_UNPACKED_BYTES).map_err(BatchError::Unpack)?;
     let records = Records::decode(unpacked.as_slice()).map_err(BatchError::Records)?.records;
     if records.is_empty() || records.len() > MAX_BATCH_RECORDS {
@@ -53,11 +94,10 @@ pub fn decode_alerts(batch: &Batch) -> Result<AlertBatch, BatchError> {
     if first == 0 || !in_range {
         return Err(BatchError::Sequence(first));
     }
-    let mut alerts = Vec::with_capacity(records.len());
-    for (sequence, record) in (first..).zip(&records) {
-        alerts.push(Alert::decode(record).map_err(|source| BatchError::Alert { epoch: batch.epoch, sequence, source })?);
-    }
-    Ok(AlertBatch { epoch: Epoch(batch.epoch), first_sequence: Sequence(first), alerts })
+    let named = |(sequence, record): (u64, &bytes::Bytes)| {
+        read(record).map_err(|source| BatchError::Record { epoch: batch.epoch, sequence, source })
+    };
+    (first..).zip(&records).map(named).collect()
 }
 
 #[cfg(test)]
@@ -86,8 +126,24 @@ mod tests {
     }
 
     #[test]
+    fn each_lane_takes_its_own_records_only() {
+        let sample = Sample {
+            resource: "r".into(),
+            metric: "m".into(),
+            value: 1.5,
+            unit: String::new(),
+            at: postern_protocol::timestamp::Timestamp::from_secs(1),
+            labels: std::collections::BTreeMap::new(),
+        };
+        assert_eq!(decode_samples(&batch(3, vec![sample.encode()])).unwrap().samples, [sample]);
+        assert!(decode_samples(&batch(3, vec![vec![0xff; 9]])).is_err());
+        let inventory = Inventory { cpus: 4, ..Inventory::default() };
+        assert_eq!(decode_inventory(&batch(3, vec![inventory.encode_to_vec()])).unwrap().records, [inventory]);
+    }
+
+    #[test]
     fn a_bad_record_is_named_by_its_sequence() {
         let refused = decode_alerts(&batch(7, vec![b"not an alert".to_vec()]));
-        assert!(matches!(refused, Err(BatchError::Alert { sequence: 7, .. })));
+        assert!(matches!(refused, Err(BatchError::Record { sequence: 7, .. })));
     }
 }

@@ -38,6 +38,9 @@ pub(super) enum HandlerError {
     /// The gateway may not have a session; the text says why and what to do, for a person at the gateway.
     #[error("{0}")]
     Refused(String),
+    /// The gateway may not have a session now, and is to come again.
+    #[error("{0}")]
+    Later(String),
     /// The store failed.
     #[error("the store failed")]
     Store(#[from] StoreError),

@@ -1,5 +1,6 @@
 //! Why a session ended, what the gateway is told of it, and what the log says.
 
+use postern_protocol::farewell::QUARANTINED;
 use postern_protocol::message::Goodbye;
 
 use super::context::{Context, HandlerError};
@@ -22,6 +23,9 @@ pub(super) enum End {
     /// A lane ended it.
     #[error("a lane ended it")]
     Lane(#[from] LaneError),
+    /// The gateway is to come again.
+    #[error("{0}")]
+    Later(String),
     /// The gateway may not have a session.
     #[error("{0}")]
     Refused(String),
@@ -46,6 +50,7 @@ impl From<HandlerError> for End {
     fn from(error: HandlerError) -> Self {
         match error {
             HandlerError::Invalid(what) => Self::Disorder(what),
+            HandlerError::Later(why) => Self::Later(why),
             HandlerError::Refused(why) => Self::Refused(why),
             HandlerError::Store(error) => Self::Store(error),
             HandlerError::Stream(error) => Self::Stream(error),
@@ -62,8 +67,13 @@ pub(super) fn goodbye(end: &End) -> Option<Goodbye> {
         | End::Lane(LaneError::Batch(_) | LaneError::Gap { .. } | LaneError::Stream(StreamError::Frame(_)))
         | End::Stream(StreamError::Frame(_)) => (crate::chain(end), true),
         End::Lane(LaneError::Store(_)) | End::Store(_) => ("the control plane cannot store anything now".to_owned(), true),
+        End::Later(why) => (why.clone(), true),
         End::Refused(why) => (why.clone(), false),
+        End::Told(EndReason::Expired) => ("this gateway's certificate has ended: it is renewed on the next attempt".to_owned(), true),
         End::Told(EndReason::Replaced) => ("another session of this gateway began".to_owned(), true),
+        End::Told(EndReason::SetAside) => {
+            (format!("this copy of the gateway {QUARANTINED} for good: an admin decided that another machine stays"), false)
+        }
         End::Told(EndReason::Revoked) => ("this gateway was revoked".to_owned(), false),
         End::Told(EndReason::Stopping) => ("the control plane stops".to_owned(), true),
         End::Version => ("this control plane does not speak the gateway's protocol version".to_owned(), false),
@@ -75,7 +85,7 @@ pub(super) fn goodbye(end: &End) -> Option<Goodbye> {
 pub(super) fn log(context: &Context, end: &End) {
     let (gateway, reason) = (&context.peer.gateway, crate::chain(end));
     match end {
-        End::Closed | End::Silent | End::Stream(_) | End::Told(_) | End::Lane(LaneError::Gap { .. } | LaneError::Stream(_)) => {
+        End::Closed | End::Later(_) | End::Silent | End::Stream(_) | End::Told(_) | End::Lane(LaneError::Gap { .. } | LaneError::Stream(_)) => {
             tracing::info!(%gateway, reason, "tunnel session ended");
         }
         End::Lane(LaneError::Store(_)) | End::Store(_) => tracing::error!(%gateway, reason, "tunnel session ended"),

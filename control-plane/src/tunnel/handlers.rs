@@ -10,6 +10,7 @@ use super::dictionary::DictionaryNews;
 use super::downward::Downward;
 use super::healing::Healing;
 use super::news::News;
+use super::pacing::{Pacer, Pacing};
 use super::reports::Reports;
 use super::secrets::Secrets;
 use super::trust::Trust;
@@ -21,6 +22,7 @@ pub(super) struct Handlers {
     dictionary: DictionaryNews,
     healing: Healing,
     news: News,
+    pacing: Pacing,
     reports: Reports,
     secrets: Secrets,
     trust: Trust,
@@ -33,6 +35,7 @@ impl Handlers {
             dictionary: DictionaryNews::new(context.clone()),
             healing,
             news: News::new(context.clone()),
+            pacing: Pacing::new(context.clone()),
             reports: Reports::new(context.clone()),
             secrets: Secrets::new(context.clone()),
             trust: Trust::new(context.clone()),
@@ -50,6 +53,7 @@ impl Handlers {
         // Before the revision, which may name them.
         self.secrets.greet(hello, down).await?;
         self.news.greet(hello, down).await?;
+        self.pacing.send(down).await?;
         self.dictionary.greet(hello).await
     }
 
@@ -58,7 +62,23 @@ impl Handlers {
         self.trust.send(down).await?;
         self.secrets.send(down).await?;
         self.news.send(down).await?;
+        self.pacing.send(down).await?;
         self.dictionary.look().await
+    }
+
+    /// Returns a measure for the samples lane.
+    pub(super) fn pacer(&self) -> Pacer {
+        self.pacing.pacer()
+    }
+
+    /// Waits until the gateway has to be told another pace. Cancel-safe.
+    pub(super) async fn pace_changed(&mut self) {
+        self.pacing.changed().await;
+    }
+
+    /// Tells the gateway its pace.
+    pub(super) async fn pace(&mut self, down: &mut Downward) -> Result<(), HandlerError> {
+        self.pacing.send(down).await
     }
 
     /// Whether something long is sent piece by piece.
@@ -78,7 +98,7 @@ impl Handlers {
             up::Kind::Audit(entries) => audit::take(context, entries, down).await,
             up::Kind::CertificateRequest(request) => certificates::answer(context, request, down).await,
             up::Kind::Heartbeat(heartbeat) => {
-                self.healing.heartbeat().await?;
+                self.healing.heartbeat(down).await?;
                 let reply = HeartbeatReply { nonce: heartbeat.nonce, time: context.app.now().as_nanos() };
                 Ok(down.send(down::Kind::HeartbeatReply(reply)).await?)
             }

@@ -4,7 +4,7 @@
 //! whose certificate it is, `greeting` compares states, `incarnations` tells a restored disk from a clone, `batch` decodes records.
 //! `handlers` gives each kind of message its handler: `reports` stores what the gateway says of itself, `revision_reports` how far
 //! a revision got, `audit` its log; `certificates` renews, `trust` says whom to trust, `news` sends what it has to know, `secrets`
-//! the sealed ones, `dictionary` the names of OIDs, `healing` makes both sides' alerts agree again. `minutes` and `bounds` cut what is
+//! the sealed ones, `dictionary` the names of OIDs, `healing` makes both sides' alerts agree again, `pacing` slows a gateway down. `minutes` and `bounds` cut what is
 //! too much. `registry` is how the rest of the program reaches a live session. Called by the listener.
 
 mod audit;
@@ -20,11 +20,12 @@ mod frames;
 pub mod greeting;
 mod handlers;
 mod healing;
-mod identity;
-mod incarnations;
+pub(crate) mod identity;
+pub mod incarnations;
 mod lane;
 mod minutes;
 mod news;
+mod pacing;
 pub mod registry;
 mod reports;
 mod revision_reports;

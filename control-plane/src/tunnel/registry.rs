@@ -7,15 +7,21 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use postern_protocol::id::{GatewayId, TenantId};
+use postern_protocol::timestamp::Timestamp;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 /// Why a session has to end; the gateway is told in a Goodbye.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum EndReason {
+    /// The certificate that it showed has ended.
+    Expired,
     /// A second session of the same identity began; the newest wins.
     Replaced,
     /// The gateway was revoked.
     Revoked,
+    /// An admin decided that another machine with its identity stays.
+    SetAside,
     /// The control plane stops.
     Stopping,
 }
@@ -29,9 +35,29 @@ pub(crate) struct Signal {
     pub(crate) end: Option<EndReason>,
 }
 
+/// What a session showed when it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Shown {
+    /// The start of the gateway; 0 when it tells none.
+    pub(crate) incarnation: u64,
+    /// When its certificate ends.
+    pub(crate) not_after: Option<Timestamp>,
+}
+
+/// Which start of a gateway has a session, and when it was last heard.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Heard {
+    /// The start.
+    pub(crate) incarnation: u64,
+    /// Its last heartbeat; `None` before the first.
+    pub(crate) at: Option<Instant>,
+}
+
 struct Live {
     number: u64,
     tenant: TenantId,
+    shown: Shown,
+    heartbeat: Option<Instant>,
     signal: watch::Sender<Signal>,
 }
 
@@ -77,18 +103,31 @@ impl Registry {
         inner.sessions.iter().map(|(gateway, live)| (live.tenant.clone(), gateway.clone())).collect()
     }
 
+    /// Returns which start of `gateway` has a session, and when it was last heard.
+    pub(crate) fn heard(&self, gateway: &GatewayId) -> Option<Heard> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        inner.sessions.get(gateway).map(|live| Heard { incarnation: live.shown.incarnation, at: live.heartbeat })
+    }
+
+    /// Returns the gateways whose session showed a certificate that has ended.
+    pub(crate) fn expired(&self, now: Timestamp) -> Vec<GatewayId> {
+        let inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let ended = |live: &Live| live.shown.not_after.is_some_and(|end| end < now);
+        inner.sessions.iter().filter(|(_, live)| ended(live)).map(|(gateway, _)| gateway.clone()).collect()
+    }
+
     /// Changes its value whenever a session begins or ends.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.changes.subscribe()
     }
 
     /// Enters a session that has begun; an older one of the same gateway is told to end. It is taken out when the guard drops.
-    pub(crate) fn enter(&self, tenant: &TenantId, gateway: &GatewayId) -> (Entry, watch::Receiver<Signal>) {
+    pub(crate) fn enter(&self, tenant: &TenantId, gateway: &GatewayId, shown: Shown) -> (Entry, watch::Receiver<Signal>) {
         let (sender, receiver) = watch::channel(Signal::default());
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         inner.last_number = inner.last_number.wrapping_add(1);
         let number = inner.last_number;
-        let older = inner.sessions.insert(gateway.clone(), Live { number, tenant: tenant.clone(), signal: sender });
+        let older = inner.sessions.insert(gateway.clone(), Live { number, tenant: tenant.clone(), shown, heartbeat: None, signal: sender });
         drop(inner);
         let replaced = older.is_some();
         if let Some(older) = older {
@@ -114,6 +153,15 @@ pub(crate) struct Entry {
 }
 
 impl Entry {
+    /// Says that a heartbeat came.
+    pub(crate) fn heartbeat(&self) {
+        let Place { registry, gateway, number } = &self.place;
+        let mut inner = registry.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(live) = inner.sessions.get_mut(gateway).filter(|live| live.number == *number) {
+            live.heartbeat = Some(Instant::now());
+        }
+    }
+
     /// Returns what can tell later whether this session is still the newest.
     pub(crate) fn place(&self) -> Place {
         self.place.clone()
@@ -156,8 +204,8 @@ mod tests {
     fn the_newest_session_of_an_identity_wins() {
         let registry = Registry::default();
         let (tenant, gateway) = (TenantId::new("t").unwrap(), GatewayId::new("g").unwrap());
-        let (older, of_older) = registry.enter(&tenant, &gateway);
-        let (newer, of_newer) = registry.enter(&tenant, &gateway);
+        let (older, of_older) = registry.enter(&tenant, &gateway, Shown::default());
+        let (newer, of_newer) = registry.enter(&tenant, &gateway, Shown::default());
         assert_eq!(of_older.borrow().end, Some(EndReason::Replaced));
         assert!(newer.replaced && newer.place().is_newest() && !older.place().is_newest());
         drop(older);
@@ -165,5 +213,19 @@ mod tests {
         assert_eq!(*of_newer.borrow(), Signal { wake: 1, end: None });
         drop(newer);
         assert!(!registry.is_connected(&gateway));
+    }
+
+    #[tokio::test]
+    async fn a_session_is_known_by_what_it_showed_and_when_it_was_heard() {
+        let registry = Registry::default();
+        let (tenant, gateway) = (TenantId::new("t").unwrap(), GatewayId::new("g").unwrap());
+        assert!(registry.heard(&gateway).is_none());
+        let shown = Shown { incarnation: 7, not_after: Some(Timestamp::from_secs(100)) };
+        let (entry, _signal) = registry.enter(&tenant, &gateway, shown);
+        assert!(registry.heard(&gateway).is_some_and(|heard| heard.incarnation == 7 && heard.at.is_none()));
+        entry.heartbeat();
+        assert!(registry.heard(&gateway).is_some_and(|heard| heard.at.is_some()));
+        assert!(registry.expired(Timestamp::from_secs(100)).is_empty());
+        assert_eq!(registry.expired(Timestamp::from_secs(101)), [gateway]);
     }
 }

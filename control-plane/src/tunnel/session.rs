@@ -20,7 +20,7 @@ use super::frames::Reader;
 use super::handlers::Handlers;
 use super::healing::Healing;
 use super::lane::{self, LaneError, LaneTask};
-use super::registry::{EndReason, Entry, Signal};
+use super::registry::{EndReason, Entry, Shown, Signal};
 use super::{audit, greeting, incarnations};
 use crate::store::StoreError;
 
@@ -73,7 +73,7 @@ impl Session {
         let hello = self.greeting().await?;
         self.down.agree_on(greeting::agreed(&hello));
         incarnations::arrive(&self.context, &hello).await?;
-        let mut signal = self.enter();
+        let mut signal = self.enter(&hello);
         let healing = self.welcome(&hello).await?;
         let mut handlers = Handlers::new(&self.context, healing);
         handlers.greet(&hello, &mut self.down).await?;
@@ -84,6 +84,9 @@ impl Session {
                     let Some(up) = up? else { return Ok(End::Closed) };
                     deadline = Instant::now() + SILENCE;
                     let kind = up.kind.ok_or(End::Disorder("an empty message"))?;
+                    if let (up::Kind::Heartbeat(_), Some(entry)) = (&kind, &self.entry) {
+                        entry.heartbeat();
+                    }
                     handlers.heard(kind, &mut self.down).await?;
                 }
                 changed = signal.changed() => {
@@ -98,13 +101,14 @@ impl Session {
                 }
                 // One piece each time, and whatever else is ready has the same chance.
                 () = std::future::ready(()), if handlers.is_under_way() => handlers.piece(&mut self.down).await?,
+                () = handlers.pace_changed() => handlers.pace(&mut self.down).await?,
                 stream = streams.recv() => match stream {
                     None => return Ok(End::Closed),
                     Some(Stream { kind: Kind::Control, .. }) => return Err(End::Disorder("a second control stream")),
                     Some(Stream { kind: Kind::Lane(lane), reader, writer }) => {
                         let resend_asked = handlers.resend_asked();
-                        let stop = self.lanes.stop.clone();
-                        let task = LaneTask { context: self.context.clone(), lane, reader, writer, resend_asked, stop };
+                        let (pacer, stop) = (handlers.pacer(), self.lanes.stop.clone());
+                        let task = LaneTask { context: self.context.clone(), lane, reader, writer, resend_asked, pacer, stop };
                         self.lanes.tasks.spawn(lane::serve(task));
                     }
                 },
@@ -134,9 +138,10 @@ impl Session {
     }
 
     /// Takes its place among the live sessions; an older one of the same gateway is told to end.
-    fn enter(&mut self) -> watch::Receiver<Signal> {
+    fn enter(&mut self, hello: &Hello) -> watch::Receiver<Signal> {
         let peer = &self.context.peer;
-        let (entry, signal) = self.context.app.gateways.enter(&peer.tenant, &peer.gateway);
+        let shown = Shown { incarnation: hello.incarnation, not_after: Some(peer.certificate.not_after) };
+        let (entry, signal) = self.context.app.gateways.enter(&peer.tenant, &peer.gateway, shown);
         if entry.replaced {
             tracing::warn!(gateway = %peer.gateway, "a second session of this gateway began: the newest wins");
         }
@@ -152,10 +157,13 @@ impl Session {
         self.context.publish();
         tracing::info!(%gateway, %tenant, version, "tunnel session began");
         let committed = store.cursors(gateway).await?;
-        let mut welcome = greeting::welcome(hello, &committed, store.has_open_gap(gateway).await?, app.now());
+        let judgement = store.judge(gateway, hello, app.now()).await?;
+        let mut welcome = greeting::welcome(hello, &committed, judgement.resend, app.now());
+        // A gateway that has to adopt sends its open alerts again by itself, and not before.
+        welcome.resend_open_alerts &= judgement.adopt.is_empty();
         welcome.audit_number = audit::last_number(&self.context).await?;
         welcome.peer = from.to_string();
-        let healing = Healing::new(self.context.clone(), welcome.resend_open_alerts);
+        let healing = Healing::new(self.context.clone(), &judgement);
         self.down.send(down::Kind::Welcome(welcome)).await?;
         Ok(healing)
     }

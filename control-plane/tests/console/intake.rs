@@ -216,6 +216,6 @@ async fn the_balance_shows_gaps_and_the_sources_of_a_chosen_bar() {
 async fn the_authoritys_certificate_can_be_had_by_everybody() {
     let world = World::new().await;
     let answer = world.get("/ca.pem").await;
-    assert_eq!((answer.status, answer.body.as_str()), (StatusCode::OK, world.app.ca.pem()));
+    assert_eq!((answer.status, answer.body.as_str()), (StatusCode::OK, world.app.trust.current().issuing().pem()));
     assert!(answer.header("content-disposition").starts_with("attachment"));
 }

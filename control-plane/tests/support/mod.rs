@@ -11,6 +11,8 @@ use postern_control::metrics::Metrics;
 use postern_control::mibs::Mibs;
 use postern_control::signer::Signer;
 use postern_control::store::Stores;
+use postern_control::tls;
+use postern_control::trust::Authorities;
 use postern_protocol::alert::{Alert, AlertKey, AlertState, Evidence, Severity};
 use postern_protocol::id::{AlertId, GatewayId, RuleId, TenantId};
 use postern_protocol::timestamp::Timestamp;
@@ -26,22 +28,26 @@ pub(crate) async fn control_plane() -> (Arc<App>, tempfile::TempDir) {
         admin_listen: ([127, 0, 0, 1], 0).into(),
         data_dir: path.to_owned(),
         names: vec!["localhost".parse().unwrap()],
+        client_certificate_life: Duration::from_secs(30 * 86_400),
+        renew_expired_within: Duration::from_secs(30 * 86_400),
         unreachable_after: Duration::from_secs(60),
     };
+    CertificateAuthority::create(&keys, "ca", clock::now()).unwrap();
+    tls::create_keys(&keys).unwrap();
     let app = App {
-        ca: CertificateAuthority::create(&keys, clock::now()).unwrap(),
         checks: Default::default(),
         clock: clock::now,
         config,
+        doubts: Default::default(),
         feed: Default::default(),
         gateways: Default::default(),
         metrics: Metrics::default(),
         mibs: Mibs::new(env!("CARGO_BIN_EXE_postern-control").into()),
         passwords: Default::default(),
-        server_pins: Vec::new(),
         signer: Signer::create(&keys.join("revision.key")).unwrap(),
         stop: Default::default(),
         stores: Stores::open(path).unwrap(),
+        trust: Authorities::load(&keys).unwrap(),
     };
     for name in ["a", "b"] {
         app.stores.create_tenant(&tenant(name), name, clock::now()).await.unwrap();

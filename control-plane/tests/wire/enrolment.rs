@@ -83,9 +83,9 @@ async fn enrolment_shows_the_ca_in_its_chain() {
     let site = Site::start().await;
     let tls = site.connect(site.client(tls::ALPN_ENROLMENT, None)).await.unwrap();
     let chain = tls.get_ref().1.peer_certificates().unwrap();
-    assert_eq!(chain.last(), Some(site.app.ca.certificate()));
-    let ca = CertificateDer::from_pem_slice(site.app.ca.pem().as_bytes()).unwrap();
-    assert_eq!(&ca, site.app.ca.certificate());
+    assert_eq!(chain.last(), Some(site.app.trust.current().presented().certificate()));
+    let ca = CertificateDer::from_pem_slice(site.app.trust.current().pem().as_bytes()).unwrap();
+    assert_eq!(&ca, site.app.trust.current().presented().certificate());
     site.stop().await;
 }
 

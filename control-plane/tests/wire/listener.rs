@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::support::{Site, csr};
 use hyper::{Method, StatusCode};
-use postern_control::ca::CertificateAuthority;
+use postern_control::ca::{CertificateAuthority, CertificateRequest, Subject, Term};
 use postern_control::{clock, tls};
 use postern_protocol::timestamp::Timestamp;
 use rcgen::KeyPair;
@@ -66,19 +66,22 @@ async fn only_a_gateways_own_certificate_opens_its_tunnel() {
     let (listener_key, listener_csr) = csr();
     let (_, secret) = site.token(Duration::from_secs(3600)).await;
     let enrolled = site.enrol_with(&secret, listener_csr).await.ok().unwrap().response;
-    let issue = |authority: &CertificateAuthority, at: Timestamp| {
+    let issue = |authority: &CertificateAuthority, now: Timestamp| {
         let (key, csr) = csr();
-        (authority.issue_client(&csr, &enrolled.gateway, &enrolled.tenant, at).unwrap().pem, key)
+        let whom = Subject { gateway: &enrolled.gateway, tenant: &enrolled.tenant };
+        let term = Term { now, life: Duration::from_secs(90 * 86_400) };
+        (authority.issue_client(&CertificateRequest::from_pem(&csr).unwrap(), whom, term).unwrap().pem, key)
     };
     let folder = tempfile::tempdir().unwrap();
-    let other = CertificateAuthority::create(folder.path(), clock::now()).unwrap();
+    let other = CertificateAuthority::create(folder.path(), "ca", clock::now()).unwrap();
 
     let (of_another_authority, key) = issue(&other, clock::now());
     assert_eq!(ask_for_the_tunnel(&site, &of_another_authority, &key).await, None);
-    let (expired, key) = issue(&site.app.ca, Timestamp::from_secs(clock::now().as_secs() - 91 * 86_400));
+    let (expired, key) = issue(site.app.trust.current().issuing(), Timestamp::from_secs(clock::now().as_secs() - 91 * 86_400));
     assert_eq!(ask_for_the_tunnel(&site, &expired, &key).await, None);
     assert_eq!(ask_for_the_tunnel(&site, &enrolled.listener_certificate, &listener_key).await, None);
-    let (of_another_key, key) = issue(&site.app.ca, clock::now());
+    // Older than what is written down of this gateway: one that was never given to it.
+    let (of_another_key, key) = issue(site.app.trust.current().issuing(), Timestamp::from_secs(clock::now().as_secs() - 60));
     assert_eq!(ask_for_the_tunnel(&site, &of_another_key, &key).await, Some(StatusCode::FORBIDDEN));
     site.stop().await;
 }

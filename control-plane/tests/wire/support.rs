@@ -51,10 +51,13 @@ impl Site {
             admin_listen: "127.0.0.1:0".parse().unwrap(),
             data_dir: folder.path().to_owned(),
             names: vec!["localhost".parse().unwrap()],
+            client_certificate_life: Duration::from_secs(30 * 86_400),
+            renew_expired_within: Duration::from_secs(30 * 86_400),
             unreachable_after: Duration::from_secs(60),
+            bulk_slow_after: Duration::from_secs(1),
         };
         std::fs::create_dir(config.keys()).unwrap();
-        CertificateAuthority::create(&config.keys(), clock::now()).unwrap();
+        CertificateAuthority::create(&config.keys(), "ca", clock::now()).unwrap();
         tls::create_keys(&config.keys()).unwrap();
         Signer::create(&config.keys().join("revision.key")).unwrap();
         let tenant = TenantId::new("acme").unwrap();
@@ -74,7 +77,7 @@ impl Site {
 
     fn roots(&self) -> RootCertStore {
         let mut roots = RootCertStore::empty();
-        roots.add(self.app.ca.certificate().clone()).unwrap();
+        roots.add(self.app.trust.current().presented().certificate().clone()).unwrap();
         roots
     }
 

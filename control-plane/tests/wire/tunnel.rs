@@ -43,7 +43,7 @@ fn batch(first_sequence: u64, records: Vec<Vec<u8>>) -> Batch {
 }
 
 fn admin(site: &Site) -> Principal {
-    Principal { tenant: site.tenant.clone(), actor: Actor::User { name: "anna".to_owned() }, role: Role::Admin }
+    Principal { tenant: site.tenant.clone(), actor: Actor::User { name: "anna".to_owned() }, role: Role::Admin, from: None }
 }
 
 /// Runs the built-in revision 1, so that nothing but what a test wants is sent.

@@ -1,0 +1,155 @@
+//! A gateway's history: what happened to it, in words, as the console shows it. Written in the transaction of what happened.
+
+use postern_protocol::id::GatewayId;
+use postern_protocol::timestamp::Timestamp;
+use rusqlite::{Connection, Transaction, params};
+
+use super::{StoreError, TenantStore};
+
+/// Entries of a gateway that are kept.
+const KEPT: i64 = 1_000;
+
+/// Longest text that is kept, in characters.
+const MAX_TEXT: usize = 1_000;
+
+/// What can happen to a gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Happening {
+    /// Alerts were cleared because the gateway does not have them open any more.
+    AlertsHealed,
+    /// Its audit log does not fit what was stored.
+    AuditBroken,
+    /// Its identity is in use twice.
+    Cloned,
+    /// A revision came into force, was refused or was taken back.
+    Configuration,
+    /// This database lacked what the gateway had sent: it was restored from an older state.
+    DatabaseRestored,
+    /// Its disk was set back to an older state.
+    DiskSetBack,
+    /// Its doctor found something else than before.
+    Doctor,
+    /// How fast it may send was changed.
+    Pace,
+    /// Records of a lane never came.
+    RecordsMissing,
+    /// Its certificate was renewed.
+    Renewed,
+    /// It runs another version of the program.
+    Version,
+}
+
+impl Happening {
+    const ALL: [Self; 11] = [
+        Self::AlertsHealed,
+        Self::AuditBroken,
+        Self::Cloned,
+        Self::Configuration,
+        Self::DatabaseRestored,
+        Self::DiskSetBack,
+        Self::Doctor,
+        Self::Pace,
+        Self::RecordsMissing,
+        Self::Renewed,
+        Self::Version,
+    ];
+
+    /// Returns the name in stores and pages.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::AlertsHealed => "alerts healed",
+            Self::AuditBroken => "audit broken",
+            Self::Cloned => "cloned",
+            Self::Configuration => "configuration",
+            Self::DatabaseRestored => "database restored",
+            Self::DiskSetBack => "disk set back",
+            Self::Doctor => "doctor",
+            Self::Pace => "pace",
+            Self::RecordsMissing => "records missing",
+            Self::Renewed => "renewed",
+            Self::Version => "version",
+        }
+    }
+}
+
+/// One entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayEvent {
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub what: Happening,
+    /// In words.
+    pub text: String,
+}
+
+impl TenantStore {
+    /// Adds an entry to the history of `gateway`.
+    ///
+    /// # Errors
+    /// [`StoreError`] from the database.
+    pub async fn note_gateway_event(&self, gateway: &GatewayId, event: GatewayEvent) -> Result<(), StoreError> {
+        let gateway = gateway.clone();
+        self.write(move |tx| note(tx, &gateway, &event)).await
+    }
+
+    /// Returns the newest entries of the history of `gateway`, newest first.
+    ///
+    /// # Errors
+    /// [`StoreError`] from the database.
+    pub async fn gateway_events(&self, gateway: &GatewayId, most: u32) -> Result<Vec<GatewayEvent>, StoreError> {
+        let gateway = gateway.clone();
+        self.read(move |db| newest(db, &gateway, most)).await
+    }
+}
+
+/// Adds an entry in the transaction of what happened, and forgets the oldest ones beyond what is kept.
+///
+/// # Errors
+/// [`StoreError`] from the database.
+pub fn note(tx: &Transaction<'_>, gateway: &GatewayId, event: &GatewayEvent) -> Result<(), StoreError> {
+    let text: String = event.text.chars().take(MAX_TEXT).collect();
+    tx.prepare_cached("INSERT INTO gateway_event (gateway, at, what, text) VALUES (?1, ?2, ?3, ?4)")?.execute(params![
+        gateway.as_str(),
+        event.at.as_nanos(),
+        event.what.name(),
+        text
+    ])?;
+    tx.prepare_cached(
+        "DELETE FROM gateway_event WHERE gateway = ?1 AND number <=
+         (SELECT number FROM gateway_event WHERE gateway = ?1 ORDER BY number DESC LIMIT 1 OFFSET ?2)",
+    )?
+    .execute(params![gateway.as_str(), KEPT])?;
+    Ok(())
+}
+
+fn newest(db: &Connection, gateway: &GatewayId, most: u32) -> Result<Vec<GatewayEvent>, StoreError> {
+    let mut statement = db.prepare_cached("SELECT at, what, text FROM gateway_event WHERE gateway = ?1 ORDER BY number DESC LIMIT ?2")?;
+    let mut rows = statement.query(params![gateway.as_str(), most])?;
+    let mut events = Vec::new();
+    while let Some(row) = rows.next()? {
+        let name: String = row.get(1)?;
+        let what = Happening::ALL.into_iter().find(|what| what.name() == name).ok_or(StoreError::Corrupt("gateway event"))?;
+        events.push(GatewayEvent { at: Timestamp::from_nanos(row.get(0)?), what, text: row.get(2)? });
+    }
+    Ok(events)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_newest_thousand_are_kept_of_each_gateway() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = TenantStore::open(&folder.path().join("t.db")).unwrap();
+        let (one, other) = (GatewayId::new("one").unwrap(), GatewayId::new("other").unwrap());
+        let event = |n: i64| GatewayEvent { at: Timestamp::from_secs(n), what: Happening::Renewed, text: n.to_string() };
+        store.note_gateway_event(&other, event(-1)).await.unwrap();
+        let all = one.clone();
+        store.write(move |tx| (0..KEPT + 5).try_for_each(|n| note(tx, &all, &event(n)))).await.unwrap();
+        let kept = store.gateway_events(&one, 5_000).await.unwrap();
+        assert_eq!((kept.len(), kept[0].text.as_str(), kept[999].text.as_str()), (1000, "1004", "5"));
+        assert_eq!(store.gateway_events(&other, 10).await.unwrap(), [event(-1)]);
+    }
+}
