@@ -11,11 +11,13 @@ use postern_protocol::message::{Down, Hello, PROTOCOL_VERSION, down};
 use postern_protocol::status::TunnelState;
 use postern_protocol::timestamp::Timestamp;
 use rustls::ClientConfig;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::connection::{Connection, FrameReader, FrameSender, Loss};
 use super::mail::Mail;
+use super::pace::Paces;
 use super::session::{Action, Fault, Now, Session};
 use super::tap::{Stream, Tap};
 use super::{Control, Incoming, Interrupt, Interrupted, TunnelOptions, lane, report};
@@ -75,7 +77,14 @@ pub(super) async fn run(around: &Surroundings<'_>, control: &mut Control, mail: 
         Err(loss) => return never(Ending::Lost(loss)),
     };
     control.state.send_modify(|state| state.address = Some(connection.address().to_string()));
-    let mut running = Running { around, connection, lanes: JoinSet::new(), start: Instant::now(), established: None };
+    let mut running = Running {
+        around,
+        connection,
+        lanes: JoinSet::new(),
+        paces: watch::channel(Paces::default()).0,
+        start: Instant::now(),
+        established: None,
+    };
     let outcome = tokio::select! {
         biased;
         outcome = running.run(control, mail, interrupt) => outcome,
@@ -92,6 +101,7 @@ struct Running<'a> {
     around: &'a Surroundings<'a>,
     connection: Connection,
     lanes: JoinSet<Loss>,
+    paces: watch::Sender<Paces>,
     start: Instant,
     established: Option<Instant>,
 }
@@ -107,6 +117,7 @@ impl Running<'_> {
         loop {
             while self.established.is_some() && sender.room() > 1 {
                 let Some(message) = mail.outbox.take() else { break };
+                let Some(message) = session.outward(message) else { continue };
                 if !sender.queue(&message) {
                     return Err(Loss::StreamEnded);
                 }
@@ -179,7 +190,7 @@ impl Running<'_> {
                 tracing::info!(server = %self.around.settings.server, address = %self.connection.address(), "tunnel up");
                 report(&control.state, TunnelState::Up, None);
                 for lane in Lane::ALL {
-                    let running = lane::run(lane, self.around.spool.clone(), self.connection.opener(self.tap()));
+                    let running = lane::run(lane, self.around.spool.clone(), self.connection.opener(self.tap()), self.paces.subscribe());
                     self.lanes.spawn(async move {
                         match running.await {
                             Ok(never) => match never {},
@@ -193,6 +204,10 @@ impl Running<'_> {
                     state.rtt_ms = Some(rtt.as_secs_f64() * 1e3);
                     state.clock_offset_ms = Some(clock_offset as f64 / 1e6);
                 });
+            }
+            Action::Pace(pace) => {
+                tracing::info!(lane = pace.lane, bytes_per_second = pace.bytes_per_second, "the control plane sets the pace");
+                self.paces.send_modify(|paces| paces.set(pace));
             }
             Action::RenewEpoch => {
                 let epoch = self.around.spool.renew_epoch().await?;

@@ -8,11 +8,13 @@ use std::convert::Infallible;
 use postern_protocol::id::{Epoch, Lane, Sequence};
 use postern_protocol::message::{Ack, Batch, Records};
 use prost::Message as _;
+use tokio::sync::watch;
 use tokio::time::Instant;
 use zstd::bulk::Compressor;
 
 use super::connection::{FrameReader, FrameSender, Loss, Opener};
-use super::session::{LaneFlow, MAX_IN_FLIGHT};
+use super::flow::{self, LaneFlow, MAX_IN_FLIGHT};
+use super::pace::{Pacer, Paces};
 use super::tap::Stream;
 use crate::spool::{OutBatch, Spool, SpoolError};
 
@@ -23,16 +25,18 @@ const COMPRESSION_LEVEL: i32 = 1;
 ///
 /// # Errors
 /// [`Loss`]: why the session is over.
-pub(crate) async fn run(lane: Lane, spool: Spool, mut opener: Opener) -> Result<Infallible, Loss> {
+pub(crate) async fn run(lane: Lane, spool: Spool, mut opener: Opener, mut paces: watch::Receiver<Paces>) -> Result<Infallible, Loss> {
     let start = Instant::now();
     let mut durable = spool.durable();
-    let mut flow = LaneFlow::default();
+    let mut flow = LaneFlow::of(lane);
+    let mut pacer = Pacer::default();
     let mut stream: Option<(FrameSender, FrameReader)> = None;
     let mut packer = Some(Packer::new()?);
     loop {
         // Marked as seen before the spool is asked, so that what becomes durable meanwhile wakes the select below.
         durable.borrow_and_update();
-        while flow.has_room() && spool.has_next(lane, flow.after()) {
+        pacer.set(paces.borrow_and_update().of(lane), start.elapsed());
+        while flow.has_room() && pacer.wait_until(start.elapsed()).is_none() && spool.has_next(lane, flow.after()) {
             let Some((batch, frame)) = pack_next(lane, &spool, &flow, &mut packer).await? else { break };
             if stream.is_none() {
                 // One more than may be in flight, so that queueing never waits.
@@ -43,9 +47,11 @@ pub(crate) async fn run(lane: Lane, spool: Spool, mut opener: Opener) -> Result<
                 return Err(Loss::StreamEnded);
             }
             flow.sent(&batch, start.elapsed());
+            pacer.sent(frame.records_zstd.len(), start.elapsed());
         }
         let due = flow.deadline().map(|deadline| start + deadline);
-        // Both waits are cancel-safe: a watch keeps its version, the reader its bytes.
+        let may_send = pacer.wait_until(start.elapsed()).and_then(|at| start.checked_add(at));
+        // All waits are cancel-safe: a watch keeps its version, the reader its bytes.
         tokio::select! {
             changed = durable.changed(), if flow.has_room() => changed.map_err(|_| SpoolError::Closed)?,
             ack = next_ack(&mut stream) => {
@@ -55,6 +61,8 @@ pub(crate) async fn run(lane: Lane, spool: Spool, mut opener: Opener) -> Result<
                 spool.acknowledge(lane, epoch, Sequence(ack.sequence));
             }
             () = sleep_until(due) => flow.tick(start.elapsed())?,
+            () = sleep_until(may_send), if flow.has_room() => {}
+            Ok(()) = paces.changed() => {}
         }
     }
 }
@@ -87,13 +95,14 @@ async fn sleep_until(due: Option<Instant>) {
 
 /// Reads and compresses the next batch on a thread that may block.
 async fn pack_next(lane: Lane, spool: &Spool, flow: &LaneFlow, packer: &mut Option<Packer>) -> Result<Option<(OutBatch, Batch)>, Loss> {
-    let (spool, after) = (spool.clone(), flow.after());
+    let (spool, after, most_bytes) = (spool.clone(), flow.after(), flow.batch_bytes());
     let mut own = match packer.take() {
         Some(packer) => packer,
         None => Packer::new()?,
     };
     let packing = tokio::task::spawn_blocking(move || {
-        let batch = spool.next_batch(lane, after)?;
+        let mut batch = spool.next_batch(lane, after)?;
+        batch.iter_mut().for_each(|batch| flow::fit(batch, most_bytes));
         let packed = batch.map(|batch| own.pack(&batch).map(|frame| (batch, frame))).transpose()?;
         Ok::<_, Loss>((packed, own))
     });

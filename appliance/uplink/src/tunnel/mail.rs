@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::future::Future;
 
 use super::connection::Loss;
-use super::session::Outbox;
+use super::outbox::Outbox;
 use super::{Control, Incoming};
 
 /// Messages of the control plane that may wait for the daemon; beyond that the session ends, and it sends them again.
@@ -29,6 +29,9 @@ impl Mail {
     pub(crate) fn deliver(&mut self, message: Incoming) -> Result<(), Loss> {
         if message == Incoming::ResendOpenAlerts && self.inbox.contains(&message) {
             return Ok(());
+        }
+        if matches!(message, Incoming::Certificate(_)) {
+            self.outbox.certified();
         }
         if self.inbox.len() >= MAX_WAITING {
             return Err(Loss::Overrun);

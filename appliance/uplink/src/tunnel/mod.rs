@@ -7,8 +7,11 @@
 mod back_off;
 mod connection;
 mod control;
+pub mod flow;
 mod lane;
 mod mail;
+pub mod outbox;
+mod pace;
 pub mod session;
 pub mod tap;
 

@@ -1,32 +1,28 @@
 //! One session, as a state machine: what to say, what the other side's words mean, when it counts as dead.
 //!
-//! Pure: no clock, socket, file or task. The shell in `control` and `lane` feeds it and does what it answers.
+//! Pure: no clock, socket, file or task. The shell in `control` and `lane` feeds it and does what it answers. What a control plane
+//! of the version before would not understand is not said to it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use postern_protocol::id::{Epoch, Lane, Sequence};
 use postern_protocol::message::{
-    Ack, Down, Goodbye, Heartbeat, Hello, LanePosition, LedgerMinute, LedgerMinutes, OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION,
-    RevisionStatus, Up, Welcome, down, up,
+    Down, Goodbye, Heartbeat, Hello, LanePosition, OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION, Pace, RevisionState, RevisionStatus, Up,
+    Welcome, down, up,
 };
 use postern_protocol::timestamp::Timestamp;
 
-use super::{Incoming, Outgoing};
-use crate::spool::OutBatch;
+use super::Incoming;
 
-/// Batches that may be unacknowledged in a lane.
-pub const MAX_IN_FLIGHT: usize = 4;
-
-/// How long the other side may take to greet, and to acknowledge a batch.
+/// How long the other side may take to greet.
 const GREETING_TIMEOUT: Duration = Duration::from_secs(15);
-const ACK_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Measurements whose median is reported: a late answer alone moves nothing.
+const MEASUREMENTS: usize = 5;
 
 /// Missed heartbeats that end a session.
 const MISSED_HEARTBEATS: u32 = 3;
-
-/// Revisions whose state is remembered; the oldest is forgotten.
-const MAX_REVISIONS: usize = 4;
 
 /// How the other side broke the protocol, or fell silent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -86,13 +82,15 @@ pub enum Action {
     Deliver(Incoming),
     /// Say that the session is up, and begin with the lanes.
     Establish,
-    /// Report a measurement.
+    /// Report what the last heartbeats measured, in the median.
     Measured {
         /// Round-trip time.
         rtt: Duration,
         /// The control plane's clock minus ours, in nanoseconds.
         clock_offset: i64,
     },
+    /// Send so fast from now on.
+    Pace(Pace),
     /// Begin a new epoch, ask for all open alerts, and connect again.
     RenewEpoch,
 }
@@ -109,8 +107,12 @@ pub struct Session {
     heartbeat: Duration,
     hello: Hello,
     acknowledged: Vec<LanePosition>,
-    is_established: bool,
+    /// The version of this session, once the other side has greeted.
+    protocol: Option<u32>,
+    /// A revision that waits for its confirmation by a control plane that knows of none, and the last heartbeat before it.
+    provisional: Option<(u64, u64)>,
     beats: VecDeque<Beat>,
+    measured: VecDeque<(Duration, i64)>,
     last_nonce: u64,
     next_beat: Duration,
     heard: Duration,
@@ -120,7 +122,46 @@ impl Session {
     /// Begins a session that greets with `hello`; `acknowledged` is what this side knows to be committed in the present epoch.
     pub fn new(heartbeat: Duration, hello: Hello, acknowledged: Vec<LanePosition>) -> Self {
         let zero = Duration::ZERO;
-        Self { heartbeat, hello, acknowledged, is_established: false, beats: VecDeque::new(), last_nonce: 0, next_beat: zero, heard: zero }
+        let provisional = (hello.provisional_revision > 0).then_some((hello.provisional_revision, 0));
+        Self {
+            heartbeat,
+            hello,
+            acknowledged,
+            protocol: None,
+            provisional,
+            beats: VecDeque::new(),
+            measured: VecDeque::new(),
+            last_nonce: 0,
+            next_beat: zero,
+            heard: zero,
+        }
+    }
+
+    /// Returns what of a message the other side understands.
+    ///
+    /// Version 1 knows nothing of confirmations, certificates, trust and audits on this stream, and would end the session.
+    pub fn outward(&mut self, message: Up) -> Option<Up> {
+        if self.protocol.is_none_or(|protocol| protocol >= 2) {
+            return Some(message);
+        }
+        let kind = match message.kind? {
+            up::Kind::RevisionStatus(status) => up::Kind::RevisionStatus(self.in_version_1(status)),
+            kind @ (up::Kind::Heartbeat(_) | up::Kind::Hello(_) | up::Kind::Minutes(_) | up::Kind::Status(_)) => kind,
+            up::Kind::Audit(_) | up::Kind::CertificateRequest(_) | up::Kind::Resent(_) | up::Kind::TrustStatus(_) => return None,
+        };
+        Some(Up { kind: Some(kind) })
+    }
+
+    fn in_version_1(&mut self, mut status: RevisionStatus) -> RevisionStatus {
+        match status.state() {
+            RevisionState::Provisional => {
+                self.provisional = Some((status.number, self.last_nonce));
+                status.set_state(RevisionState::Applied);
+            }
+            RevisionState::Reverted => status.set_state(RevisionState::Failed),
+            RevisionState::Applied | RevisionState::Applying | RevisionState::Failed | RevisionState::Unspecified => {}
+        }
+        status
     }
 
     /// Returns the first message.
@@ -130,7 +171,7 @@ impl Session {
 
     /// Returns when [`Session::tick`] is due, since the start.
     pub fn deadline(&self) -> Duration {
-        if self.is_established { self.next_beat.min(self.silent_at()) } else { GREETING_TIMEOUT }
+        if self.protocol.is_some() { self.next_beat.min(self.silent_at()) } else { GREETING_TIMEOUT }
     }
 
     fn silent_at(&self) -> Duration {
@@ -142,7 +183,7 @@ impl Session {
     /// # Errors
     /// [`Fault::Silent`].
     pub fn tick(&mut self, now: Now) -> Result<Option<Up>, Fault> {
-        if !self.is_established {
+        if self.protocol.is_none() {
             return if now.since_start >= GREETING_TIMEOUT { Err(Fault::Silent) } else { Ok(None) };
         }
         if now.since_start >= self.silent_at() {
@@ -171,20 +212,20 @@ impl Session {
             down::Kind::Goodbye(goodbye) => {
                 Err(Fault::Goodbye { reason: goodbye.reason.chars().take(500).collect(), retry: goodbye.retry })
             }
-            down::Kind::Welcome(welcome) if !self.is_established => self.welcome(welcome),
+            down::Kind::Welcome(welcome) if self.protocol.is_none() => self.welcome(welcome),
             down::Kind::Welcome(_) => Err(Fault::Greeting),
-            _ if !self.is_established => Err(Fault::Greeting),
+            _ if self.protocol.is_none() => Err(Fault::Greeting),
             down::Kind::CloseAlert(close) => Ok(vec![Action::Deliver(Incoming::CloseAlert(close))]),
             down::Kind::DictionaryPart(part) => Ok(vec![Action::Deliver(Incoming::DictionaryPart(part))]),
             down::Kind::Secrets(secrets) => Ok(vec![Action::Deliver(Incoming::Secrets(secrets))]),
-            down::Kind::HeartbeatReply(reply) => Ok(self.measure(reply.nonce, reply.time, now).into_iter().collect()),
+            down::Kind::HeartbeatReply(reply) => Ok(self.answered(reply.nonce, reply.time, now)),
             down::Kind::Revision(revision) => Ok(vec![Action::Deliver(Incoming::Revision(revision))]),
             down::Kind::Adopt(adopt) => Ok(vec![Action::Deliver(Incoming::Adopt(adopt))]),
             down::Kind::CertificateReply(reply) => Ok(vec![Action::Deliver(Incoming::Certificate(reply))]),
             down::Kind::AuditReceipt(receipt) => Ok(vec![Action::Deliver(Incoming::AuditReceipt(receipt))]),
             down::Kind::TrustBundle(bundle) => Ok(vec![Action::Deliver(Incoming::Trust(bundle))]),
             down::Kind::ConfirmRevision(confirm) => Ok(vec![Action::Deliver(Incoming::ConfirmRevision(confirm.number))]),
-            down::Kind::Pace(_) => Ok(Vec::new()),
+            down::Kind::Pace(pace) => Ok(vec![Action::Pace(pace)]),
         }
     }
 
@@ -192,7 +233,7 @@ impl Session {
         if welcome.protocol < OLDEST_PROTOCOL_VERSION || welcome.protocol > PROTOCOL_VERSION {
             return Err(Fault::Protocol(welcome.protocol));
         }
-        self.is_established = true;
+        self.protocol = Some(welcome.protocol);
         let mut actions = Vec::new();
         for place in &welcome.committed {
             // A lane that this build does not know cannot have anything in its spool.
@@ -217,162 +258,39 @@ impl Session {
         Ok(actions)
     }
 
-    fn measure(&mut self, nonce: u64, time: i64, now: Now) -> Option<Action> {
-        let beat = self.beats.iter().find(|beat| beat.nonce == nonce)?.at;
+    fn answered(&mut self, nonce: u64, time: i64, now: Now) -> Vec<Action> {
+        let Some(beat) = self.beats.iter().find(|beat| beat.nonce == nonce).map(|beat| beat.at) else { return Vec::new() };
         self.beats.retain(|beat| beat.nonce > nonce);
         let rtt = now.since_start.saturating_sub(beat.since_start);
         let clock_offset = time.saturating_sub(beat.wall.saturating_add(rtt / 2).as_nanos());
-        Some(Action::Measured { rtt, clock_offset })
-    }
-}
-
-/// One lane's side of a session: what is in flight, and what comes next.
-#[derive(Debug, Default)]
-pub struct LaneFlow {
-    in_flight: VecDeque<(Epoch, u64, u64)>,
-    after: Option<(Epoch, Sequence)>,
-    moved: Duration,
-}
-
-impl LaneFlow {
-    /// Says whether another batch may be sent.
-    pub fn has_room(&self) -> bool {
-        self.in_flight.len() < MAX_IN_FLIGHT
-    }
-
-    /// Returns the place behind which the next batch begins.
-    pub fn after(&self) -> Option<(Epoch, Sequence)> {
-        self.after
-    }
-
-    /// Returns when [`LaneFlow::tick`] is due, since the start; `None` while nothing is in flight.
-    pub fn deadline(&self) -> Option<Duration> {
-        (!self.in_flight.is_empty()).then(|| self.moved.saturating_add(ACK_TIMEOUT))
-    }
-
-    /// Says that time has passed.
-    ///
-    /// # Errors
-    /// [`Fault::NoAck`].
-    pub fn tick(&self, now: Duration) -> Result<(), Fault> {
-        if self.deadline().is_some_and(|deadline| now >= deadline) { Err(Fault::NoAck) } else { Ok(()) }
-    }
-
-    /// Says that `batch` was sent.
-    pub fn sent(&mut self, batch: &OutBatch, now: Duration) {
-        if self.in_flight.is_empty() {
-            self.moved = now;
+        self.measured.push_back((rtt, clock_offset));
+        if self.measured.len() > MEASUREMENTS {
+            self.measured.pop_front();
         }
-        let last = batch.first.0.saturating_add(batch.records.len() as u64).saturating_sub(1);
-        self.in_flight.push_back((batch.epoch, batch.first.0, last));
-        self.after = Some((batch.epoch, Sequence(last)));
-    }
-
-    /// Takes an acknowledgement, which may stand for several batches or a part of one; one that was given before is no news.
-    ///
-    /// It may reach beyond what this session sent, up to the spool's `head` in that epoch: an earlier session's last batches may
-    /// be committed only after this one's welcome was written.
-    ///
-    /// # Errors
-    /// [`Fault::AckUnsent`] when it is for what was never sent.
-    pub fn acknowledged(&mut self, ack: &Ack, head: Sequence, now: Duration) -> Result<(), Fault> {
-        let of_epoch = || self.in_flight.iter().filter(|(epoch, ..)| epoch.0 == ack.epoch);
-        let newest = of_epoch().map(|(_, _, last)| *last).max().ok_or(Fault::AckUnsent { sequence: ack.sequence })?;
-        if ack.sequence > newest.max(head.0) {
-            return Err(Fault::AckUnsent { sequence: ack.sequence });
-        }
-        let covered = |(epoch, first, _): &(Epoch, u64, u64)| epoch.0 == ack.epoch && *first <= ack.sequence;
-        let Some(index) = self.in_flight.iter().rposition(covered) else { return Ok(()) };
-        self.in_flight.drain(..index);
-        self.moved = now;
-        match self.in_flight.front_mut() {
-            Some((_, _, last)) if *last <= ack.sequence => drop(self.in_flight.pop_front()),
-            Some((_, first, _)) => *first = ack.sequence.saturating_add(1),
-            None => {}
-        }
-        if let Some((epoch, sequence)) = &mut self.after
-            && epoch.0 == ack.epoch
+        let rtt = median(self.measured.iter().map(|(rtt, _)| *rtt)).unwrap_or(rtt);
+        let clock_offset = median(self.measured.iter().map(|(_, offset)| *offset)).unwrap_or(clock_offset);
+        let mut actions = vec![Action::Measured { rtt, clock_offset }];
+        // Version 1 confirms nothing: that it answers what was asked after the change must do.
+        if self.protocol == Some(1)
+            && let Some((number, _)) = self.provisional.take_if(|(_, asked_before)| nonce > *asked_before)
         {
-            sequence.0 = sequence.0.max(ack.sequence);
+            actions.push(Action::Deliver(Incoming::ConfirmRevision(number)));
         }
-        Ok(())
+        actions
     }
 }
 
-/// What is to be said on the control stream: the newest status, and the newest state of each revision. Nobody acknowledges
-/// these, so revision states are said again in every session.
-#[derive(Debug, Default)]
-pub struct Outbox {
-    /// What is said once, in order.
-    once: VecDeque<up::Kind>,
-    revisions: VecDeque<RevisionStatus>,
-    said: usize,
-    minutes: VecDeque<LedgerMinute>,
-    status: Option<Vec<u8>>,
-}
-
-/// Minutes of the ledger that may wait; the daemon says the last day's again when a session begins.
-const MAX_MINUTES: usize = 8_192;
-
-/// Minutes of the ledger in one message.
-const MINUTES_AT_ONCE: usize = 256;
-
-impl Outbox {
-    /// Says that a session begins, in which nothing was said yet.
-    pub fn begin_session(&mut self) {
-        self.said = 0;
-    }
-
-    /// Takes a message in, in place of the one that it outdates.
-    pub fn put(&mut self, message: Outgoing) {
-        match message {
-            Outgoing::Minutes(LedgerMinutes { minutes }) => {
-                self.minutes.extend(minutes);
-                let too_many = self.minutes.len().saturating_sub(MAX_MINUTES);
-                self.minutes.drain(..too_many);
-            }
-            Outgoing::RevisionStatus(status) => {
-                let outdated = self.revisions.iter().position(|earlier| earlier.number == status.number);
-                let outdated = outdated.or((self.revisions.len() >= MAX_REVISIONS).then_some(0));
-                if let Some(index) = outdated {
-                    self.revisions.remove(index);
-                    self.said -= usize::from(index < self.said);
-                }
-                self.revisions.push_back(status);
-            }
-            Outgoing::Status(status) => self.status = Some(status),
-            Outgoing::Audit(entries) => self.once.push_back(up::Kind::Audit(entries)),
-            Outgoing::CertificateRequest(request) => self.once.push_back(up::Kind::CertificateRequest(request)),
-            Outgoing::Resent(resent) => self.once.push_back(up::Kind::Resent(resent)),
-            Outgoing::TrustStatus(status) => self.once.push_back(up::Kind::TrustStatus(status)),
-        }
-    }
-
-    /// Returns the next message to send.
-    pub fn take(&mut self) -> Option<Up> {
-        let kind = match self.revisions.get(self.said) {
-            Some(status) => {
-                self.said += 1;
-                up::Kind::RevisionStatus(status.clone())
-            }
-            None if !self.minutes.is_empty() => {
-                let minutes = self.minutes.drain(..self.minutes.len().min(MINUTES_AT_ONCE)).collect();
-                up::Kind::Minutes(LedgerMinutes { minutes })
-            }
-            None => match self.once.pop_front() {
-                Some(kind) => kind,
-                None => up::Kind::Status(self.status.take()?),
-            },
-        };
-        Some(Up { kind: Some(kind) })
-    }
+fn median<T: Ord>(values: impl Iterator<Item = T>) -> Option<T> {
+    let mut values: Vec<T> = values.collect();
+    values.sort_unstable();
+    let middle = values.len() / 2;
+    values.into_iter().nth(middle)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bytes::Bytes;
-    use postern_protocol::message::{CloseAlert, HeartbeatReply};
+    use postern_protocol::message::{AuditEntries, CertificateRequest, CloseAlert, HeartbeatReply, Resent, TrustStatus};
 
     const BEAT: Duration = Duration::from_secs(10);
 
@@ -463,67 +381,69 @@ mod tests {
         assert_eq!(fault, Fault::Goodbye { reason: "revoked".to_owned(), retry: false });
     }
 
-    fn batch(epoch: u64, first: u64, records: usize) -> OutBatch {
-        OutBatch { epoch: Epoch(epoch), first: Sequence(first), records: vec![Bytes::new(); records] }
+    fn welcomed(protocol: u32, provisional_revision: u64) -> Session {
+        let hello = Hello { protocol: PROTOCOL_VERSION, epoch: 5, provisional_revision, ..Hello::default() };
+        let mut session = Session::new(BEAT, hello, Vec::new());
+        let welcome = Welcome { protocol, ..Welcome::default() };
+        session.take(Down { kind: Some(down::Kind::Welcome(welcome)) }, at(0)).unwrap();
+        session
+    }
+
+    fn said(session: &mut Session, kind: up::Kind) -> Option<up::Kind> {
+        session.outward(Up { kind: Some(kind) }).and_then(|up| up.kind)
+    }
+
+    fn status(state: RevisionState) -> up::Kind {
+        up::Kind::RevisionStatus(RevisionStatus { number: 9, state: state.into(), problems: Vec::new() })
     }
 
     #[test]
-    fn four_batches_are_in_flight_at_most_and_acks_may_cover_several_or_a_part() {
-        let mut flow = LaneFlow::default();
-        for (epoch, first) in [(9, 1), (9, 11), (3, 1), (3, 11)] {
-            assert!(flow.has_room());
-            flow.sent(&batch(epoch, first, 10), Duration::ZERO);
+    fn a_control_plane_of_version_1_is_told_only_what_it_knows() {
+        let news = [
+            up::Kind::Audit(AuditEntries::default()),
+            up::Kind::CertificateRequest(CertificateRequest::default()),
+            up::Kind::Resent(Resent::default()),
+            up::Kind::TrustStatus(TrustStatus::default()),
+        ];
+        let (mut old, mut new) = (welcomed(1, 0), welcomed(2, 0));
+        for kind in news {
+            assert_eq!((said(&mut old, kind.clone()), said(&mut new, kind.clone())), (None, Some(kind)));
         }
-        assert!(!flow.has_room());
-        assert_eq!(flow.after(), Some((Epoch(3), Sequence(20))));
-        let mut ack = |epoch, sequence| flow.acknowledged(&Ack { epoch, sequence }, Sequence(20), Duration::ZERO);
-        assert_eq!(ack(9, 21), Err(Fault::AckUnsent { sequence: 21 }));
-        assert_eq!(ack(8, 1), Err(Fault::AckUnsent { sequence: 1 }));
-        assert_eq!(ack(9, 15), Ok(()));
-        assert_eq!(ack(9, 12), Ok(()), "said before");
-        assert_eq!(ack(3, 10), Ok(()));
-        assert_eq!(ack(9, 20), Err(Fault::AckUnsent { sequence: 20 }));
-        assert_eq!(ack(3, 20), Ok(()));
-        assert_eq!(flow.deadline(), None);
+        assert_eq!(said(&mut old, up::Kind::Status(vec![1])), Some(up::Kind::Status(vec![1])));
+        assert_eq!(said(&mut old, status(RevisionState::Provisional)), Some(status(RevisionState::Applied)));
+        assert_eq!(said(&mut old, status(RevisionState::Reverted)), Some(status(RevisionState::Failed)));
+        assert_eq!(said(&mut new, status(RevisionState::Reverted)), Some(status(RevisionState::Reverted)));
     }
 
     #[test]
-    fn an_acknowledgement_of_what_an_earlier_session_sent_moves_the_lane_on() {
-        let mut flow = LaneFlow::default();
-        flow.sent(&batch(1, 1, 10), Duration::ZERO);
-        assert_eq!(flow.acknowledged(&Ack { epoch: 1, sequence: 40 }, Sequence(40), Duration::ZERO), Ok(()));
-        assert_eq!((flow.deadline(), flow.after()), (None, Some((Epoch(1), Sequence(40)))));
+    fn a_control_plane_of_version_1_confirms_a_revision_by_its_next_answer() {
+        let confirm = Action::Deliver(Incoming::ConfirmRevision(9));
+        let mut session = welcomed(1, 9);
+        session.tick(at(0)).unwrap();
+        assert!(session.take(reply(1, Timestamp::default()), at(1)).unwrap().contains(&confirm), "in force before the session began");
+        session.tick(at(10)).unwrap();
+        said(&mut session, status(RevisionState::Provisional));
+        assert!(!session.take(reply(2, Timestamp::default()), at(11)).unwrap().contains(&confirm), "asked before the change");
+        session.tick(at(20)).unwrap();
+        assert!(session.take(reply(3, Timestamp::default()), at(21)).unwrap().contains(&confirm));
+        session.tick(at(30)).unwrap();
+        assert!(!session.take(reply(4, Timestamp::default()), at(31)).unwrap().contains(&confirm), "once is enough");
+        let mut session = welcomed(2, 9);
+        session.tick(at(0)).unwrap();
+        assert!(!session.take(reply(1, Timestamp::default()), at(1)).unwrap().contains(&confirm), "version 2 says so itself");
     }
 
     #[test]
-    fn a_lane_without_acknowledgements_times_out_counted_from_the_last_one() {
-        let mut flow = LaneFlow::default();
-        flow.sent(&batch(1, 1, 2), Duration::from_secs(5));
-        flow.sent(&batch(1, 3, 2), Duration::from_secs(6));
-        flow.acknowledged(&Ack { epoch: 1, sequence: 1 }, Sequence(4), Duration::from_secs(30)).unwrap();
-        assert_eq!(flow.tick(Duration::from_secs(89)), Ok(()));
-        assert_eq!(flow.tick(Duration::from_secs(90)), Err(Fault::NoAck));
-    }
-
-    #[test]
-    fn the_outbox_keeps_the_newest_of_each_and_says_revision_states_in_every_session() {
-        let revision = |number, state| RevisionStatus { number, state, problems: Vec::new() };
-        let revised = |number, state| up::Kind::RevisionStatus(revision(number, state));
-        let said = |outbox: &mut Outbox| std::iter::from_fn(|| outbox.take()).filter_map(|up| up.kind).collect::<Vec<_>>();
-        let mut outbox = Outbox::default();
-        outbox.put(Outgoing::Status(b"old".to_vec()));
-        outbox.put(Outgoing::Status(b"new".to_vec()));
-        for (number, state) in [(1, 1), (2, 1), (1, 2)] {
-            outbox.put(Outgoing::RevisionStatus(revision(number, state)));
+    fn one_late_answer_moves_neither_the_round_trip_time_nor_the_clocks() {
+        let mut session = welcomed(2, 0);
+        let mut reported = Vec::new();
+        for (nonce, late) in [(1, 1), (2, 1), (3, 9), (4, 1), (5, 1), (6, 1)] {
+            let sent = nonce * 10;
+            session.tick(at(sent)).unwrap();
+            let theirs = Timestamp::from_secs(1_000_007 + i64::try_from(sent).unwrap());
+            reported.extend(session.take(reply(nonce, theirs), at(sent + late)).unwrap());
         }
-        assert_eq!(said(&mut outbox), [revised(2, 1), revised(1, 2), up::Kind::Status(b"new".to_vec())]);
-        outbox.put(Outgoing::RevisionStatus(revision(2, 2)));
-        assert_eq!(said(&mut outbox), [revised(2, 2)]);
-        outbox.begin_session();
-        assert_eq!(said(&mut outbox), [revised(1, 2), revised(2, 2)]);
-        for number in 3..=6 {
-            outbox.put(Outgoing::RevisionStatus(revision(number, 2)));
-        }
-        assert_eq!(said(&mut outbox), [revised(3, 2), revised(4, 2), revised(5, 2), revised(6, 2)]);
+        let usual = Action::Measured { rtt: Duration::from_secs(1), clock_offset: 6_500_000_000 };
+        assert_eq!(reported, vec![usual; 6]);
     }
 }
