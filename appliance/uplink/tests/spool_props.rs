@@ -9,13 +9,14 @@ use std::path::Path;
 use bytes::Bytes;
 use postern_protocol::id::{Epoch, Lane, Sequence};
 use postern_protocol::timestamp::Timestamp;
-use postern_uplink::spool::segment::{End, Kind, SegmentId, Tail, append, scan};
+use postern_uplink::spool::segment::scan::{Tail, scan};
+use postern_uplink::spool::segment::{End, Kind, Label, SegmentId, append};
 use postern_uplink::spool::{Commit, CommitNumber, Record, Recovered, Replayed, Spool, SpoolOptions, SpoolWriter};
-use zeroize::Zeroizing;
 use proptest::collection::vec;
 use proptest::prelude::*;
+use zeroize::Zeroizing;
 
-const ID: SegmentId = SegmentId { number: 7, epoch: Epoch(0xfeed_beef_0bad_cafe) };
+const ID: SegmentId = SegmentId::new(7, Epoch(0xfeed_beef_0bad_cafe));
 
 /// What was written: place, kind, sequence, payload.
 type Written = Vec<(usize, Kind, u64, Vec<u8>)>;
@@ -26,7 +27,7 @@ fn encode(groups: &[Vec<Vec<Vec<u8>>>]) -> (Vec<u8>, Written, Vec<usize>) {
     let (mut sequence, mut number) = (0, 0);
     let mut push = |out: &mut Vec<u8>, kind, sequence, payload: &[u8]| {
         written.push((out.len(), kind, sequence, payload.to_vec()));
-        append(ID, 0, out, (kind, sequence), payload);
+        append((ID, 0), out, Label::plain(kind, sequence), payload);
     };
     for group in groups {
         let durable = u32::try_from(out.len()).unwrap();
@@ -74,7 +75,7 @@ proptest! {
         }
         let found = scan(ID, &bytes, if durable { Tail::Durable } else { Tail::Open });
         for record in found.records {
-            let same = (record.at, record.header.kind, record.header.sequence, record.payload.to_vec());
+            let same = (record.at, record.header.label.kind, record.header.label.sequence, record.body.to_vec());
             prop_assert!(written.contains(&same));
         }
     }
@@ -109,7 +110,7 @@ proptest! {
         prop_assert_eq!(found.damaged, 0);
         prop_assert!(found.keep == 0 || ends.contains(&found.keep));
         prop_assert!(found.keep >= durable_ends.last().copied().unwrap_or(0));
-        let records: Vec<_> = found.records.iter().map(|record| (record.at, record.header.kind, record.header.sequence, record.payload.to_vec())).collect();
+        let records: Vec<_> = found.records.iter().map(|record| (record.at, record.header.label.kind, record.header.label.sequence, record.body.to_vec())).collect();
         prop_assert_eq!(&records[..], &written[..records.len()]);
         prop_assert_eq!(records.len(), written.iter().filter(|(at, ..)| *at < found.keep).count());
     }
@@ -194,8 +195,9 @@ fn tear(dir: &Path, bytes: u16) -> usize {
         std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.extension().is_some()).max().unwrap();
     let id = SegmentId::from_file_name(newest.file_name().unwrap().to_str().unwrap()).unwrap();
     let before = std::fs::read(&newest).unwrap();
-    let commits = |bytes: &[u8]| scan(id, bytes, Tail::Open).records.iter().filter(|found| found.header.kind == Kind::End).count();
-    let length = before.len().saturating_sub(usize::from(bytes));
+    let commits = |bytes: &[u8]| scan(id, bytes, Tail::Open).records.iter().filter(|found| found.header.label.kind == Kind::End).count();
+    // Behind the data may be room taken in advance.
+    let length = scan(id, &before, Tail::Open).keep.saturating_sub(usize::from(bytes));
     std::fs::OpenOptions::new().write(true).open(&newest).unwrap().set_len(length as u64).unwrap();
     commits(&before) - commits(&before[..length])
 }

@@ -37,6 +37,8 @@ fn status() -> Status {
             quota_bytes: 4096,
             damaged_records: 0,
             damaged_files: Vec::new(),
+            evicted_by_reason: Default::default(),
+            locked_records: 0,
         },
         revision: Revisions::default(),
         ledger: Ledger { totals: account.clone(), by_protocol: [("syslog".to_owned(), account)].into(), ..Ledger::default() },

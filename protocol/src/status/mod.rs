@@ -102,6 +102,12 @@ pub struct Spool {
     /// Files with damaged records that are kept for a person to look at.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub damaged_files: Vec<String>,
+    /// Records given up since the spool was made, by reason: `lane_share`, `quota`, `disk_full`, `superseded`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub evicted_by_reason: BTreeMap<String, u64>,
+    /// Records that are sealed under another machine key: kept, and not to be sent without it.
+    #[serde(default)]
+    pub locked_records: u64,
 }
 
 /// What waits in a lane.

@@ -6,12 +6,13 @@ use postern_protocol::id::Epoch;
 
 // The one file instead of the whole crate: it is pure, and this way no TLS library is built for fuzzing.
 #[allow(dead_code)]
-#[path = "../../../appliance/uplink/src/spool/segment.rs"]
+#[path = "../../../appliance/uplink/src/spool/segment/mod.rs"]
 mod segment;
 
-use segment::{End, Kind, SegmentId, Tail};
+use segment::scan::Tail;
+use segment::{End, Kind, Label, SegmentId};
 
-const ID: SegmentId = SegmentId { number: 7, epoch: Epoch(0x0123_4567_89ab_cdef) };
+const ID: SegmentId = SegmentId::new(7, Epoch(0x0123_4567_89ab_cdef));
 
 fuzz_target!(|input: (Vec<&[u8]>, Vec<(u16, u8)>, u16, &[u8])| {
     let (payloads, changes, cut, bytes) = input;
@@ -22,10 +23,10 @@ fuzz_target!(|input: (Vec<&[u8]>, Vec<(u16, u8)>, u16, &[u8])| {
     let mut whole = Vec::new();
     let mut written = Vec::new();
     for (at, payload) in payloads.iter().enumerate() {
-        segment::append(ID, 0, &mut whole, (Kind::Delta, 0), payload);
+        segment::append((ID, 0), &mut whole, Label::plain(Kind::Delta, 0), payload);
         written.push(payload.to_vec());
         let end = End { at: postern_protocol::timestamp::Timestamp::default(), durable: 0, clean: false };
-        segment::append(ID, 0, &mut whole, (Kind::End, at as u64 + 1), &end.encode());
+        segment::append((ID, 0), &mut whole, Label::plain(Kind::End, at as u64 + 1), &end.encode());
         written.push(end.encode().to_vec());
     }
     for tail in [Tail::Durable, Tail::Open] {
@@ -48,7 +49,7 @@ fuzz_target!(|input: (Vec<&[u8]>, Vec<(u16, u8)>, u16, &[u8])| {
 });
 
 fn scan(bytes: &[u8], tail: Tail) -> Vec<Vec<u8>> {
-    let scan = segment::scan(ID, bytes, tail);
+    let scan = segment::scan::scan(ID, bytes, tail);
     assert!(scan.keep <= bytes.len());
-    scan.records.iter().map(|found| found.payload.to_vec()).collect()
+    scan.records.iter().map(|found| found.body.to_vec()).collect()
 }

@@ -5,59 +5,96 @@
 //! commits, the tunnel reads batches and acknowledges; contents are opaque here.
 //!
 //! # Files
-//! One directory (0700) with a `lock` file and *segments* (0600), named `{number:08x}-{epoch:016x}.v1`: the number grows by
-//! one from segment to segment and is never used twice, the epoch is the random one of the start (or renewal) that wrote it.
-//! A segment is a sequence of records and nothing else; integers are little-endian:
+//! One directory (0700) with a `lock` file, a `reserve` that only keeps room, `damaged/` with copies for inspection, and *segments*
+//! (0600), named `{number:08x}-{epoch:016x}-{generation:08x}.v2`: the number grows by one from segment to segment and is never used
+//! twice, the epoch is the random one of the start (or renewal) that wrote it, the generation counts how often it was rewritten. A
+//! segment is a sequence of records; behind the last one may be zeros, room taken in advance. Integers are little-endian:
 //!
 //! | offset | bytes | field |
 //! |---|---|---|
 //! | 0 | 8 | epoch, as in the name |
 //! | 8 | 4 | segment number, as in the name |
-//! | 12 | 4 | offset of this record in the segment |
-//! | 16 | 8 | sequence in (epoch, lane), from 1, for a lane record; number of the commit for an end; else 0 |
-//! | 24 | 4 | bytes of the payload, *n* |
-//! | 28 | 1 | kind: 1 checkpoint, 2 lane record, 3 delta, 4 standing, 5 end |
-//! | 29 | 1 | lane (`Lane::number`) of a lane record, else 0 |
-//! | 30 | 2 | 0 |
-//! | 32 | 4 | CRC-32C of bytes 0 to 31 |
-//! | 36 | *n* | payload |
-//! | 36 + *n* | 4 | CRC-32C of everything before it, from offset 0 |
+//! | 12 | 4 | generation, as in the name |
+//! | 16 | 4 | offset of this record in the segment |
+//! | 20 | 4 | bytes of the body, *n* |
+//! | 24 | 8 | sequence in (epoch, lane), from 1, for a lane record; first one for a skipped; number of the commit for an end; else 0 |
+//! | 32 | 8 | keyed digest of what a lane record is about, or 0 |
+//! | 40 | 1 | kind: 1 checkpoint, 2 lane record, 3 delta, 4 standing, 5 end, 6 key, 7 skipped |
+//! | 41 | 1 | lane (`Lane::number`) of a lane record or skipped, else 0 |
+//! | 42 | 1 | worth: 0 plain, 1 an alert's state that is over, 2 one that lasts |
+//! | 43 | 1 | bit 0: compressed, bit 1: sealed |
+//! | 44 | 4 | CRC-32C of bytes 0 to 43 |
+//! | 48 | *n* | body |
+//! | 48 + *n* | 4 | CRC-32C of everything before it, from offset 0 |
 //!
 //! Each record says where it belongs, so one that is readable is known to be in its place, and behind damage the next one is
-//! found by its epoch and header check. Text in a payload cannot pose as a record: the epoch is random and no device knows it.
+//! found by its epoch and header check. Text in a body cannot pose as a record: the epoch is random and no device knows it.
+//!
+//! *Seal.* Checkpoints, lane records and deltas are sealed: AES-256-GCM under the segment's own random key, nonce = the record's
+//! offset (4) and zeros (8), covering bytes 0 to 43; the tag (16) ends the body. What gets shorter by it is compressed before: the
+//! plain length (4), then a zstd frame. A *key* record is a nonce (12) and the segment's key sealed under the machine key, covering
+//! epoch, number and generation; it stands at the segment's beginning, before its second group, and again every 64 KiB. A segment
+//! whose key was wrapped under another machine key is kept, counted and left alone. Headers stay readable: they tell what to give
+//! up, and what was lost.
 //!
 //! A commit is, in this order: a checkpoint (when it carries one), its lane records, its delta, a standing (when that has
 //! changed, and in a segment's first commit), an end.
 //! * *Checkpoint*: the whole local state. A commit with one begins a new segment, unless the present one is still new.
-//! * *Standing*: how often this run evicted (8 bytes); a count (2), then for each lane its number (1) and how many records were
-//!   evicted from it since the spool was made (8); then up to the end lane (1), epoch (8), sequence (8) of what is acknowledged.
+//! * *Standing*: how often this run gave up the only word on an alert (8 bytes); how many rewritings there were since the spool was
+//!   made (8); a count (2), then for each lane (1) and reason (1) how many records were given up (8); then up to the end lane (1),
+//!   epoch (8), sequence (8) of what is acknowledged.
 //! * *End*: time of the commit (8 bytes, nanoseconds since the Unix epoch); how many bytes of this segment were durable before
 //!   the commit's group was written (4); 1 when the program stopped in good order after it, else 0 (1).
+//! * *Skipped* stands in a rewritten segment for records of a lane that are not in it: the last sequence (8), number of the
+//!   rewriting (8), reason (1): 1 the lane's share was used up, 2 the quota, 3 the disk was full, 4 superseded, 5 damaged, 6
+//!   acknowledged.
+//!
+//! Segments of version 1 (`{number:08x}-{epoch:016x}.v1`: no generation, digest, worth, flags or seal) are read and drained, never
+//! written.
 //!
 //! # What is promised
-//! * A start opens a new segment, with an empty commit in it. The previous segment is durable before the next one is made,
-//!   and a segment is removed only after what makes it needless is durable.
+//! * A start opens a new segment, with an empty commit in it. The previous segment is durable, and cut to its last record, before
+//!   the next one's name is made; a segment is removed only after what makes it needless is durable.
 //! * Recovery cuts the newest segment behind the last whole commit before the first fault that lies above every *durable* mark:
 //!   what a crash left unfinished was never durable, and exactly a prefix of the commits stays. A fault below such a mark, or in
-//!   an older segment, is damage of the medium: those records are lost and counted, all others are kept.
+//!   an older segment, is damage of the medium: those records are lost and counted, all others are kept, and a copy of the file
+//!   goes to `damaged/` (the last four).
 //! * Segments are removed when all their lane records are acknowledged and the last two checkpoints lie behind them (the last
-//!   but one, so that a damaged checkpoint costs nothing). Beyond the quota, or on a full disk, the oldest segments before the
-//!   last checkpoint are evicted, acknowledged or not, and what was not is counted.
-//! * A failed write or fsync ends the thread: nobody knows then what is on the disk, and recovery finds out.
+//!   but one, so that a damaged checkpoint costs nothing).
+//! * When the quota or the disk is used up, the oldest segments before the last checkpoint are rewritten without what is worth
+//!   least: needless local state, logs, samples, alert revisions that a newer one supersedes, inventory, the last word on alerts
+//!   that are over. Logs may take a quarter of the quota, samples a half, inventory a twentieth. What is given up is counted by lane
+//!   and reason. The newest revision of an open alert is never given up: rather the quota is exceeded, by at most those and what
+//!   came after the last checkpoint.
+//! * A rewritten segment is written under another name, synced, renamed to its next generation, and that made durable, before the
+//!   old one is removed: a crash leaves one of them whole, and recovery takes the newer.
+//! * On a full disk with nothing left to give up, what is queued waits and is tried again every second; nothing is acknowledged
+//!   meanwhile, and no restart is needed. Any other failed write or fsync ends the thread: nobody knows then what is on the disk,
+//!   and recovery finds out.
+//!
+//! # How long it lasts
+//! In the default quota of 4 GiB, seven days of 4 alert records a second (500 bytes each) and a day of 20 kB of samples a second (in
+//! records of 2,000 bytes, not counting compression) fit together. `status` says how long the free part lasts at the faster of the
+//! rates of the last ten minutes and the last day.
 
+pub mod core;
+pub mod disk;
+mod give_up;
 mod index;
 mod rate;
-mod reader;
+pub mod reader;
 mod recovery;
+mod rewriting;
+pub mod seal;
 pub mod segment;
-mod storage;
+pub mod storage;
 #[cfg(test)]
 mod tests;
-mod writer;
+mod thread;
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -68,10 +105,12 @@ use postern_protocol::timestamp::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use zeroize::Zeroizing;
 
-use self::index::Index;
-use self::segment::SegmentId;
-use self::storage::Directory;
-use self::writer::{Command, Start, SyncFile, Writer};
+use self::core::{Core, CoreOptions, Start};
+use self::disk::Disk;
+use self::reader::Reader;
+pub use self::segment::Worth;
+use self::storage::Storage;
+use self::thread::{Command, Thread};
 
 /// Commits that wait for the thread; when it is full, [`Spool::commit`] waits.
 const QUEUE_COMMITS: usize = 64;
@@ -101,6 +140,9 @@ pub enum SpoolError {
     /// Segment numbers are used up.
     #[error("segment numbers are used up: the spool must be made anew")]
     Exhausted,
+    /// The disk is full, and nothing is left that could be given up for what is to be written.
+    #[error("the disk is full and nothing is left to give up: free some room")]
+    Full,
     /// A file cannot be read or written.
     #[error("cannot access {}", path.display())]
     File {
@@ -116,6 +158,9 @@ pub enum SpoolError {
         /// Its directory.
         dir: PathBuf,
     },
+    /// The library failed: no memory.
+    #[error("a key cannot be made or used")]
+    Seal,
     /// The operating system gave no random numbers.
     #[error("no random numbers from the operating system")]
     Random,
@@ -132,18 +177,6 @@ pub struct SpoolOptions {
     pub max_bytes: u64,
     /// What the keys of segments are wrapped under; wiped with the last copy of the options.
     pub machine_key: Zeroizing<[u8; 32]>,
-}
-
-/// How much a record is worth when room is short; the spool judges without understanding.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Worth {
-    /// An alert's state that is over: given up before [`Worth::Open`] ones.
-    Ended,
-    /// An alert's state that lasts: its newest revision is never given up.
-    Open,
-    /// Nothing but its lane says what it is worth.
-    #[default]
-    Plain,
 }
 
 /// A record for the control plane.
@@ -229,33 +262,36 @@ pub struct OutBatch {
 /// [`SpoolError::Random`].
 pub fn fresh_epoch() -> Result<Epoch, SpoolError> {
     let mut bytes = [0; 8];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| SpoolError::Random)?;
+    random(&mut bytes)?;
     Ok(Epoch(u64::from_le_bytes(bytes)))
 }
 
+fn random(bytes: &mut [u8]) -> Result<(), SpoolError> {
+    aws_lc_rs::rand::fill(bytes).map_err(|_| SpoolError::Random)
+}
+
 /// A handle to the spool; clones share it.
-#[derive(Clone)]
-pub struct Spool {
-    shared: Arc<Shared>,
+pub struct Spool<S = Disk> {
+    reader: Reader<S>,
     commands: mpsc::Sender<Command>,
     durable: watch::Receiver<CommitNumber>,
+    full: watch::Receiver<bool>,
+    opened: Instant,
     // A mutex, for several tasks commit: taking a number and queueing under it must be one step. Held for that step only.
     last_number: Arc<Mutex<CommitNumber>>,
 }
 
-/// What the handles and the thread share.
-struct Shared {
-    directory: Directory,
-    // A mutex, since the thread notes what is durable while the tunnel seeks and acknowledges. Never held over a file or a wait.
-    index: Mutex<Index>,
-    segment_bytes: u64,
-    max_bytes: u64,
-    opened: Instant,
-}
-
-impl Shared {
-    fn index(&self) -> MutexGuard<'_, Index> {
-        self.index.lock().unwrap_or_else(PoisonError::into_inner)
+impl<S> Clone for Spool<S> {
+    fn clone(&self) -> Self {
+        let Self { reader, commands, durable, full, opened, last_number } = self;
+        Self {
+            reader: reader.clone(),
+            commands: commands.clone(),
+            durable: durable.clone(),
+            full: full.clone(),
+            opened: *opened,
+            last_number: Arc::clone(last_number),
+        }
     }
 }
 
@@ -280,33 +316,31 @@ impl Spool {
     /// [`SpoolError::Locked`] when another process has it open, [`SpoolError::File`] when the directory cannot be used. Damaged
     /// content is no error.
     pub fn open(options: SpoolOptions, epoch: Epoch, now: Timestamp) -> Result<(Self, Recovered, SpoolWriter), SpoolError> {
-        Self::open_on(options, epoch, now, Box::new(std::fs::File::sync_data))
+        let SpoolOptions { dir, segment_bytes, max_bytes, machine_key } = options;
+        let core = CoreOptions { segment_bytes, max_bytes, machine_key, random };
+        Self::open_on(Disk::take(&dir)?, core, Start { epoch, now })
     }
+}
 
-    fn open_on(options: SpoolOptions, epoch: Epoch, now: Timestamp, sync: SyncFile) -> Result<(Self, Recovered, SpoolWriter), SpoolError> {
-        let directory = Directory::take(&options.dir)?;
-        let (recovered, index, newest) = recovery::recover(&directory, epoch)?;
-        let shared = Arc::new(Shared {
-            directory,
-            index: Mutex::new(index),
-            segment_bytes: options.segment_bytes.min(options.max_bytes / 4),
-            max_bytes: options.max_bytes,
-            opened: Instant::now(),
-        });
+impl<S: Storage> Spool<S> {
+    fn open_on(storage: S, options: CoreOptions, start: Start) -> Result<(Self, Recovered, SpoolWriter), SpoolError> {
+        let (core, recovered) = Core::open(storage, options, start)?;
         let (commands, queue) = mpsc::channel(QUEUE_COMMITS);
         let (durable_tx, durable) = watch::channel(CommitNumber(0));
-        let id = SegmentId { number: newest.checked_add(1).ok_or(SpoolError::Exhausted)?, epoch };
-        let writer = Writer::start(Start { shared: Arc::clone(&shared), commands: queue, durable: durable_tx, sync, id, now })?;
+        let (full_tx, full) = watch::channel(false);
+        let opened = Instant::now();
+        let reader = core.reader();
+        let thread = Thread { core, commands: queue, durable: durable_tx, full: full_tx, opened };
         let (ended, finished) = oneshot::channel();
         std::thread::Builder::new()
             .name("spool".to_owned())
             .spawn(move || {
                 // Nobody listens when the daemon is going down already.
-                let _unheard = ended.send(writer.run());
+                let _unheard = ended.send(thread.run());
             })
-            .map_err(|cause| SpoolError::File { path: options.dir, cause })?;
+            .map_err(|_| SpoolError::Died)?;
         let last_number = Arc::new(Mutex::new(CommitNumber(0)));
-        Ok((Self { shared, commands, durable, last_number }, recovered, SpoolWriter(finished)))
+        Ok((Self { reader, commands, durable, full, opened, last_number }, recovered, SpoolWriter(finished)))
     }
 
     /// Queues a commit; waits while the queue is full, and returns once it is queued, not yet durable (see [`Spool::durable`]).
@@ -319,9 +353,9 @@ impl Spool {
         let mut last = self.last_number.lock().unwrap_or_else(PoisonError::into_inner);
         *last = CommitNumber(last.0.saturating_add(1));
         if commit.checkpoint.is_some() {
-            self.shared.index().checkpoint_queued();
+            self.reader.checkpoint_queued();
         }
-        permit.send(Command::Commit(*last, commit));
+        permit.send(Command::Commit(commit));
         Ok(*last)
     }
 
@@ -330,66 +364,56 @@ impl Spool {
         self.durable.clone()
     }
 
-    /// Says that the next commit should carry a checkpoint: at the start, and whenever a segment is full.
-    pub fn wants_checkpoint(&self) -> bool {
-        self.shared.index().wants_checkpoint()
+    /// Says whether the disk is full and commits wait for room; it closes when the spool's thread ends.
+    pub fn full(&self) -> watch::Receiver<bool> {
+        self.full.clone()
     }
 
-    /// Returns the next durable, unacknowledged records of `lane` after `after`, or `None` when there are none. Reads files: call
-    /// it where blocking is allowed.
-    ///
-    /// A batch has no gap in itself; one may lie before it, where records were evicted or damaged.
+    /// Says that the next commit should carry a checkpoint: at the start, and whenever a segment is full.
+    pub fn wants_checkpoint(&self) -> bool {
+        self.reader.wants_checkpoint()
+    }
+
+    /// Returns the next batch, as [`Reader::next_batch`] does.
     ///
     /// # Errors
     /// [`SpoolError::File`] when a segment cannot be opened.
     pub fn next_batch(&self, lane: Lane, after: Option<(Epoch, Sequence)>) -> Result<Option<OutBatch>, SpoolError> {
-        loop {
-            let Some(place) = self.shared.index().seek(lane, after) else { return Ok(None) };
-            match reader::read_batch(&self.shared.directory, lane, place) {
-                Ok(Some(batch)) => return Ok(Some(batch)),
-                Ok(None) => {
-                    tracing::warn!(segment = place.segment.number, lane = lane.name(), "records of the spool became unreadable");
-                    self.shared.index().give_up(lane, place);
-                }
-                // Trimmed or evicted since it was looked up: look again. One that is still listed is really lost.
-                Err(cause) if cause.kind() == io::ErrorKind::NotFound && self.shared.index().seek(lane, after) != Some(place) => {}
-                Err(cause) => return Err(SpoolError::File { path: self.shared.directory.path_of(place.segment), cause }),
-            }
-        }
+        self.reader.next_batch(lane, after)
     }
 
     /// Says whether [`Spool::next_batch`] has something, without reading a file.
     pub fn has_next(&self, lane: Lane, after: Option<(Epoch, Sequence)>) -> bool {
-        self.shared.index().seek(lane, after).is_some()
+        self.reader.has_next(lane, after)
     }
 
     /// Takes note that the control plane has committed everything in `lane` and `epoch` up to `sequence`; what nobody needs any
     /// more is then removed. An unknown epoch is ignored.
     pub fn acknowledge(&self, lane: Lane, epoch: Epoch, sequence: Sequence) {
-        if self.shared.index().acknowledge(lane, epoch, sequence) {
-            // A full queue is no loss: the writer trims after every group.
+        if self.reader.acknowledge(lane, epoch, sequence) {
+            // A full queue is no loss: the core trims after every group.
             let _full = self.commands.try_send(Command::Trim);
         }
     }
 
     /// Returns the present epoch.
     pub fn epoch(&self) -> Epoch {
-        self.shared.index().epoch()
+        self.reader.epoch()
     }
 
     /// Returns the durable head of each lane in the present epoch; 0 for a lane without a record.
     pub fn heads(&self) -> Vec<LanePosition> {
-        self.shared.index().places(Index::head)
+        self.reader.heads()
     }
 
     /// Returns the last durable sequence of `lane` in `epoch`; 0 when that epoch is no longer here.
     pub(crate) fn head(&self, lane: Lane, epoch: Epoch) -> Sequence {
-        self.shared.index().head(lane, epoch)
+        self.reader.head(lane, epoch)
     }
 
     /// Returns what is acknowledged of each lane in the present epoch; 0 for nothing.
     pub fn acknowledged(&self) -> Vec<LanePosition> {
-        self.shared.index().places(Index::acknowledged)
+        self.reader.acknowledged()
     }
 
     /// Goes on in a fresh epoch: for when the control plane knows more of the present one than this spool does.
@@ -404,30 +428,20 @@ impl Spool {
         Ok(epoch)
     }
 
-    /// Says how full the spool is.
+    /// Says how full the spool is. Lists a directory.
     pub fn fill(&self) -> status::Spool {
-        let mut index = self.shared.index();
-        let bytes_on_disk = index.bytes();
-        let free = self.shared.max_bytes.saturating_sub(bytes_on_disk);
-        let seconds_left = index.rate.seconds_left(self.shared.opened.elapsed(), free);
-        status::Spool {
-            lanes: index.lanes(),
-            bytes_on_disk,
-            seconds_left,
-            quota_bytes: self.shared.max_bytes,
-            damaged_records: index.damaged(),
-            damaged_files: Vec::new(),
-        }
+        self.reader.fill(self.opened.elapsed())
     }
 
-    /// Counts the times in this run that something unacknowledged was evicted; when it grows, open alerts are to be committed again.
+    /// Counts the times in this run that the only word on an alert was given up; when it grows, open alerts are to be committed
+    /// again once there is room.
     pub fn evictions(&self) -> u64 {
-        self.shared.index().evictions()
+        self.reader.evictions()
     }
 
     /// Counts the records that were durable and could not be read, those that recovery found included.
     pub fn damaged_records(&self) -> u64 {
-        self.shared.index().damaged()
+        self.reader.damaged_records()
     }
 
     /// Commits `last`, marks the stop as clean and ends the thread; every other handle then gets [`SpoolError::Closed`].

@@ -1,38 +1,161 @@
-//! Reads batches for the tunnel out of the durable part of segments.
+//! Reads batches for the tunnel out of the durable part of segments, and takes its acknowledgements.
 //!
-//! Called through [`super::Spool::next_batch`], on a thread that may block. It reads files while the writer appends to them:
-//! below the durable end, nothing changes any more.
+//! Used beside the core, on threads that may block where it says so. Below the durable end of a segment nothing changes any more:
+//! a rewritten one has another name.
 
 use std::io;
+use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use postern_protocol::id::{Lane, Sequence};
-use postern_protocol::message::{MAX_BATCH_BYTES, MAX_BATCH_RECORDS};
+use postern_protocol::id::{Epoch, Lane, Sequence};
+use postern_protocol::message::{LanePosition, MAX_BATCH_BYTES, MAX_BATCH_RECORDS};
+use postern_protocol::status;
 
-use super::OutBatch;
-use super::index::Place;
-use super::segment::{Kind, Step, Walk};
-use super::storage::Directory;
+use super::core::Shared;
+use super::index::{Index, Place};
+use super::seal;
+use super::segment::Kind;
+use super::segment::scan::{Step, Walk};
+use super::storage::{self, Storage};
+use super::{OutBatch, SpoolError};
 
 const WINDOW_BYTES: usize = 256 * 1024;
+
+/// The spool's reading side; clones share it.
+pub struct Reader<S> {
+    pub(super) shared: Arc<Shared<S>>,
+}
+
+impl<S> Clone for Reader<S> {
+    fn clone(&self) -> Self {
+        Self { shared: Arc::clone(&self.shared) }
+    }
+}
+
+impl<S: Storage> Reader<S> {
+    pub(super) const fn new(shared: Arc<Shared<S>>) -> Self {
+        Self { shared }
+    }
+
+    /// Says that the next commit should carry a checkpoint: at the start, and whenever a segment is full.
+    pub fn wants_checkpoint(&self) -> bool {
+        self.shared.index().wants_checkpoint()
+    }
+
+    /// Says that a commit with a checkpoint is on its way: no other one is wanted before it is written.
+    pub(super) fn checkpoint_queued(&self) {
+        self.shared.index().checkpoint_queued();
+    }
+
+    /// Returns the next durable, unacknowledged records of `lane` after `after`, or `None` when there are none. Reads files: call
+    /// it where blocking is allowed.
+    ///
+    /// A batch has no gap in itself; one may lie before it, where records were evicted or damaged.
+    ///
+    /// # Errors
+    /// [`SpoolError::File`] when a segment cannot be opened.
+    pub fn next_batch(&self, lane: Lane, after: Option<(Epoch, Sequence)>) -> Result<Option<OutBatch>, SpoolError> {
+        let seek = || self.shared.index().seek(lane, after);
+        loop {
+            let Some(place) = seek() else { return Ok(None) };
+            let name = place.segment.file_name();
+            match read_batch(&self.shared.storage, lane, &place) {
+                Ok(Some(batch)) => return Ok(Some(batch)),
+                Ok(None) => {
+                    tracing::warn!(segment = place.segment.number, lane = lane.name(), "records of the spool became unreadable");
+                    if let Err(error) = self.shared.storage.keep_damaged(&name) {
+                        tracing::warn!(name, %error, "a damaged segment of the spool cannot be kept for inspection");
+                    }
+                    self.shared.index().give_up(lane, &place);
+                }
+                // Trimmed, evicted or rewritten since it was looked up: look again. One that is still listed is really lost.
+                Err(cause) if cause.kind() == io::ErrorKind::NotFound && !seek().is_some_and(|again| again.is_same(&place)) => {}
+                Err(cause) => return Err(self.shared.fault(&name)(cause)),
+            }
+        }
+    }
+
+    /// Says whether [`Reader::next_batch`] has something, without reading a file.
+    pub fn has_next(&self, lane: Lane, after: Option<(Epoch, Sequence)>) -> bool {
+        self.shared.index().seek(lane, after).is_some()
+    }
+
+    /// Takes note that the control plane has committed everything in `lane` and `epoch` up to `sequence`; says whether that was
+    /// news, so that there may be something to trim. An unknown epoch is ignored.
+    pub fn acknowledge(&self, lane: Lane, epoch: Epoch, sequence: Sequence) -> bool {
+        self.shared.index().acknowledge(lane, epoch, sequence)
+    }
+
+    /// Returns the present epoch.
+    pub fn epoch(&self) -> Epoch {
+        self.shared.index().epoch()
+    }
+
+    /// Returns the durable head of each lane in the present epoch; 0 for a lane without a record.
+    pub fn heads(&self) -> Vec<LanePosition> {
+        self.shared.index().places(Index::head)
+    }
+
+    /// Returns the last durable sequence of `lane` in `epoch`; 0 when that epoch is no longer here.
+    pub fn head(&self, lane: Lane, epoch: Epoch) -> Sequence {
+        self.shared.index().head(lane, epoch)
+    }
+
+    /// Returns what is acknowledged of each lane in the present epoch; 0 for nothing.
+    pub fn acknowledged(&self) -> Vec<LanePosition> {
+        self.shared.index().places(Index::acknowledged)
+    }
+
+    /// Says how full the spool is.
+    pub fn fill(&self, since_open: Duration) -> status::Spool {
+        let damaged_files = self.shared.storage.damaged().unwrap_or_default();
+        let index = self.shared.index();
+        let bytes_on_disk = index.bytes();
+        let free = self.shared.max_bytes.saturating_sub(bytes_on_disk);
+        status::Spool {
+            lanes: index.lanes(),
+            bytes_on_disk,
+            seconds_left: index.rate.seconds_left(since_open, free),
+            quota_bytes: self.shared.max_bytes,
+            damaged_records: index.damaged(),
+            damaged_files,
+            evicted_by_reason: index.evicted_by_reason(),
+            locked_records: index.locked(),
+        }
+    }
+
+    /// Counts the times in this run that the only word on an alert was given up; when it grows, open alerts are to be committed
+    /// again once there is room.
+    pub fn evictions(&self) -> u64 {
+        self.shared.index().evictions()
+    }
+
+    /// Counts the records that were durable and could not be read, those that recovery found included.
+    pub fn damaged_records(&self) -> u64 {
+        self.shared.index().damaged()
+    }
+}
 
 /// Reads the records of `lane` from `place` on, to the end of its segment or of a batch.
 ///
 /// A batch has no gap: where records are unreadable it ends, or begins behind them. `None` when nothing readable is left.
-pub(crate) fn read_batch(directory: &Directory, lane: Lane, place: Place) -> io::Result<Option<OutBatch>> {
+fn read_batch(storage: &impl Storage, lane: Lane, place: &Place) -> io::Result<Option<OutBatch>> {
+    let name = place.segment.file_name();
     let mut offset = u64::from(place.offset);
     let mut window = WINDOW_BYTES;
     let (mut records, mut bytes, mut first) = (Vec::new(), 0_usize, 0);
     while offset < place.end {
         let most = usize::try_from(place.end - offset).unwrap_or(usize::MAX).min(window);
-        let chunk = Bytes::from(directory.read(place.segment, offset, most)?);
+        let chunk = storage::read(storage, &name, offset, most)?;
+        let base = u32::try_from(offset).unwrap_or(u32::MAX);
         let mut next = offset.saturating_add(chunk.len() as u64);
         let window_before = window;
-        for step in Walk::new(place.segment, u32::try_from(offset).unwrap_or(u32::MAX), &chunk) {
+        for step in Walk::new(place.segment, base, &chunk) {
             match step {
                 Step::Cut { at, header } => {
                     let needed = header.map_or(WINDOW_BYTES, |header| header.record_bytes());
-                    let is_ours = header.is_some_and(|header| header.kind == Kind::Record(lane));
+                    let is_ours = header.is_some_and(|header| header.label.kind == Kind::Record(lane));
                     if header.is_none() || is_ours {
                         next = offset.saturating_add(at as u64);
                         window = needed.max(WINDOW_BYTES);
@@ -40,17 +163,21 @@ pub(crate) fn read_batch(directory: &Directory, lane: Lane, place: Place) -> io:
                         next = offset.saturating_add(at as u64).saturating_add(needed as u64);
                     }
                 }
-                Step::Record(found) if found.header.kind == Kind::Record(lane) && found.header.sequence > place.behind => {
-                    let expected = records.is_empty() || found.header.sequence == first + records.len() as u64;
-                    let full = records.len() >= MAX_BATCH_RECORDS || bytes.saturating_add(found.payload.len()) > MAX_BATCH_BYTES;
-                    if !expected || (full && !records.is_empty()) {
+                Step::Record(found) if found.header.label.kind == Kind::Record(lane) && found.header.label.sequence > place.behind => {
+                    let sequence = found.header.label.sequence;
+                    let expected = records.is_empty() || sequence == first + records.len() as u64;
+                    if !expected || records.len() >= MAX_BATCH_RECORDS {
+                        return Ok(batch(place, first, records));
+                    }
+                    let Some(payload) = seal::open(place.cipher.as_deref(), (place.segment, base), &found) else { continue };
+                    if bytes.saturating_add(payload.len()) > MAX_BATCH_BYTES && !records.is_empty() {
                         return Ok(batch(place, first, records));
                     }
                     if records.is_empty() {
-                        first = found.header.sequence;
+                        first = sequence;
                     }
-                    bytes = bytes.saturating_add(found.payload.len());
-                    records.push(chunk.slice_ref(found.payload));
+                    bytes = bytes.saturating_add(payload.len());
+                    records.push(Bytes::from(payload));
                 }
                 Step::Damaged { .. } | Step::Record(_) | Step::Unreadable { .. } => {}
             }
@@ -64,6 +191,6 @@ pub(crate) fn read_batch(directory: &Directory, lane: Lane, place: Place) -> io:
     Ok(batch(place, first, records))
 }
 
-fn batch(place: Place, first: u64, records: Vec<Bytes>) -> Option<OutBatch> {
+fn batch(place: &Place, first: u64, records: Vec<Bytes>) -> Option<OutBatch> {
     (!records.is_empty()).then_some(OutBatch { epoch: place.segment.epoch, first: Sequence(first), records })
 }

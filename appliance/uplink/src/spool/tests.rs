@@ -5,6 +5,8 @@ use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc as std_mpsc;
 
+use super::segment::scan::{Tail, scan};
+use super::segment::{HEADER_BYTES, Kind, SegmentId};
 use super::*;
 
 const LANE: Lane = Lane::Alerts;
@@ -17,6 +19,84 @@ fn open(dir: &Path, epoch: u64) -> (Spool, Recovered, SpoolWriter) {
     Spool::open(options(dir), Epoch(epoch), Timestamp::from_secs(1000)).unwrap()
 }
 
+/// A disk whose fsyncs ask the test first.
+struct Hooked {
+    disk: Disk,
+    sync: Mutex<Box<dyn FnMut() -> io::Result<()> + Send>>,
+}
+
+impl Storage for Hooked {
+    type File = fs::File;
+
+    fn sync_data(&self, file: &mut fs::File) -> io::Result<()> {
+        (self.sync.lock().unwrap())()?;
+        self.disk.sync_data(file)
+    }
+
+    fn list(&self) -> io::Result<Vec<String>> {
+        self.disk.list()
+    }
+
+    fn create(&self, name: &str, preallocated: u64) -> io::Result<fs::File> {
+        self.disk.create(name, preallocated)
+    }
+
+    fn open(&self, name: &str) -> io::Result<fs::File> {
+        self.disk.open(name)
+    }
+
+    fn write_at(&self, file: &mut fs::File, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.disk.write_at(file, offset, bytes)
+    }
+
+    fn truncate(&self, file: &mut fs::File, bytes: u64) -> io::Result<()> {
+        self.disk.truncate(file, bytes)
+    }
+
+    fn length(&self, name: &str) -> io::Result<u64> {
+        self.disk.length(name)
+    }
+
+    fn read_at(&self, name: &str, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        self.disk.read_at(name, offset, into)
+    }
+
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
+    fn remove(&self, name: &str) -> io::Result<()> {
+        self.disk.remove(name)
+    }
+
+    fn sync_dir(&self) -> io::Result<()> {
+        self.disk.sync_dir()
+    }
+
+    fn free_bytes(&self) -> io::Result<u64> {
+        self.disk.free_bytes()
+    }
+
+    fn keep_damaged(&self, name: &str) -> io::Result<()> {
+        self.disk.keep_damaged(name)
+    }
+
+    fn damaged(&self) -> io::Result<Vec<String>> {
+        self.disk.damaged()
+    }
+
+    fn place_of(&self, name: &str) -> PathBuf {
+        self.disk.place_of(name)
+    }
+}
+
+fn open_hooked(dir: &Path, sync: impl FnMut() -> io::Result<()> + Send + 'static) -> (Spool<Hooked>, Recovered, SpoolWriter) {
+    let SpoolOptions { dir, segment_bytes, max_bytes, machine_key } = options(dir);
+    let storage = Hooked { disk: Disk::take(&dir).unwrap(), sync: Mutex::new(Box::new(sync)) };
+    let core = CoreOptions { segment_bytes, max_bytes, machine_key, random };
+    Spool::open_on(storage, core, Start { epoch: Epoch(1), now: Timestamp::default() }).unwrap()
+}
+
 fn record(text: &str) -> Commit {
     Commit { records: vec![Record::plain(LANE, Bytes::copy_from_slice(text.as_bytes()))], at: Timestamp::from_secs(2000), ..Commit::default() }
 }
@@ -25,7 +105,7 @@ fn checkpoint(text: &str) -> Commit {
     Commit { checkpoint: Some(text.as_bytes().to_vec()), at: Timestamp::from_secs(2000), ..Commit::default() }
 }
 
-async fn durably(spool: &Spool, commit: Commit) {
+async fn durably<S: Storage>(spool: &Spool<S>, commit: Commit) {
     let number = spool.commit(commit).await.unwrap();
     spool.durable().wait_for(|durable| *durable >= number).await.unwrap();
 }
@@ -60,10 +140,13 @@ fn segments(dir: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn flip(path: &Path, needle: &str) {
+/// Changes a byte in the body of the `nth` record of `kind` in a segment.
+fn flip(path: &Path, kind: Kind, nth: usize) {
     let mut bytes = fs::read(path).unwrap();
-    let at = bytes.windows(needle.len()).position(|window| window == needle.as_bytes()).unwrap();
-    bytes[at] ^= 0x40;
+    let id = SegmentId::from_file_name(path.file_name().unwrap().to_str().unwrap()).unwrap();
+    let found = scan(id, &bytes, Tail::Open);
+    let at = found.records.iter().filter(|found| found.header.label.kind == kind).nth(nth).unwrap().at;
+    bytes[at + HEADER_BYTES] ^= 0x40;
     fs::write(path, bytes).unwrap();
 }
 
@@ -125,17 +208,17 @@ async fn commits_that_queue_while_the_disk_is_busy_share_one_fsync() {
     let syncs = Arc::new(AtomicU64::new(0));
     let (arrived_tx, arrived) = std_mpsc::channel();
     let (go, go_rx) = std_mpsc::channel::<()>();
-    let sync: SyncFile = Box::new({
+    let sync = {
         let syncs = Arc::clone(&syncs);
-        move |file| {
+        move || {
             if syncs.fetch_add(1, Ordering::SeqCst) > 0 {
                 let _test_is_over = arrived_tx.send(());
                 let _test_is_over = go_rx.recv();
             }
-            file.sync_data()
+            Ok(())
         }
-    });
-    let (spool, _, _writer) = Spool::open_on(options(dir.path()), Epoch(1), Timestamp::default(), sync).unwrap();
+    };
+    let (spool, _, _writer) = open_hooked(dir.path(), sync);
     let first = spool.commit(record("0")).await.unwrap();
     arrived.recv().unwrap();
     let mut last = first;
@@ -156,11 +239,11 @@ async fn commits_that_queue_while_the_disk_is_busy_share_one_fsync() {
 async fn a_failed_fsync_ends_the_spool_and_nothing_is_called_durable() {
     let dir = tempfile::tempdir().unwrap();
     let mut syncs = 0;
-    let sync: SyncFile = Box::new(move |file| {
+    let sync = move || {
         syncs += 1;
-        if syncs == 3 { Err(io::Error::from_raw_os_error(5)) } else { file.sync_data() }
-    });
-    let (spool, _, writer) = Spool::open_on(options(dir.path()), Epoch(1), Timestamp::default(), sync).unwrap();
+        if syncs == 3 { Err(io::Error::from_raw_os_error(5)) } else { Ok(()) }
+    };
+    let (spool, _, writer) = open_hooked(dir.path(), sync);
     durably(&spool, record("good")).await;
     let number = spool.commit(record("lost")).await.unwrap();
     assert!(spool.durable().wait_for(|durable| *durable >= number).await.is_err());
@@ -242,7 +325,9 @@ async fn full_segments_ask_for_a_checkpoint_and_are_removed_once_acknowledged() 
 async fn a_checkpoint_far_larger_than_a_segment_is_not_written_again_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let (spool, _, _writer) = open(dir.path(), 1);
-    durably(&spool, checkpoint(&"x".repeat(100_000))).await;
+    let mut state = vec![0; 100_000];
+    random(&mut state).unwrap();
+    durably(&spool, Commit { checkpoint: Some(state), ..Commit::default() }).await;
     for _ in 0..100 {
         durably(&spool, record(&"y".repeat(500))).await;
         assert!(!spool.wants_checkpoint());
@@ -250,30 +335,30 @@ async fn a_checkpoint_far_larger_than_a_segment_is_not_written_again_at_once() {
 }
 
 #[tokio::test]
-async fn a_full_spool_evicts_the_oldest_segments_and_counts_what_was_not_acknowledged() {
+async fn a_full_spool_gives_up_the_oldest_samples_and_counts_them() {
     let dir = tempfile::tempdir().unwrap();
     let small = SpoolOptions { max_bytes: 40_000, ..options(dir.path()) };
     let (spool, _, writer) = Spool::open(small.clone(), Epoch(1), Timestamp::default()).unwrap();
     let mut written = 0_u64;
     for _ in 0..400 {
-        let mut commit = record(&"x".repeat(300));
-        commit.checkpoint = spool.wants_checkpoint().then(|| b"state".to_vec());
-        durably(&spool, commit).await;
+        let records = vec![Record::plain(Lane::Samples, Bytes::from(vec![7; 300]))];
+        durably(&spool, Commit { records, checkpoint: spool.wants_checkpoint().then(|| b"state".to_vec()), ..Commit::default() }).await;
         written += 1;
     }
     let fill = spool.fill();
-    let alerts = fill.lanes["alerts"];
+    let samples = fill.lanes["samples"];
     assert!(fill.bytes_on_disk <= 40_000, "{fill:?}");
-    assert!(spool.evictions() > 0 && alerts.evicted > 0);
-    assert_eq!(alerts.records + alerts.evicted, written);
-    let batch = spool.next_batch(LANE, None).unwrap().unwrap();
-    assert_eq!(batch.first.0, alerts.evicted + 1, "the oldest are gone");
+    assert!(samples.evicted > 0 && samples.records > 20, "{fill:?}");
+    assert_eq!(spool.evictions(), 0, "no alert's state is lost");
+    assert_eq!(samples.records + samples.evicted, written);
+    assert_eq!(fill.evicted_by_reason.values().sum::<u64>(), samples.evicted);
+    let batch = spool.next_batch(Lane::Samples, None).unwrap().unwrap();
+    assert_eq!(batch.first.0, samples.evicted + 1, "the oldest are gone");
     abandon(spool, writer).await;
 
     let (spool, recovered, _writer) = Spool::open(small, Epoch(2), Timestamp::default()).unwrap();
-    assert!(recovered.resend_open_alerts);
-    assert_eq!(spool.fill().lanes["alerts"].evicted, alerts.evicted, "the count survives");
-    assert_eq!(spool.evictions(), 0);
+    assert_eq!((recovered.damaged_records, recovered.resend_open_alerts), (0, false));
+    assert_eq!(spool.fill().lanes["samples"].evicted, samples.evicted, "the count survives");
 }
 
 #[tokio::test]
@@ -285,7 +370,7 @@ async fn a_damaged_record_is_lost_alone_and_counted() {
         durably(&spool, record(text)).await;
     }
     abandon(spool, writer).await;
-    flip(&segments(dir.path())[0], "two");
+    flip(&segments(dir.path())[0], Kind::Record(LANE), 1);
     let (spool, recovered, _writer) = open(dir.path(), 2);
     assert_eq!(replayed(&recovered), ["one", "three", "four"]);
     assert_eq!((recovered.damaged_records, recovered.resend_open_alerts), (1, true));
@@ -304,7 +389,7 @@ async fn a_damaged_checkpoint_falls_back_to_the_one_before() {
     spool.acknowledge(LANE, Epoch(1), Sequence(3));
     durably(&spool, Commit::default()).await;
     abandon(spool, writer).await;
-    flip(&segments(dir.path())[1], "newer state");
+    flip(&segments(dir.path())[1], Kind::Checkpoint, 0);
     let (_spool, recovered, _writer) = open(dir.path(), 2);
     assert_eq!(recovered.checkpoint.as_deref(), Some(b"older state".as_slice()));
     assert_eq!(replayed(&recovered), ["a", "b", "c"]);
@@ -316,7 +401,7 @@ async fn records_that_rot_while_it_runs_are_left_out_and_the_segment_can_still_b
     let (spool, _, _writer) = open(dir.path(), 1);
     durably(&spool, record("fine")).await;
     durably(&spool, record("rots")).await;
-    flip(&segments(dir.path())[0], "rots");
+    flip(&segments(dir.path())[0], Kind::Record(LANE), 1);
     assert_eq!(texts(spool.next_batch(LANE, None).unwrap()), (1, 1, vec!["fine".into()]));
     assert!(spool.next_batch(LANE, Some((Epoch(1), Sequence(1)))).unwrap().is_none());
     assert_eq!(spool.damaged_records(), 1);
@@ -330,12 +415,12 @@ async fn a_segment_without_a_whole_commit_is_dropped_and_its_number_not_used_aga
     let (spool, _, writer) = open(dir.path(), 1);
     durably(&spool, record("kept")).await;
     abandon(spool, writer).await;
-    let stub = dir.path().join(SegmentId { number: 2, epoch: Epoch(1) }.file_name());
+    let stub = dir.path().join(SegmentId::new(2, Epoch(1)).file_name());
     fs::write(&stub, [1, 2, 3]).unwrap();
     let (_spool, recovered, _writer) = open(dir.path(), 2);
     assert_eq!(replayed(&recovered), ["kept"]);
     assert!(!stub.exists());
-    assert!(segments(dir.path()).last().unwrap().ends_with(SegmentId { number: 3, epoch: Epoch(2) }.file_name()));
+    assert!(segments(dir.path()).last().unwrap().ends_with(SegmentId::new(3, Epoch(2)).file_name()));
 }
 
 #[tokio::test]
@@ -346,7 +431,8 @@ async fn a_torn_tail_is_cut_so_that_the_next_start_finds_none() {
     durably(&spool, record("torn")).await;
     abandon(spool, writer).await;
     let newest = segments(dir.path()).pop().unwrap();
-    let length = fs::metadata(&newest).unwrap().len();
+    let id = SegmentId::from_file_name(newest.file_name().unwrap().to_str().unwrap()).unwrap();
+    let length = scan(id, &fs::read(&newest).unwrap(), Tail::Open).keep as u64;
     OpenOptions::new().write(true).open(&newest).unwrap().set_len(length - 5).unwrap();
     let (spool, recovered, writer) = open(dir.path(), 2);
     assert_eq!((replayed(&recovered), recovered.damaged_records), (vec!["kept".to_owned()], 0));
@@ -416,6 +502,6 @@ async fn only_the_owner_can_read_what_waits() {
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(&path), 0o700);
     let files: Vec<_> = fs::read_dir(&path).unwrap().map(|entry| mode(&entry.unwrap().path())).collect();
-    assert_eq!(files, [0o600; 2]);
+    assert_eq!(files, [0o600; 3], "the lock, the reserve and a segment");
     abandon(spool, writer).await;
 }

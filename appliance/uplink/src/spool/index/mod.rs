@@ -3,27 +3,35 @@
 //! Pure: no file, no clock. Kept in memory and small: one mark for every [`MARK_BYTES`] of a segment, not one for every record.
 //! The writer notes what became durable, the tunnel what was acknowledged; both go through the lock of [`super::Spool`].
 
+pub(crate) mod standing;
+pub(crate) mod value;
+
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use postern_protocol::id::{Epoch, Lane, Sequence};
 use postern_protocol::message::LanePosition;
 use postern_protocol::status::LaneFill;
 
+use self::value::{Latest, Newest, Reason};
 use super::rate::Rate;
-use super::segment::SegmentId;
+use super::seal::Cipher;
+use super::segment::{Label, SegmentId, Worth};
 
 /// Bytes of a segment between two marks, about.
 const MARK_BYTES: u32 = 64 * 1024;
 
-/// The spool's table of contents.
-#[derive(Debug)]
+/// The spool's table of contents. No `Debug`: it holds keys.
 pub(crate) struct Index {
     segments: BTreeMap<u32, Segment>,
     heads: BTreeMap<(Lane, Epoch), u64>,
     acknowledged: BTreeMap<(Lane, Epoch), u64>,
-    evicted: BTreeMap<Lane, u64>,
+    evicted: BTreeMap<(Lane, Reason), u64>,
     evictions: u64,
+    rewritings: u64,
     damaged: u64,
+    locked: u64,
+    newest: Newest,
     changed: bool,
     present: Epoch,
     checkpoint_wanted: bool,
@@ -32,16 +40,72 @@ pub(crate) struct Index {
     pub(crate) rate: Rate,
 }
 
-#[derive(Debug)]
-struct Segment {
-    epoch: Epoch,
-    bytes: u64,
-    has_checkpoint: bool,
+/// What is known of one segment.
+#[derive(Clone)]
+pub(crate) struct Segment {
+    /// Its name.
+    pub(crate) id: SegmentId,
+    /// How much of it is durable.
+    pub(crate) bytes: u64,
+    /// It holds a checkpoint.
+    pub(crate) has_checkpoint: bool,
+    /// Opens what is sealed in it.
+    pub(crate) cipher: Option<Arc<Cipher>>,
+    /// Its records are sealed under another machine key: it is kept, and nothing of it is touched.
+    pub(crate) is_locked: bool,
     lanes: BTreeMap<Lane, Span>,
+    /// Alert records that a newer one of their key supersedes, and those that are the last word on an alert that is over.
+    superseded: u64,
+    ended: u64,
+}
+
+impl Segment {
+    /// Makes an empty one.
+    pub(crate) const fn new(id: SegmentId, cipher: Option<Arc<Cipher>>) -> Self {
+        Self { id, bytes: 0, has_checkpoint: false, cipher, is_locked: false, lanes: BTreeMap::new(), superseded: 0, ended: 0 }
+    }
+
+    /// Notes a record.
+    pub(crate) fn note(&mut self, entry: &Entry) {
+        let span = self.lanes.entry(entry.lane).or_default();
+        if span.records == 0 {
+            span.first = entry.sequence;
+        }
+        if span.marks.last().is_none_or(|(_, last)| entry.offset.saturating_sub(*last) >= MARK_BYTES) {
+            span.marks.push((entry.sequence, entry.offset));
+        }
+        span.last = entry.sequence;
+        span.records = span.records.saturating_add(1);
+        span.bytes = span.bytes.saturating_add(entry.bytes);
+    }
+}
+
+/// One record of a lane, as it lies in a segment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entry {
+    /// Its lane.
+    pub(crate) lane: Lane,
+    /// Its sequence.
+    pub(crate) sequence: u64,
+    /// Where it begins.
+    pub(crate) offset: u32,
+    /// Bytes of the whole record on the disk.
+    pub(crate) bytes: u64,
+    /// What it is about.
+    pub(crate) key: u64,
+    /// What it is worth.
+    pub(crate) worth: Worth,
+}
+
+impl Entry {
+    /// Makes an entry of a record's label.
+    pub(crate) const fn new(lane: Lane, label: Label, (offset, bytes): (u32, u64)) -> Self {
+        Self { lane, sequence: label.sequence, offset, bytes, key: label.key, worth: label.worth }
+    }
 }
 
 /// The records of one lane in one segment.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Span {
     first: u64,
     last: u64,
@@ -63,7 +127,7 @@ impl Span {
 }
 
 /// Where a lane's next records are to be looked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone)]
 pub(crate) struct Place {
     /// In which segment.
     pub(crate) segment: SegmentId,
@@ -73,6 +137,15 @@ pub(crate) struct Place {
     pub(crate) end: u64,
     /// Behind which sequence.
     pub(crate) behind: u64,
+    /// What opens the records.
+    pub(crate) cipher: Option<Arc<Cipher>>,
+}
+
+impl Place {
+    /// Says whether both are the same place, with the same bytes behind it.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        (self.segment, self.offset, self.end, self.behind) == (other.segment, other.offset, other.end, other.behind)
+    }
 }
 
 impl Index {
@@ -84,7 +157,10 @@ impl Index {
             acknowledged: BTreeMap::new(),
             evicted: BTreeMap::new(),
             evictions: 0,
+            rewritings: 0,
             damaged: 0,
+            locked: 0,
+            newest: Newest::default(),
             changed: false,
             present: epoch,
             checkpoint_wanted: false,
@@ -93,9 +169,9 @@ impl Index {
         }
     }
 
-    /// Adds an empty segment.
-    pub(crate) fn add(&mut self, id: SegmentId) {
-        self.segments.insert(id.number, Segment { epoch: id.epoch, bytes: 0, has_checkpoint: false, lanes: BTreeMap::new() });
+    /// Adds a segment.
+    pub(crate) fn add(&mut self, segment: Segment) {
+        self.segments.insert(segment.id.number, segment);
     }
 
     /// Says that the segment's first `bytes` are durable.
@@ -112,20 +188,35 @@ impl Index {
         }
     }
 
-    /// Says that a record of `bytes` lies at `offset`.
-    pub(crate) fn note_record(&mut self, number: u32, (lane, sequence): (Lane, u64), offset: u32, bytes: u64) {
+    /// Says that a record lies in the segment.
+    pub(crate) fn note_record(&mut self, number: u32, entry: &Entry) {
         let Some(segment) = self.segments.get_mut(&number) else { return };
-        let span = segment.lanes.entry(lane).or_default();
-        if span.records == 0 {
-            span.first = sequence;
+        segment.note(entry);
+        self.heads.insert((entry.lane, segment.id.epoch), entry.sequence);
+        if entry.lane == Lane::Alerts {
+            self.note_worth(number, entry);
         }
-        if span.marks.last().is_none_or(|(_, last)| offset.saturating_sub(*last) >= MARK_BYTES) {
-            span.marks.push((sequence, offset));
+    }
+
+    /// Says that records up to `sequence` were there once.
+    pub(crate) fn note_head(&mut self, lane: Lane, epoch: Epoch, sequence: u64) {
+        let head = self.heads.entry((lane, epoch)).or_default();
+        *head = (*head).max(sequence);
+    }
+
+    fn note_worth(&mut self, number: u32, entry: &Entry) {
+        let latest = Latest { segment: number, sequence: entry.sequence, worth: entry.worth };
+        if let Some(before) = self.newest.note(entry.key, latest)
+            && let Some(segment) = self.segments.get_mut(&before.segment)
+        {
+            segment.superseded = segment.superseded.saturating_add(1);
+            segment.ended = segment.ended.saturating_sub(u64::from(before.worth == Worth::Ended));
         }
-        span.last = sequence;
-        self.heads.insert((lane, segment.epoch), sequence);
-        span.records = span.records.saturating_add(1);
-        span.bytes = span.bytes.saturating_add(bytes);
+        if entry.worth == Worth::Ended
+            && let Some(segment) = self.segments.get_mut(&number)
+        {
+            segment.ended = segment.ended.saturating_add(1);
+        }
     }
 
     /// Takes note of an acknowledgement; says whether it was news. What lies beyond the lane's head is not believed.
@@ -192,23 +283,23 @@ impl Index {
 
     /// Finds the first unacknowledged records of `lane` behind `after`.
     pub(crate) fn seek(&self, lane: Lane, after: Option<(Epoch, Sequence)>) -> Option<Place> {
-        let begin = after.and_then(|(epoch, _)| self.segments.iter().find(|(_, segment)| segment.epoch == epoch));
+        let begin = after.and_then(|(epoch, _)| self.segments.iter().find(|(_, segment)| segment.id.epoch == epoch));
         let begin = begin.map_or(0, |(number, _)| *number);
-        self.segments.range(begin..).find_map(|(number, segment)| {
+        self.segments.range(begin..).find_map(|(_, segment)| {
             let span = segment.lanes.get(&lane)?;
-            let sent = after.filter(|(epoch, _)| *epoch == segment.epoch).map_or(0, |(_, sequence)| sequence.0);
-            let behind = sent.max(self.acknowledged(lane, segment.epoch).0);
+            let sent = after.filter(|(epoch, _)| *epoch == segment.id.epoch).map_or(0, |(_, sequence)| sequence.0);
+            let behind = sent.max(self.acknowledged(lane, segment.id.epoch).0);
             if span.last <= behind {
                 return None;
             }
             let mark = span.marks.partition_point(|(sequence, _)| *sequence <= behind.saturating_add(1)).saturating_sub(1);
             let offset = span.marks.get(mark).map_or(0, |(_, offset)| *offset);
-            Some(Place { segment: SegmentId { number: *number, epoch: segment.epoch }, offset, end: segment.bytes, behind })
+            Some(Place { segment: segment.id, offset, end: segment.bytes, behind, cipher: segment.cipher.clone() })
         })
     }
 
     /// Says that nothing readable lies behind `place.behind`: the records of `lane` there are counted as damaged and left out.
-    pub(crate) fn give_up(&mut self, lane: Lane, place: Place) {
+    pub(crate) fn give_up(&mut self, lane: Lane, place: &Place) {
         let Some(span) = self.segments.get_mut(&place.segment.number).and_then(|segment| segment.lanes.get_mut(&lane)) else { return };
         self.damaged = self.damaged.saturating_add(span.last.saturating_sub(place.behind));
         span.last = span.last.min(place.behind);
@@ -224,6 +315,16 @@ impl Index {
         self.damaged
     }
 
+    /// Counts records that are sealed under another machine key.
+    pub(crate) fn note_locked(&mut self, records: u64) {
+        self.locked = self.locked.saturating_add(records);
+    }
+
+    /// Returns how many records are sealed under another machine key.
+    pub(crate) fn locked(&self) -> u64 {
+        self.locked
+    }
+
     /// Returns the bytes of all segments.
     pub(crate) fn bytes(&self) -> u64 {
         self.segments.values().map(|segment| segment.bytes).sum()
@@ -234,29 +335,20 @@ impl Index {
     /// Needed are the newest one, all from the last checkpoint but one (so that a damaged checkpoint costs nothing), and all
     /// that hold something unacknowledged.
     pub(crate) fn trim(&mut self) -> Vec<SegmentId> {
-        let mut checkpoints = self.segments.iter().rev().filter(|(_, segment)| segment.has_checkpoint).map(|(number, _)| *number);
-        let Some(keep_from) = checkpoints.nth(1) else { return Vec::new() };
-        let done: Vec<_> = self.segments.range(..keep_from).filter(|(_, segment)| self.waiting(segment) == 0).map(id_of).collect();
+        let Some(keep_from) = self.needed_from() else { return Vec::new() };
+        let done = self.segments.range(..keep_from).map(|(_, segment)| segment);
+        let done: Vec<_> = done.filter(|segment| !segment.is_locked && self.waiting(segment) == 0).map(|segment| segment.id).collect();
         self.forget(&done);
         done
     }
 
-    /// Forgets the oldest segment though somebody may still need it, and counts what is lost with it.
-    ///
-    /// Returns `None` when only the newest segment and those from the last checkpoint are left.
-    pub(crate) fn evict(&mut self) -> Option<SegmentId> {
-        let last_checkpoint = self.segments.iter().rev().find(|(_, segment)| segment.has_checkpoint).map(|(number, _)| *number)?;
-        let (number, segment) = self.segments.first_key_value().filter(|(number, _)| **number < last_checkpoint)?;
-        let id = id_of((number, segment));
-        let lost: Vec<_> = segment.lanes.iter().map(|(lane, span)| (*lane, span.waiting(self.acknowledged(*lane, id.epoch).0).0)).collect();
-        for (lane, records) in lost {
-            let count = self.evicted.entry(lane).or_default();
-            *count = count.saturating_add(records);
-            self.evictions = self.evictions.saturating_add(u64::from(records > 0));
-            self.changed |= records > 0;
-        }
-        self.forget(&[id]);
-        Some(id)
+    /// Returns the number of the segment with the last checkpoint but one: local state before it is not needed.
+    pub(crate) fn needed_from(&self) -> Option<u32> {
+        self.checkpoints().nth(1)
+    }
+
+    fn checkpoints(&self) -> impl Iterator<Item = u32> + '_ {
+        self.segments.iter().rev().filter(|(_, segment)| segment.has_checkpoint && !segment.is_locked).map(|(number, _)| *number)
     }
 
     fn forget(&mut self, ids: &[SegmentId]) {
@@ -265,23 +357,27 @@ impl Index {
         }
         for id in ids {
             // The present epoch's places are kept: its sequences go on from there.
-            if self.present != id.epoch && self.segments.values().all(|segment| segment.epoch != id.epoch) {
+            if self.present != id.epoch && self.segments.values().all(|segment| segment.id.epoch != id.epoch) {
                 self.acknowledged.retain(|(_, epoch), _| *epoch != id.epoch);
                 self.heads.retain(|(_, epoch), _| *epoch != id.epoch);
             }
         }
+        if !ids.is_empty() {
+            let segments = &self.segments;
+            self.newest.retain(|latest| segments.contains_key(&latest.segment));
+        }
     }
 
     fn waiting(&self, segment: &Segment) -> u64 {
-        segment.lanes.iter().map(|(lane, span)| span.waiting(self.acknowledged(*lane, segment.epoch).0).0).sum()
+        segment.lanes.iter().map(|(lane, span)| span.waiting(self.acknowledged(*lane, segment.id.epoch).0).0).sum()
     }
 
     /// Returns what waits in each lane, and what was evicted from it.
     pub(crate) fn lanes(&self) -> BTreeMap<String, LaneFill> {
         let fill = |lane: Lane| {
-            let mut fill = LaneFill { evicted: self.evicted.get(&lane).copied().unwrap_or(0), ..LaneFill::default() };
+            let mut fill = LaneFill { evicted: self.evicted_of(lane), ..LaneFill::default() };
             for (segment, span) in self.segments.values().filter_map(|segment| Some((segment, segment.lanes.get(&lane)?))) {
-                let (records, bytes) = span.waiting(self.acknowledged(lane, segment.epoch).0);
+                let (records, bytes) = span.waiting(self.acknowledged(lane, segment.id.epoch).0);
                 fill.records = fill.records.saturating_add(records);
                 fill.bytes = fill.bytes.saturating_add(bytes);
             }
@@ -290,7 +386,7 @@ impl Index {
         Lane::ALL.into_iter().map(|lane| (lane.name().to_owned(), fill(lane))).collect()
     }
 
-    /// Counts the evictions of something unacknowledged in this run.
+    /// Counts the times in this run that the only word on an alert was given up.
     pub(crate) fn evictions(&self) -> u64 {
         self.evictions
     }
@@ -299,72 +395,28 @@ impl Index {
     pub(crate) fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
     }
-
-    /// Encodes what is acknowledged and what was evicted: the payload of a `Standing` record.
-    pub(crate) fn standing(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        out.extend_from_slice(&self.evictions.to_le_bytes());
-        out.extend_from_slice(&u16::try_from(self.evicted.len()).unwrap_or(0).to_le_bytes());
-        for (lane, records) in &self.evicted {
-            out.push(lane.number());
-            out.extend_from_slice(&records.to_le_bytes());
-        }
-        for ((lane, epoch), sequence) in &self.acknowledged {
-            out.push(lane.number());
-            out.extend_from_slice(&epoch.0.to_le_bytes());
-            out.extend_from_slice(&sequence.to_le_bytes());
-        }
-        out
-    }
-
-    /// Takes over the payload of a `Standing` record of an earlier run; says whether that run evicted something.
-    ///
-    /// Call it after every segment was noted, with the newest such record. What it does not understand it leaves out: at worst
-    /// records are sent again.
-    pub(crate) fn restore_standing(&mut self, payload: &[u8]) -> bool {
-        let Some((evictions, rest)) = payload.split_first_chunk() else { return false };
-        let Some((count, rest)) = rest.split_first_chunk() else { return false };
-        let evicted = rest.chunks_exact(9).take(usize::from(u16::from_le_bytes(*count)));
-        let acknowledged = rest.get(evicted.len().saturating_mul(9)..).unwrap_or_default().chunks_exact(17);
-        for entry in evicted {
-            if let Some((lane, records)) = entry.split_first()
-                && let (Some(lane), Some(records)) = (Lane::from_number(*lane), records.first_chunk())
-            {
-                self.evicted.insert(lane, u64::from_le_bytes(*records));
-            }
-        }
-        for entry in acknowledged {
-            if let Some((lane, place)) = entry.split_first()
-                && let (Some(lane), Some((epoch, sequence))) = (Lane::from_number(*lane), place.split_first_chunk())
-                && let Some(sequence) = sequence.first_chunk()
-            {
-                self.acknowledge(lane, Epoch(u64::from_le_bytes(*epoch)), Sequence(u64::from_le_bytes(*sequence)));
-            }
-        }
-        self.changed = true;
-        u64::from_le_bytes(*evictions) > 0
-    }
-}
-
-fn id_of((number, segment): (&u32, &Segment)) -> SegmentId {
-    SegmentId { number: *number, epoch: segment.epoch }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::segment::{Skipped, Version};
     use super::*;
 
     const OLD: Epoch = Epoch(7);
     const NEW: Epoch = Epoch(3);
 
+    fn entry(sequence: u64, key: u64, worth: Worth) -> Entry {
+        Entry { lane: Lane::Alerts, sequence, offset: u32::try_from(sequence % 100).unwrap() * 100, bytes: 50, key, worth }
+    }
+
     /// Segments 1 (old epoch, records 1 to 10), 2 (old, 11 to 20) and 3 (new, 1 to 10), each with a checkpoint.
     fn index() -> Index {
         let mut index = Index::new(NEW);
         for (number, epoch, first) in [(1, OLD, 1), (2, OLD, 11), (3, NEW, 1)] {
-            index.add(SegmentId { number, epoch });
+            index.add(Segment::new(SegmentId::new(number, epoch), None));
             index.note_checkpoint(number);
             for step in 0..10 {
-                index.note_record(number, (Lane::Alerts, first + step), u32::try_from(step).unwrap() * 100, 50);
+                index.note_record(number, &entry(first + step, 0, Worth::Plain));
             }
             index.grow(number, 1000);
         }
@@ -382,7 +434,7 @@ mod tests {
         assert_eq!(found(&index, Some((OLD, 10))), Some((2, 10)));
         assert_eq!(found(&index, Some((OLD, 20))), Some((3, 0)));
         assert_eq!(found(&index, Some((NEW, 10))), None);
-        assert_eq!(index.seek(Lane::Logs, None), None);
+        assert!(index.seek(Lane::Logs, None).is_none());
     }
 
     #[test]
@@ -411,19 +463,31 @@ mod tests {
         assert_eq!(index.trim(), []);
         index.acknowledge(Lane::Alerts, OLD, Sequence(20));
         index.acknowledge(Lane::Alerts, NEW, Sequence(10));
-        assert_eq!(index.trim(), [SegmentId { number: 1, epoch: OLD }]);
+        assert_eq!(index.trim(), [SegmentId::new(1, OLD)]);
         assert_eq!(index.trim(), []);
     }
 
     #[test]
-    fn eviction_takes_the_oldest_counts_it_and_spares_the_last_checkpoint() {
-        let mut index = index();
-        index.acknowledge(Lane::Alerts, OLD, Sequence(7));
-        assert_eq!(index.evict(), Some(SegmentId { number: 1, epoch: OLD }));
-        assert_eq!(index.evict(), Some(SegmentId { number: 2, epoch: OLD }));
-        assert_eq!(index.evict(), None);
-        assert_eq!(index.evictions(), 2);
-        assert_eq!(index.lanes().get("alerts").map(|fill| (fill.records, fill.evicted)), Some((10, 13)));
+    fn what_goes_first_follows_its_worth_and_the_newest_state_of_an_open_alert_is_never_a_victim() {
+        let mut index = Index::new(NEW);
+        for number in 1..=3 {
+            index.add(Segment::new(SegmentId::new(number, NEW), None));
+            index.note_checkpoint(number);
+            index.grow(number, 1000);
+        }
+        let (a, b) = (entry(1, 7, Worth::Open), entry(2, 8, Worth::Ended));
+        index.note_record(1, &a);
+        index.note_record(1, &b);
+        let first = SegmentId::new(1, NEW);
+        assert_eq!((index.class_of(first, &a), index.class_of(first, &b)), (None, Some(value::Class::Ended)));
+        assert_eq!(index.victim(value::Class::Superseded, |_| false), None);
+        assert_eq!(index.victim(value::Class::Ended, |_| false), Some(first));
+        index.note_record(2, &entry(3, 7, Worth::Ended));
+        assert_eq!(index.class_of(first, &a), Some(value::Class::Superseded));
+        assert_eq!(index.victim(value::Class::Superseded, |_| false), Some(first));
+        index.note_record(3, &entry(4, 8, Worth::Open));
+        assert_eq!(index.victim(value::Class::Ended, |_| false), Some(SegmentId::new(2, NEW)), "nothing in the first is a last word now");
+        assert_eq!(index.victim(value::Class::Ended, |number| number == 2), None, "the last checkpoint's segment is spared");
     }
 
     #[test]
@@ -431,26 +495,37 @@ mod tests {
         let mut before = index();
         before.acknowledge(Lane::Alerts, OLD, Sequence(7));
         before.acknowledge(Lane::Alerts, NEW, Sequence(3));
-        before.evict();
+        before.count_evicted(Lane::Logs, Reason::Quota, 5);
         let bytes = before.standing();
         let mut after = index();
-        assert!(after.restore_standing(&bytes));
-        assert_eq!((after.acknowledged, after.evicted), (before.acknowledged, before.evicted));
+        assert!(!after.restore_standing((Version::Two, &bytes), &[]), "no state of an alert was lost");
+        assert_eq!((&after.acknowledged, &after.evicted), (&before.acknowledged, &before.evicted));
         for cut in 0..bytes.len() {
-            index().restore_standing(&bytes[..cut]);
+            index().restore_standing((Version::Two, &bytes[..cut]), &[]);
         }
+    }
+
+    #[test]
+    fn what_a_rewriting_gave_up_after_the_last_standing_is_counted_from_its_marks_once() {
+        let mut index = index();
+        let mark = |rewriting, reason: Reason| (Lane::Alerts, 3, Skipped { to: 6, rewriting, reason: reason.number() });
+        index.rewritings = 4;
+        let bytes = index.standing();
+        assert!(index.restore_standing((Version::Two, &bytes), &[mark(4, Reason::Quota), mark(5, Reason::Quota), mark(6, Reason::Damaged)]));
+        assert_eq!(index.evicted_of(Lane::Alerts), 4);
+        assert_eq!(index.next_rewriting(), 7);
     }
 
     #[test]
     fn marks_are_sparse_and_lead_before_the_record() {
         let mut index = Index::new(NEW);
-        index.add(SegmentId { number: 1, epoch: NEW });
+        index.add(Segment::new(SegmentId::new(1, NEW), None));
         for sequence in 1..=10_000_u32 {
-            index.note_record(1, (Lane::Alerts, u64::from(sequence)), sequence * 100, 60);
+            index.note_record(1, &Entry { offset: sequence * 100, ..entry(u64::from(sequence), 0, Worth::Plain) });
         }
         index.grow(1, 1_000_100);
         let place = index.seek(Lane::Alerts, Some((NEW, Sequence(5000)))).unwrap();
-        assert!(place.offset <= 5001 * 100 && place.offset + 2 * MARK_BYTES > 5001 * 100, "{place:?}");
+        assert!(place.offset <= 5001 * 100 && place.offset + 2 * MARK_BYTES > 5001 * 100, "{}", place.offset);
         assert!(index.segments[&1].lanes[&Lane::Alerts].marks.len() < 20);
     }
 }
