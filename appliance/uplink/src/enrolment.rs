@@ -17,7 +17,9 @@ use hyper_util::rt::TokioIo;
 use postern_protocol::enrolment::{EnrolRequest, EnrolResponse, Token};
 use postern_protocol::timestamp::Timestamp;
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+use rustls::ClientConfig;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -139,7 +141,7 @@ pub async fn enrol(options: EnrolOptions) -> Result<Identity, EnrolError> {
 
     let stream = connect(&options.server, options.token.ca_spki_sha256, options.proxy.as_ref()).await?;
     let authority = options.server.authority();
-    let answer = tokio::time::timeout(TIMEOUT, post(stream, &authority, body)).await.map_err(|_| EnrolError::Timeout)??;
+    let answer: EnrolResponse = answer("/enrol/v1", stream, &authority, body).await?;
 
     let new = NewIdentity {
         gateway: answer.gateway,
@@ -172,9 +174,17 @@ pub fn key_and_request(common_name: &str, names: &[String]) -> Result<(Zeroizing
 }
 
 async fn connect(server: &ServerUrl, ca_spki: [u8; 32], proxy: Option<&ProxyUrl>) -> Result<TlsStream<TcpStream>, EnrolError> {
-    let connector = TlsConnector::from(Arc::new(tls::enrolment_client(ca_spki)?));
+    shake(server, tls::enrolment_client(ca_spki)?, &Way::to(server.host_port(), proxy.cloned())).await
+}
+
+/// Opens a connection to the control plane by `way`.
+///
+/// # Errors
+/// [`EnrolError`] of the way, of the handshake, or of what was found there.
+pub(crate) async fn shake(server: &ServerUrl, config: ClientConfig, way: &Way) -> Result<TlsStream<TcpStream>, EnrolError> {
+    let connector = TlsConnector::from(Arc::new(config));
     let name = server.server_name()?;
-    let dialled = dial(&Way::to(server.host_port(), proxy.cloned())).await?;
+    let dialled = dial(way).await?;
     let handshake = tokio::time::timeout(TIMEOUT, connector.connect(name, dialled.stream)).await.map_err(|_| EnrolError::Timeout)?;
     handshake.map_err(|error| match tls::distrust(&error) {
         Some(reason) => EnrolError::Distrust(reason),
@@ -182,11 +192,24 @@ async fn connect(server: &ServerUrl, ca_spki: [u8; 32], proxy: Option<&ProxyUrl>
     })
 }
 
-/// Sends the one request of this connection, as HTTP/1.1, and reads the answer.
-async fn post(stream: TlsStream<TcpStream>, authority: &str, body: Vec<u8>) -> Result<EnrolResponse, EnrolError> {
+/// Sends the one request of this connection, as HTTP/1.1, and reads the answer in time.
+///
+/// # Errors
+/// [`EnrolError`] of the exchange.
+pub(crate) async fn answer<T: DeserializeOwned>(
+    path: &str,
+    stream: TlsStream<TcpStream>,
+    authority: &str,
+    body: Vec<u8>,
+) -> Result<T, EnrolError> {
+    let body = tokio::time::timeout(TIMEOUT, post(path, stream, authority, body)).await.map_err(|_| EnrolError::Timeout)??;
+    serde_json::from_slice(&body).map_err(|error| EnrolError::Answer { reason: error.to_string() })
+}
+
+async fn post(path: &str, stream: TlsStream<TcpStream>, authority: &str, body: Vec<u8>) -> Result<Bytes, EnrolError> {
     let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(EnrolError::Broke)?;
     let malformed = |reason: String| EnrolError::Answer { reason };
-    let request = Request::post("/enrol/v1").header(HOST, authority).header(CONTENT_TYPE, "application/json");
+    let request = Request::post(path).header(HOST, authority).header(CONTENT_TYPE, "application/json");
     let request = request.body(Full::new(Bytes::from(body))).map_err(|error| malformed(error.to_string()))?;
     let exchange = async {
         let response = sender.send_request(request).await.map_err(EnrolError::Broke)?;
@@ -211,5 +234,5 @@ async fn post(stream: TlsStream<TcpStream>, authority: &str, body: Vec<u8>) -> R
         let detail = detail.unwrap_or_else(|| "it gave no reason".to_owned());
         return Err(EnrolError::Refused { status: status.as_u16(), detail: detail.chars().take(1000).collect() });
     }
-    serde_json::from_slice(&body).map_err(|error| malformed(error.to_string()))
+    Ok(body)
 }

@@ -1,4 +1,5 @@
-//! Who this gateway is: its names, keys, certificates and pins, kept in one directory that is written once, by enrolment.
+//! Who this gateway is: its names, keys, certificates and pins, kept in one directory that is written once, by enrolment. What is renewed
+//! later lies beside it ([`renewed`]) and takes its place at every load.
 //!
 //! ```text
 //! identity/            0700
@@ -10,6 +11,8 @@
 //! All files are 0600. Saving writes a complete sibling directory, syncs it and renames it, so that there is
 //! always a whole identity or none. The keys were made here and never leave; nothing in this module prints them.
 
+pub mod renewed;
+
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -17,12 +20,13 @@ use std::path::{Path, PathBuf};
 
 use data_encoding::BASE64;
 use postern_protocol::id::{GatewayId, TenantId};
+use postern_protocol::timestamp::Timestamp;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use crate::tls::Certified;
+use crate::tls::{self, Certified};
 use crate::url::ServerUrl;
 
 /// Why an identity cannot be read or written.
@@ -71,6 +75,8 @@ pub struct Identity {
     pub server_pins: Vec<[u8; 32]>,
     /// Ed25519 public keys that may sign revisions.
     pub revision_keys: Vec<[u8; 32]>,
+    /// Those that came with the enrolment: they alone may sign trust bundles.
+    anchor_keys: Vec<[u8; 32]>,
     /// Certificate chain for the tunnel, leaf first.
     pub client_chain: Vec<CertificateDer<'static>>,
     /// Its key.
@@ -79,8 +85,12 @@ pub struct Identity {
     pub listener_chain: Vec<CertificateDer<'static>>,
     /// Its key.
     pub listener_key: PrivateKeyDer<'static>,
-    /// The control plane's CA.
+    /// The control plane's certificate authorities, the issuing one first.
     pub ca: Vec<CertificateDer<'static>>,
+    /// Serial of the trust bundle in use; 0 for what enrolment gave.
+    pub trust_serial: u64,
+    /// What was left aside at the load, for a person.
+    pub warnings: Vec<String>,
 }
 
 /// What [`Identity::save`] takes: the texts as the control plane sent them, and the keys.
@@ -113,11 +123,16 @@ impl Identity {
         fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some())
     }
 
-    /// Reads the identity in `dir`.
+    /// Reads the identity in `dir`, and what was renewed of it since.
     ///
     /// # Errors
     /// [`IdentityError::Missing`] when the gateway was never enrolled, else what is wrong with which file.
     pub fn load(dir: &Path) -> Result<Self, IdentityError> {
+        Ok(Self::enrolled(dir)?.renewed(&renewed::dir_beside(dir)))
+    }
+
+    /// Reads what enrolment wrote.
+    fn enrolled(dir: &Path) -> Result<Self, IdentityError> {
         let path = dir.join("gateway.json");
         let text = match fs::read(&path) {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Err(IdentityError::Missing { dir: dir.to_owned() }),
@@ -133,16 +148,34 @@ impl Identity {
             server_url: file.server_url,
             server_pins: file.server_pins.iter().map(hash).collect::<Result<_, _>>()?,
             revision_keys: file.revision_keys.iter().map(hash).collect::<Result<_, _>>()?,
+            anchor_keys: file.revision_keys.iter().map(hash).collect::<Result<_, _>>()?,
             client_chain: read_chain(&dir.join("client.pem"))?,
             client_key: read_key(&dir.join("client.key"))?,
             listener_chain: read_chain(&dir.join("listener.pem"))?,
             listener_key: read_key(&dir.join("listener.key"))?,
             ca: read_chain(&dir.join("ca.pem"))?,
+            trust_serial: 0,
+            warnings: Vec::new(),
         };
         if identity.server_pins.is_empty() {
             return Err(malformed("server_pins is empty".to_owned()));
         }
         Ok(identity)
+    }
+
+    /// Returns the client certificate's first and last moment, and its serial number in hexadecimal; `None` when it does not parse.
+    pub fn validity(&self) -> Option<(Timestamp, Timestamp, String)> {
+        let (_, leaf) = x509_parser::parse_x509_certificate(self.client_chain.first()?).ok()?;
+        let (begin, end) = (leaf.validity().not_before.timestamp(), leaf.validity().not_after.timestamp());
+        Some((Timestamp::from_secs(begin), Timestamp::from_secs(end), data_encoding::HEXLOWER.encode(leaf.raw_serial())))
+    }
+
+    /// Whether the authority that issues now issued the client certificate; where that cannot be told, it is taken so.
+    pub fn is_of_issuing_authority(&self) -> bool {
+        match (self.client_chain.first(), self.ca.first()) {
+            (Some(leaf), Some(authority)) => tls::is_issuer(authority, leaf),
+            _ => true,
+        }
     }
 
     /// Returns the certificate and key of the TLS listeners.
@@ -205,7 +238,7 @@ impl Identity {
             let path = staging.join(name);
             write_secret(&path, content).map_err(|cause| IdentityError::File { path, cause })?;
         }
-        Self::load(&staging)?;
+        Self::enrolled(&staging)?;
         let sync_dir = |path: &Path| File::open(path).and_then(|file| file.sync_all());
         sync_dir(&staging).map_err(at_staging)?;
         // POSIX: a directory may be renamed onto an empty one.
@@ -213,6 +246,11 @@ impl Identity {
         fs::rename(&staging, dir).map_err(at_dir)?;
         let parent = dir.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         sync_dir(parent).map_err(at_dir)?;
+        // What an earlier identity renewed is not this one's.
+        match fs::remove_dir_all(renewed::dir_beside(dir)) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => return Err(at_dir(cause)),
+            Err(_) | Ok(()) => {}
+        }
         Self::load(dir)
     }
 }

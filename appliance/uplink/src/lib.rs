@@ -4,7 +4,9 @@
 
 pub mod dial;
 pub mod enrolment;
+pub mod examine;
 pub mod identity;
+pub mod renewal;
 pub mod spool;
 pub mod tasks;
 pub mod tls;

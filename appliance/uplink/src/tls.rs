@@ -3,19 +3,20 @@
 //! Reads no file: certificates and keys come from [`Identity`]. Trust is always in the control plane's own CA, and beyond it in
 //! the pins (tunnel) or in the hash from the token (enrolment). Called by the tunnel, enrolment and the gateway's listeners.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use aws_lc_rs::digest;
 use postern_protocol::timestamp::Timestamp;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{Resumption, WebPkiServerVerifier};
+use rustls::client::{Resumption, WantsClientCert, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use rustls::server::{VerifierBuilderError, WebPkiClientVerifier};
 use rustls::version::{TLS12, TLS13};
 use rustls::{
-    CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, ServerConfig, SignatureScheme,
+    CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, DistinguishedName, OtherError, RootCertStore, ServerConfig, SignatureScheme,
     SupportedProtocolVersion,
 };
 use x509_parser::extensions::GeneralName;
@@ -28,7 +29,7 @@ pub const TUNNEL_ALPN: &[u8] = b"postern/1";
 /// ALPN of enrolment.
 pub const ENROLMENT_ALPN: &[u8] = b"postern-enrol/1";
 
-const VERSIONS: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
+pub(crate) const VERSIONS: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
 
 /// Why a TLS configuration cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -142,7 +143,8 @@ impl Certified {
     }
 }
 
-fn is_issuer(issuer: &CertificateDer<'_>, issued: &CertificateDer<'_>) -> bool {
+/// Whether `issued` says that `issuer` issued it.
+pub(crate) fn is_issuer(issuer: &CertificateDer<'_>, issued: &CertificateDer<'_>) -> bool {
     let (Ok((_, issuer)), Ok((_, issued))) = (x509_parser::parse_x509_certificate(issuer), x509_parser::parse_x509_certificate(issued))
     else {
         return false;
@@ -161,18 +163,34 @@ pub fn provider() -> Arc<CryptoProvider> {
 /// # Errors
 /// [`TlsError`] when the identity's certificates or keys are not usable.
 pub fn tunnel_client(identity: &Identity) -> Result<ClientConfig, TlsError> {
-    let provider = provider();
-    let webpki = WebPkiServerVerifier::builder_with_provider(roots(&identity.ca)?, Arc::clone(&provider)).build()?;
-    let verifier = PinnedVerifier { webpki, pins: identity.server_pins.clone() };
-    let mut config = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(VERSIONS)?
-        .dangerous()
-        .with_custom_certificate_verifier(Arc::new(verifier))
-        .with_client_auth_cert(identity.client_chain.clone(), identity.client_key.clone_key())?;
+    let mut config = pinned(identity)?.with_client_auth_cert(identity.client_chain.clone(), identity.client_key.clone_key())?;
     config.alpn_protocols = vec![TUNNEL_ALPN.to_vec()];
     // A resumed session skips the verifier: each one is to be checked against the pins.
     config.resumption = Resumption::disabled();
     Ok(config)
+}
+
+/// Makes the configuration of the client side of a renewal without the tunnel: the server is checked as the tunnel's is, and no
+/// certificate is shown, since ours has ended.
+///
+/// # Errors
+/// [`TlsError`] when an authority's certificate is not usable.
+pub fn renewal_client(identity: &Identity) -> Result<ClientConfig, TlsError> {
+    let mut config = pinned(identity)?.with_no_client_auth();
+    config.alpn_protocols = vec![ENROLMENT_ALPN.to_vec()];
+    config.resumption = Resumption::disabled();
+    Ok(config)
+}
+
+fn pinned(identity: &Identity) -> Result<ConfigBuilder<ClientConfig, WantsClientCert>, TlsError> {
+    let provider = provider();
+    let roots = roots(&identity.ca)?;
+    // Tells a control plane that replaces its authority which one we know (RFC 8446 §4.2.4).
+    let authorities = roots.subjects();
+    let webpki = WebPkiServerVerifier::builder_with_provider(roots, Arc::clone(&provider)).build()?;
+    let verifier = PinnedVerifier { webpki, authorities, pins: identity.server_pins.clone() };
+    let builder = ClientConfig::builder_with_provider(provider).with_protocol_versions(VERSIONS)?;
+    Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)))
 }
 
 /// Makes the configuration of enrolment's client side, which trusts exactly the CA whose SPKI has this SHA-256.
@@ -214,6 +232,29 @@ pub fn listener_server(listener: &Certified, client_auth: ClientAuth<'_>) -> Res
     Ok(config)
 }
 
+/// Returns the gateway and tenant that a client certificate of the control plane names: its common name and organisation.
+pub(crate) fn peer_names(certificate: &CertificateDer<'_>) -> Option<(String, String)> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    let gateway = parsed.subject().iter_common_name().next()?.as_str().ok()?.to_owned();
+    let tenant = parsed.subject().iter_organization().next()?.as_str().ok()?.to_owned();
+    Some((gateway, tenant))
+}
+
+/// Returns the names and addresses in a certificate.
+pub(crate) fn alternative_names(certificate: &CertificateDer<'_>) -> Vec<String> {
+    let Ok((_, parsed)) = x509_parser::parse_x509_certificate(certificate) else { return Vec::new() };
+    let names = parsed.subject_alternative_name().ok().flatten().map(|extension| extension.value.general_names.as_slice());
+    let text = |name: &GeneralName<'_>| match name {
+        GeneralName::DNSName(name) => Some((*name).to_owned()),
+        GeneralName::IPAddress(bytes) => {
+            let v4 = <[u8; 4]>::try_from(*bytes).ok().map(IpAddr::from);
+            v4.or_else(|| <[u8; 16]>::try_from(*bytes).ok().map(IpAddr::from)).map(|ip| ip.to_string())
+        }
+        _ => None,
+    };
+    names.unwrap_or_default().iter().filter_map(text).collect()
+}
+
 /// Returns a peer's name from its verified certificate: common name, else the first DNS name, else an empty text.
 pub fn peer_subject(certificate: &CertificateDer<'_>) -> String {
     let Ok((_, parsed)) = x509_parser::parse_x509_certificate(certificate) else { return String::new() };
@@ -236,7 +277,7 @@ pub fn distrust(error: &std::io::Error) -> Option<Distrust> {
     cause.downcast_ref().copied()
 }
 
-fn roots(ca: &[CertificateDer<'static>]) -> Result<Arc<RootCertStore>, TlsError> {
+pub(crate) fn roots(ca: &[CertificateDer<'static>]) -> Result<Arc<RootCertStore>, TlsError> {
     let mut roots = RootCertStore::empty();
     for certificate in ca {
         roots.add(certificate.clone())?;
@@ -252,6 +293,7 @@ fn refuse(reason: Distrust) -> rustls::Error {
 #[derive(Debug)]
 struct PinnedVerifier {
     webpki: Arc<WebPkiServerVerifier>,
+    authorities: Vec<DistinguishedName>,
     pins: Vec<[u8; 32]>,
 }
 
@@ -289,6 +331,10 @@ impl ServerCertVerifier for PinnedVerifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.webpki.supported_verify_schemes()
+    }
+
+    fn root_hint_subjects(&self) -> Option<&[DistinguishedName]> {
+        Some(&self.authorities)
     }
 }
 
