@@ -2,6 +2,8 @@
 
 #![allow(dead_code)] // Each test binary uses its part.
 
+pub(crate) mod gateway;
+
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::fs;
@@ -20,7 +22,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use postern_protocol::frame::{self, Decoder};
 use postern_protocol::id::Lane;
 use postern_protocol::message::{
-    Ack, Batch, Down, Goodbye, HeartbeatReply, Hello, LanePosition, Records, RevisionStatus, Up, Welcome, down, up,
+    Ack, Batch, Down, Goodbye, HeartbeatReply, Hello, LanePosition, PROTOCOL_VERSION, Records, RevisionStatus, Up, Welcome, down, up,
 };
 use postern_uplink::identity::Identity;
 use postern_uplink::tls;
@@ -139,8 +141,16 @@ pub(crate) struct Store {
     pub(crate) mood: Mood,
     /// A lane that it does not take.
     pub(crate) refused: Option<Lane>,
+    /// A lane whose batches it does not even read.
+    pub(crate) stalled: Option<Lane>,
+    /// The version that it speaks; the newest when 0.
+    pub(crate) protocol: u32,
+    /// What came that its version does not know.
+    pub(crate) foreign: usize,
     /// Said right after the welcome.
     pub(crate) news: Vec<Down>,
+    /// Said after that, as it stands.
+    pub(crate) raw_news: Vec<Bytes>,
     /// Present control stream.
     pub(crate) control: Option<Sender<Bytes>>,
 }
@@ -268,6 +278,7 @@ async fn serve_control(mut reader: Reader, sender: Sender<Bytes>, serving: Servi
         let mut answers = Vec::new();
         {
             let mut store = serving.store.lock().unwrap();
+            store.foreign += usize::from(store.protocol == 1 && !is_version_1(&kind));
             match kind {
                 up::Kind::Hello(hello) => {
                     store.hellos.push(hello);
@@ -288,13 +299,23 @@ async fn serve_control(mut reader: Reader, sender: Sender<Bytes>, serving: Servi
             }
         }
         let Some(mut control) = serving.store.lock().unwrap().control.take() else { return };
-        for answer in answers {
-            if control.send_data(frame::encode(&answer)).await.is_err() {
+        let raw = std::mem::take(&mut serving.store.lock().unwrap().raw_news);
+        for frame in answers.iter().map(frame::encode).chain(raw) {
+            if control.send_data(frame).await.is_err() {
                 return;
             }
         }
         serving.store.lock().unwrap().control = Some(control);
         serving.changed.send_modify(|version| *version += 1);
+    }
+}
+
+/// Says whether a program of version 1 knows it.
+fn is_version_1(kind: &up::Kind) -> bool {
+    match kind {
+        up::Kind::RevisionStatus(status) => status.state <= 3,
+        up::Kind::Heartbeat(_) | up::Kind::Hello(_) | up::Kind::Minutes(_) | up::Kind::Status(_) => true,
+        _ => false,
     }
 }
 
@@ -304,13 +325,17 @@ fn greet(store: &mut Store) -> Vec<Down> {
         return vec![down::Kind::Goodbye(Goodbye { reason: "moving house".to_owned(), retry: true }).into_message()];
     }
     let committed = store.cursors.iter().map(|((lane, epoch), sequence)| LanePosition { lane: *lane, epoch: *epoch, sequence: *sequence });
-    let welcome = Welcome { protocol: 1, committed: committed.collect(), ..Welcome::default() };
+    let protocol = if store.protocol == 0 { PROTOCOL_VERSION } else { store.protocol };
+    let welcome = Welcome { protocol, committed: committed.collect(), ..Welcome::default() };
     let mut answers = vec![down::Kind::Welcome(welcome).into_message()];
     answers.append(&mut store.news);
     answers
 }
 
 async fn serve_lane(lane: Lane, mut reader: Reader, mut sender: Sender<Bytes>, serving: Serving) {
+    if serving.store.lock().unwrap().stalled == Some(lane) {
+        return std::future::pending().await;
+    }
     while let Some(batch) = reader.next::<Batch>().await {
         let mood = {
             let mut store = serving.store.lock().unwrap();
