@@ -35,9 +35,11 @@ use crate::control::trial::{Link, first_link};
 use crate::control::{Control, clock};
 use crate::descriptors;
 use crate::dictionary::Names;
+use crate::doctor::watch::{Kept, Watch};
 use crate::intake::{self, Digests};
 use crate::listener_certificate::ListenerCertificate;
 use crate::listeners::Listeners;
+use crate::outbound::{self, Viewer};
 use crate::pipeline::local::{self, State};
 use crate::pipeline::{Parts, Pipeline, PipelineFacts};
 use crate::proxy::agents::Agents;
@@ -100,9 +102,6 @@ pub struct RunOptions {
     /// What was given up, for reports.
     pub sandbox: Sandbox,
 }
-
-/// Frames that left the site and wait to be written to the outbound ring; beyond that they are counted as missed.
-const TAP_FRAMES: usize = 256;
 
 /// Runs the daemon until `stop` is cancelled, then drains and closes everything.
 ///
@@ -275,6 +274,8 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     tasks.spawn("control", control.run(stop.clone()));
     // Whoever knows something of itself adds it here.
     let mut contributions = Contributions::default();
+    let (last_examination, doctor_view) = Kept::open(config.doctor_dir());
+    contributions.add(move |status| status.doctor.clone_from(&doctor_view.borrow()));
     let audit_view = audit.state();
     contributions.add(move |status| status.audit = Some(audit_view.borrow().clone()));
     contributions.add(move |Status { intake, .. }| intake.warnings.extend_from_slice(&warnings));
@@ -315,11 +316,20 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
         contributions,
     };
     tasks.spawn("status", reporter.clone().serve(status_socket, stop.clone()));
+    let doctor = Watch {
+        config: config.clone(),
+        link: link_view.clone(),
+        tunnel: reporter.tunnel.clone(),
+        reporter: reporter.clone(),
+        kept: last_examination,
+    };
+    tasks.spawn("doctor", doctor.run(stop.clone()));
     tasks.spawn("report", reporter.send(outgoing, stop.clone()));
     let name = format!("{} of {}", identity.gateway, identity.tenant);
     let (identities, identity_view) = watch::channel(identity);
-    let (tap, frames, missed_frames) = Tap::new(TAP_FRAMES);
-    let _kept = (identities, frames, missed_frames);
+    let _kept = identities;
+    let (tap, frames, missed_frames) = Tap::new(outbound::QUEUE);
+    tasks.spawn("outbound", Viewer::open(&config.outbound_dir(), frames, missed_frames)?.run(stop.clone()));
     let tunnel_options = TunnelOptions {
         link: link_view,
         identity: identity_view,

@@ -10,8 +10,10 @@ use clap::{Args, Parser, Subcommand};
 use postern_gateway::audit::action::Action;
 use postern_gateway::audit::print::Form;
 use postern_gateway::config::Config;
+use postern_gateway::doctor::{self, Patient};
 use postern_gateway::enrol::{EnrolFailure, EnrolRequest, enrol};
 use postern_gateway::listener_certificate;
+use postern_gateway::outbound::tail::{self, Tail, TailError, Then};
 use postern_gateway::proxy::users::{self as proxy_user, MAX_PASSWORD_BYTES};
 use postern_gateway::revision::Mode;
 use postern_gateway::service::PassedSockets;
@@ -41,6 +43,8 @@ enum Command {
     Ca(Common),
     /// Check the configuration, tell every fault, and exit.
     Check(Common),
+    /// Look for what keeps this gateway from working, and say what to do; exits with 1 for a warning, 2 for a fault.
+    Doctor(DoctorArgs),
     /// Make this gateway known to its control plane with a one-time token; exits with 75 when trying again may help, with 76 when
     /// this token never will.
     Enrol(EnrolArgs),
@@ -48,6 +52,8 @@ enum Command {
     ListenerCertificate(ListenerCertificateArgs),
     /// Make a key for the TLS listeners here, and a request for a certificate of an authority of your own.
     ListenerCsr(ListenerCsrArgs),
+    /// Show what leaves this site.
+    Outbound(OutboundArgs),
     /// Make a line of the proxy's file of users; the password is read from standard input.
     ProxyUser(ProxyUserArgs),
     /// Run the daemon.
@@ -90,6 +96,44 @@ struct AuditVerifyArgs {
     /// Print what was found as JSON.
     #[arg(long)]
     json: bool,
+}
+
+#[derive(Args)]
+struct DoctorArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Print the report as JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct OutboundArgs {
+    #[command(subcommand)]
+    command: OutboundCommand,
+}
+
+#[derive(Subcommand)]
+enum OutboundCommand {
+    /// Print the contract: every field that can leave, with its meaning and source, as JSON.
+    Contract,
+    /// Show the frames that left, decoded; the last 20 unless told otherwise.
+    Tail(OutboundTailArgs),
+}
+
+#[derive(Args)]
+struct OutboundTailArgs {
+    #[command(flatten)]
+    common: Common,
+    /// Print each frame whole, as one line of JSON.
+    #[arg(long)]
+    json: bool,
+    /// Go on with what leaves from now on.
+    #[arg(long)]
+    follow: bool,
+    /// Begin that long ago (10m, 2h), or at that time (2026-01-31T12:00:00Z).
+    #[arg(long, value_name = "SPAN|TIME")]
+    since: Option<String>,
 }
 
 #[derive(Args)]
@@ -193,6 +237,7 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
             println!("{} is valid", common.config.display());
             Ok(())
         }
+        Command::Doctor(args) => return doctor(args),
         Command::Enrol(args) => {
             let config = Config::load(&args.common.config)?;
             let request = EnrolRequest { server: args.server, token_file: args.token_file, proxy: args.proxy };
@@ -217,6 +262,8 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
                 Some(path) => std::fs::write(&path, request).with_context(|| format!("{} cannot be written", path.display())),
             }
         }
+        Command::Outbound(OutboundArgs { command: OutboundCommand::Contract }) => print(postern_protocol::CONTRACT),
+        Command::Outbound(OutboundArgs { command: OutboundCommand::Tail(args) }) => outbound_tail(args),
         Command::ProxyUser(args) => {
             let mut password = Zeroizing::new(String::new());
             std::io::stdin().take(MAX_PASSWORD_BYTES as u64 + 2).read_to_string(&mut password).context("the password cannot be read")?;
@@ -262,6 +309,27 @@ fn audit(args: AuditArgs) -> anyhow::Result<ExitCode> {
     let verified = audit::print::verify(&Config::load(&verify.common.config)?)?;
     print(&if verify.json { format!("{}\n", serde_json::to_string(&verified)?) } else { audit::print::sentence(&verified) })?;
     Ok(if verified.faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(2) })
+}
+
+fn doctor(args: DoctorArgs) -> anyhow::Result<ExitCode> {
+    let config = Config::load(&args.common.config)?;
+    let report = runtime().build()?.block_on(async { doctor::examine(Patient::of(&config).await).await });
+    print(&if args.json { format!("{}\n", serde_json::to_string(&report)?) } else { doctor::text::Lines(&report).to_string() })?;
+    Ok(doctor::exit_code(&report).into())
+}
+
+fn outbound_tail(args: OutboundTailArgs) -> anyhow::Result<()> {
+    let config = Config::load(&args.common.config)?;
+    let tail = Tail {
+        since: args.since.map(|text| tail::parse_since(&text, SystemTime::now())).transpose()?,
+        then: if args.follow { Then::Follow } else { Then::End },
+        form: if args.json { tail::Form::Json } else { tail::Form::Text },
+    };
+    match tail::run(&config.outbound_dir(), tail, |line| std::io::stdout().write_all(line.as_bytes())) {
+        // Whoever has seen enough goes.
+        Err(TailError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        shown => Ok(shown?),
+    }
 }
 
 fn print(text: &str) -> anyhow::Result<()> {

@@ -301,6 +301,29 @@ impl Config {
         self.data_dir.join("vault")
     }
 
+    /// Returns the directories in which the daemon writes.
+    pub(crate) fn written_dirs(&self) -> [PathBuf; 7] {
+        [
+            self.audit_dir(),
+            self.dictionary_dir(),
+            self.doctor_dir(),
+            self.outbound_dir(),
+            self.revisions_dir(),
+            self.spool_dir(),
+            self.vault_dir(),
+        ]
+    }
+
+    /// Returns the directory of the doctor's last report.
+    pub fn doctor_dir(&self) -> PathBuf {
+        self.data_dir.join("doctor")
+    }
+
+    /// Returns the directory in which what left is kept to be looked at.
+    pub fn outbound_dir(&self) -> PathBuf {
+        self.data_dir.join("outbound")
+    }
+
     /// Returns the file of our own SNMP engine.
     pub fn snmp_engine_file(&self) -> PathBuf {
         self.data_dir.join("snmp-engine.json")

@@ -91,6 +91,7 @@ const FILES: &[Call] = &[
     libc::SYS_readlinkat,
     libc::SYS_readv,
     libc::SYS_renameat2,
+    libc::SYS_statfs,
     libc::SYS_statx,
     libc::SYS_unlinkat,
     libc::SYS_write,

@@ -54,14 +54,8 @@ pub(super) fn confine(config: &Config, own_ports: &[u16]) -> Result<Enforcement,
     // In the identity's directory nothing can be written: a daemon that was taken over cannot make itself other pins or keys.
     let own = AccessFs::ReadFile | AccessFs::ReadDir | AccessFs::MakeSock | AccessFs::RemoveFile;
     let keep = own | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::MakeReg;
-    for (path, access) in [
-        (config.data_dir.clone(), own),
-        (config.spool_dir(), keep),
-        (config.revisions_dir(), keep),
-        (config.vault_dir(), keep),
-        (config.dictionary_dir(), keep),
-        (config.audit_dir(), keep),
-    ] {
+    let written = config.written_dirs().map(|path| (path, keep));
+    for (path, access) in std::iter::once((config.data_dir.clone(), own)).chain(written) {
         let opened = PathFd::new(&path).map_err(|cause| FilesError::Own { path, cause })?;
         rules = rules.add_rule(PathBeneath::new(opened, access))?;
     }

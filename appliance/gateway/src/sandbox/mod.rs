@@ -33,8 +33,9 @@ pub enum SandboxError {
 /// # Errors
 /// [`SandboxError`].
 pub fn enter(config: &Config, own_ports: &[u16]) -> Result<Sandbox, SandboxError> {
-    for dir in [&config.data_dir, &config.spool_dir(), &config.revisions_dir(), &config.vault_dir(), &config.dictionary_dir(), &config.audit_dir()] {
-        crate::create_private_dir(dir)?;
+    crate::create_private_dir(&config.data_dir)?;
+    for dir in config.written_dirs() {
+        crate::create_private_dir(&dir)?;
     }
     let sandbox = Sandbox {
         landlock: files::confine(config, own_ports).unwrap_or_else(|error| not_enforced(&error)),
