@@ -9,6 +9,7 @@ use crate::configuration::Checks;
 use crate::feed::Feed;
 use crate::metrics::Metrics;
 use crate::mibs::Mibs;
+use crate::rollouts::Rollouts;
 use crate::signer::Signer;
 use crate::store::Stores;
 use crate::trust::Authorities;
@@ -35,6 +36,8 @@ pub struct App {
     pub mibs: Mibs,
     /// Bounds how many passwords are hashed at once.
     pub passwords: Passwords,
+    /// Has roll-outs go on.
+    pub rollouts: Rollouts,
     /// Signs revisions.
     pub signer: Signer,
     /// Cancelled when the program stops: long-lived answers end then.

@@ -1,18 +1,23 @@
 //! Puts a configuration: checks the document with the code that the gateway runs too, signs it, stores it as the desired revision and
 //! wakes the gateway's session, which sends it at once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use postern_protocol::id::{GatewayId, RevisionNumber, TenantId};
 use postern_protocol::revision::{self, Problem};
 use tokio::sync::Semaphore;
+use tokio::time::MissedTickBehavior;
 
 use crate::app::App;
 use crate::auth::{Forbidden, Permission, Principal};
+use crate::canonical;
+
 use crate::feed::Change;
 use crate::named_secrets::{self, Named};
 use crate::store::StoreError;
+use crate::store::audit::By;
 use crate::store::revisions::NewRevision;
 
 /// Whether a document with problems is stored all the same; the gateway then refuses it and says why.
@@ -27,6 +32,9 @@ pub enum Force {
 /// How many documents are checked at once, of all tenants. A thousand regular expressions take a core for seconds; the threads that
 /// they would hold are those of the stores, too. The others wait their turn.
 const AT_ONCE: usize = 1;
+
+/// How often the numbers of revisions are looked at for those that a command line added.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Checks documents in turns.
 pub struct Checks {
@@ -102,25 +110,119 @@ pub enum PutError {
 /// could carry it.
 pub async fn put(app: &App, principal: &Principal, gateway: &GatewayId, text: &[u8], force: Force) -> Result<RevisionNumber, PutError> {
     principal.require(Permission::Configure)?;
-    let record = app.stores.system().find_gateway(gateway).await?.filter(|record| record.tenant == principal.tenant);
+    store(app, Put::of(principal, gateway, text, force)).await
+}
+
+/// A configuration to be put, by somebody who may.
+pub(crate) struct Put {
+    pub(crate) tenant: TenantId,
+    pub(crate) gateway: GatewayId,
+    pub(crate) text: Vec<u8>,
+    pub(crate) force: Force,
+    pub(crate) by: By,
+    /// Where it comes from; empty when somebody wrote it.
+    pub(crate) remark: String,
+    pub(crate) rollout: Option<String>,
+}
+
+impl Put {
+    fn of(principal: &Principal, gateway: &GatewayId, text: &[u8], force: Force) -> Self {
+        Self {
+            tenant: principal.tenant.clone(),
+            gateway: gateway.clone(),
+            text: text.to_vec(),
+            force,
+            by: By::from(principal),
+            remark: String::new(),
+            rollout: None,
+        }
+    }
+}
+
+/// Checks, signs, stores and pushes.
+///
+/// # Errors
+/// As [`put`].
+pub(crate) async fn store(app: &App, put: Put) -> Result<RevisionNumber, PutError> {
+    let Put { tenant, gateway, text, force, by, remark, rollout } = put;
+    let record = app.stores.system().find_gateway(&gateway).await?.filter(|record| record.tenant == tenant);
     if record.ok_or(PutError::NotFound)?.revoked_at.is_some() {
         return Err(StoreError::Conflict("the gateway is revoked".to_owned()).into());
     }
     if force == Force::Checked || text.len() > revision::MAX_DOCUMENT_BYTES {
-        check(app, &principal.tenant, gateway, text).await?.map_err(PutError::Invalid)?;
+        check(app, &tenant, &gateway, &text).await?.map_err(PutError::Invalid)?;
     }
-    let new = NewRevision {
-        gateway: gateway.clone(),
-        document: text.to_vec(),
-        by: principal.actor.to_string(),
-        at_least: RevisionNumber(1),
-        at: app.now(),
-    };
-    let number = app.stores.tenant(&principal.tenant)?.put_revision(new, &app.signer).await?;
-    app.gateways.wake(gateway);
-    app.feed.publish(&principal.tenant, Change::Gateway { id: gateway.clone() });
-    tracing::info!(%gateway, revision = %number, by = %principal.actor, forced = force == Force::Forced, "configuration put");
+    let who = by.who.clone();
+    let new = NewRevision { gateway: gateway.clone(), document: text, by, remark, rollout, at_least: RevisionNumber(1), at: app.now() };
+    let number = app.stores.tenant(&tenant)?.put_revision(new, &app.signer).await?;
+    app.gateways.wake(&gateway);
+    app.feed.publish(&tenant, Change::Gateway { id: gateway.clone() });
+    tracing::info!(%gateway, revision = %number, by = who, forced = force == Force::Forced, "configuration put");
     Ok(number)
+}
+
+/// Makes the document of an earlier revision the desired one again, under a new number.
+///
+/// # Errors
+/// As [`put`]; the document may have problems by now, if a secret that it names is gone.
+pub async fn return_to(app: &App, principal: &Principal, gateway: &GatewayId, number: RevisionNumber) -> Result<RevisionNumber, PutError> {
+    principal.require(Permission::Configure)?;
+    let earlier = app.stores.tenant(&principal.tenant)?.find_revision(gateway, number).await?.ok_or(PutError::NotFound)?;
+    let put = Put::of(principal, gateway, &earlier.document, Force::Checked);
+    store(app, Put { remark: format!("return to revision {number}"), ..put }).await
+}
+
+/// What an import did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Imported {
+    /// The file says what the desired revision says.
+    Same(RevisionNumber),
+    /// It is the desired revision now.
+    Stored(RevisionNumber),
+}
+
+/// Takes a file in: makes it the desired configuration unless it says the same.
+///
+/// # Errors
+/// As [`put`].
+pub async fn import(app: &App, principal: &Principal, gateway: &GatewayId, text: &[u8]) -> Result<Imported, PutError> {
+    principal.require(Permission::Configure)?;
+    let desired = app.stores.tenant(&principal.tenant)?.desired(gateway).await?;
+    if let Some(desired) = desired.filter(|desired| canonical::same(&desired.document, text)) {
+        return Ok(Imported::Same(desired.view.number));
+    }
+    let put = Put::of(principal, gateway, text, Force::Checked);
+    Ok(Imported::Stored(store(app, Put { remark: "from a file".to_owned(), ..put }).await?))
+}
+
+/// Wakes the sessions of gateways whose configuration a command line beside the server has changed, until `app.stop`. A store that
+/// fails is logged and asked again at the next look.
+pub async fn watch(app: Arc<App>) {
+    let mut seen = HashMap::new();
+    let mut ticks = tokio::time::interval(LOOK_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    loop {
+        tokio::select! {
+            () = app.stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        if let Err(error) = look(&app, &mut seen).await {
+            tracing::error!(error = %crate::chain(&error), "the numbers of revisions cannot be read");
+        }
+    }
+}
+
+async fn look(app: &App, seen: &mut HashMap<GatewayId, RevisionNumber>) -> Result<(), StoreError> {
+    for tenant in app.stores.system().list_tenants().await? {
+        for (gateway, number) in app.stores.tenant(&tenant.id)?.newest_revisions().await? {
+            // A session sends only what is new, so that waking it too often does no harm.
+            if seen.insert(gateway.clone(), number) != Some(number) {
+                app.gateways.wake(&gateway);
+                app.feed.publish(&tenant.id, Change::Gateway { id: gateway });
+            }
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

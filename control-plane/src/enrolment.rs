@@ -30,6 +30,7 @@ use crate::random;
 use crate::rfc3339;
 use crate::store::StoreError;
 use crate::store::certificates::Given;
+use crate::store::audit::By;
 use crate::store::revisions::NewRevision;
 use crate::store::tokens::{Grant, NewToken, Refusal};
 use crate::tunnel::identity;
@@ -149,7 +150,9 @@ async fn put_built_in(app: &App, gateway: &GatewayId, grant: &Grant, now: Timest
     let new = NewRevision {
         gateway: gateway.clone(),
         document: BUILT_IN.as_bytes().to_vec(),
-        by: "control-plane".to_owned(),
+        by: By::control_plane(),
+        remark: "the built-in rules".to_owned(),
+        rollout: None,
         at_least: RevisionNumber(1),
         at: now,
     };

@@ -18,10 +18,11 @@ use tokio_util::sync::CancellationToken;
 use crate::app::App;
 use crate::auth::password::Passwords;
 use crate::config::Config;
-use crate::configuration::Checks;
+use crate::configuration::{self, Checks};
 use crate::feed::Feed;
 use crate::metrics::Metrics;
 use crate::mibs::Mibs;
+use crate::rollouts::{self, Rollouts};
 use crate::signer::{Signer, SignerError};
 use crate::store::{StoreError, Stores};
 use crate::tls::{ServerConfigs, TlsError};
@@ -101,6 +102,7 @@ pub fn load(config: Config, clock: fn() -> Timestamp, stop: CancellationToken) -
         metrics: Metrics::default(),
         mibs: Mibs::new(std::env::current_exe().map_err(ServeError::Program)?),
         passwords: Passwords::new(),
+        rollouts: Rollouts::default(),
         stop,
     };
     Ok((app, configs))
@@ -146,6 +148,8 @@ impl Server {
         spawn(&mut tasks, "admin", serve_admin(Arc::clone(&app), admin));
         spawn(&mut tasks, "unreachable", unreachable::watch(Arc::clone(&app)));
         spawn(&mut tasks, "revocation", revocation::watch(Arc::clone(&app)));
+        spawn(&mut tasks, "configuration", configuration::watch(Arc::clone(&app)));
+        spawn(&mut tasks, "roll-outs", rollouts::watch(Arc::clone(&app)));
         spawn(&mut tasks, "secrets", secrets::watch(Arc::clone(&app)));
         spawn(&mut tasks, "trust", trust::watch(Arc::clone(&app), renewed));
         tracing::info!(listen = %addresses.listen, admin = %addresses.admin, "control plane started");

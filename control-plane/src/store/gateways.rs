@@ -8,6 +8,7 @@ use postern_protocol::timestamp::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde::Serialize;
 
+use super::revisions::RevisionState;
 use super::{StoreError, Stores, SystemStore, TenantStore};
 
 /// A gateway as the API and the console show it.
@@ -57,6 +58,26 @@ pub struct GatewayRevisions {
     pub effective: Option<RevisionNumber>,
     /// The newest one, when it was refused.
     pub failed: Option<FailedRevision>,
+    /// The newest one, when it was in force on trial and was taken back.
+    pub reverted: Option<FailedRevision>,
+    /// The one on trial: in force, and taken back unless it is confirmed.
+    pub provisional: Option<RevisionNumber>,
+    /// Why the gateway does not run what it should; `None` when it does.
+    pub drift: Option<Drift>,
+}
+
+/// Why a gateway does not run what it should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Drift {
+    /// It refused it.
+    Refused,
+    /// It tried it, and took it back.
+    Reverted,
+    /// It runs a revision that nobody here made.
+    Unknown,
+    /// It has not taken it in yet.
+    Waiting,
 }
 
 /// A gateway's row in the system database.
@@ -224,21 +245,6 @@ impl TenantStore {
         .await
     }
 
-    /// Records which revision `gateway` runs; 0 for the built-in one.
-    ///
-    /// # Errors
-    /// [`StoreError`] from the database.
-    pub async fn set_effective_revision(&self, gateway: &GatewayId, number: RevisionNumber) -> Result<(), StoreError> {
-        let gateway = gateway.clone();
-        let number = i64::try_from(number.0).ok().filter(|number| *number > 0);
-        self.write(move |tx| {
-            tx.prepare_cached("UPDATE gateway_state SET effective_revision = ?2 WHERE gateway = ?1")?
-                .execute(params![gateway.as_str(), number])?;
-            Ok(())
-        })
-        .await
-    }
-
     /// Returns when `gateway` was last heard.
     ///
     /// # Errors
@@ -301,14 +307,28 @@ fn read_revisions(db: &Connection, only: Option<&str>, states: &mut HashMap<Stri
     // SQLite takes the bare columns from the row that holds the maximum.
     let mut statement =
         db.prepare_cached("SELECT gateway, max(number), state, problems FROM revision WHERE ?1 IS NULL OR gateway = ?1 GROUP BY gateway")?;
+    let mut known = db.prepare_cached("SELECT 1 FROM revision WHERE gateway = ?1 AND number = ?2")?;
     let mut rows = statement.query([only])?;
     while let Some(row) = rows.next()? {
         let number = RevisionNumber(u64::try_from(row.get::<_, i64>(1)?).map_err(|_| StoreError::Corrupt("revision number"))?);
-        let state = states.entry(row.get(0)?).or_default();
-        state.revision.desired = Some(number);
-        if row.get::<_, String>(2)? == "failed" {
-            let problems = serde_json::from_str(&row.get::<_, String>(3)?).map_err(|_| StoreError::Corrupt("revision problem"))?;
-            state.revision.failed = Some(FailedRevision { number, problems });
+        let gateway: String = row.get(0)?;
+        let revision = &mut states.entry(gateway.clone()).or_default().revision;
+        let stands = RevisionState::from_name(&row.get::<_, String>(2)?)?;
+        revision.desired = Some(number);
+        let problems = serde_json::from_str(&row.get::<_, String>(3)?).map_err(|_| StoreError::Corrupt("revision problem"))?;
+        let undone = FailedRevision { number, problems };
+        revision.drift = (revision.effective != Some(number)).then_some(Drift::Waiting);
+        match stands {
+            RevisionState::Failed => (revision.failed, revision.drift) = (Some(undone), Some(Drift::Refused)),
+            RevisionState::Reverted => (revision.reverted, revision.drift) = (Some(undone), Some(Drift::Reverted)),
+            RevisionState::Provisional => revision.provisional = Some(number),
+            RevisionState::Applied | RevisionState::Applying | RevisionState::Desired => {}
+        }
+        if let Some(effective) = revision.effective.filter(|effective| *effective != number) {
+            let effective = i64::try_from(effective.0).unwrap_or(i64::MAX);
+            if !known.exists(params![gateway, effective])? {
+                revision.drift = Some(Drift::Unknown);
+            }
         }
     }
     Ok(())

@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 use serde::Serialize;
 
 use super::audit::{self, By, Deed, Outcome, What};
-use super::{StoreError, TenantStore};
+use super::{StoreError, TenantStore, rollouts};
 use crate::signer::Signer;
 
 /// How far a revision got.
@@ -99,6 +99,8 @@ pub struct NewRevision {
     pub by: By,
     /// Where it comes from; empty when somebody wrote it.
     pub remark: String,
+    /// The roll-out that it belongs to.
+    pub rollout: Option<String>,
     /// The smallest number that it may get: 1 unless the gateway knows newer ones than this store.
     pub at_least: RevisionNumber,
     /// The present time.
@@ -117,7 +119,7 @@ pub struct RevisionReport {
 }
 
 /// What a gateway's greeting says of its revisions; 0 stands for none.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Greeted {
     /// The one in force.
     pub effective: RevisionNumber,
@@ -355,6 +357,9 @@ fn insert(tx: &Transaction<'_>, new: &NewRevision, number: RevisionNumber, signa
         outcome: Outcome::Done,
     };
     audit::note(tx, deed)?;
+    if let Some(rollout) = &new.rollout {
+        rollouts::sent(tx, rollout, &new.gateway, (number, new.at))?;
+    }
     Ok(true)
 }
 
@@ -398,7 +403,7 @@ mod tests {
 
     fn new(gateway: &str, at_least: u64) -> NewRevision {
         let gateway = GatewayId::new(gateway).unwrap();
-        NewRevision { gateway, document: b"{}".to_vec(), by: "anna".to_owned(), at_least: RevisionNumber(at_least), at: NOW }
+        NewRevision { gateway, document: b"{}".to_vec(), by: By { who: "anna".to_owned(), from: None }, remark: String::new(), rollout: None, at_least: RevisionNumber(at_least), at: NOW }
     }
 
     #[tokio::test]
@@ -430,5 +435,77 @@ mod tests {
         store.set_revision_state(&gateway, report, NOW).await.unwrap();
         let views = store.list_revisions(&gateway).await.unwrap();
         assert_eq!((views[0].state, &views[0].problems), (RevisionState::Failed, &vec![problem]));
+    }
+
+    async fn said(store: &TenantStore, number: u64, state: RevisionState) {
+        let told = RevisionReport { number: RevisionNumber(number), state, problems: Vec::new() };
+        store.set_revision_state(&GatewayId::new("gw").unwrap(), told, NOW).await.unwrap();
+    }
+
+    async fn states(store: &TenantStore) -> Vec<RevisionState> {
+        let views = store.list_revisions(&GatewayId::new("gw").unwrap()).await.unwrap();
+        views.into_iter().rev().map(|view| view.state).collect()
+    }
+
+    async fn greeted(store: &TenantStore, effective: u64, newest: u64, provisional: u64) {
+        let [effective, newest, provisional] = [effective, newest, provisional].map(RevisionNumber);
+        let greeted = Greeted { effective, newest, provisional };
+        store.greeted(&GatewayId::new("gw").unwrap(), greeted, NOW).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_revision_on_trial_is_confirmed_unless_a_newer_one_is_to_take_its_place() {
+        let (_folder, store, signer) = store();
+        let gateway = GatewayId::new("gw").unwrap();
+        store.put_revision(new("gw", 1), &signer).await.unwrap();
+        assert_eq!(store.confirmable(&gateway).await.unwrap(), None);
+        said(&store, 1, RevisionState::Provisional).await;
+        assert_eq!(store.confirmable(&gateway).await.unwrap(), Some(RevisionNumber(1)));
+        store.put_revision(new("gw", 1), &signer).await.unwrap();
+        assert_eq!(store.confirmable(&gateway).await.unwrap(), None, "2 is on its way");
+        said(&store, 2, RevisionState::Failed).await;
+        assert_eq!(store.confirmable(&gateway).await.unwrap(), Some(RevisionNumber(1)), "2 was refused, 1 is in force");
+    }
+
+    #[tokio::test]
+    async fn a_greeting_makes_up_for_every_report_that_was_lost() {
+        let (_folder, store, signer) = store();
+        for _ in 0..3 {
+            store.put_revision(new("gw", 1), &signer).await.unwrap();
+        }
+        greeted(&store, 1, 2, 0).await;
+        assert_eq!(states(&store).await, [RevisionState::Applied, RevisionState::Desired, RevisionState::Desired]);
+        greeted(&store, 2, 2, 2).await;
+        assert_eq!(states(&store).await[1], RevisionState::Provisional);
+        greeted(&store, 2, 2, 0).await;
+        assert_eq!(states(&store).await[1], RevisionState::Applied, "the confirm arrived, its report did not");
+        said(&store, 3, RevisionState::Provisional).await;
+        greeted(&store, 2, 3, 0).await;
+        assert_eq!(states(&store).await[2], RevisionState::Reverted, "it went back while nobody heard it");
+        let problems = store.list_revisions(&GatewayId::new("gw").unwrap()).await.unwrap()[0].problems.clone();
+        assert!(problems[0].reason.contains("went back to revision 2"));
+    }
+
+    #[tokio::test]
+    async fn what_is_undone_is_in_the_audit_once() {
+        let (_folder, store, signer) = store();
+        store.put_revision(new("gw", 1), &signer).await.unwrap();
+        for _ in 0..2 {
+            said(&store, 1, RevisionState::Reverted).await;
+        }
+        let last = store.read(|db| Ok(audit::last(db)?.number)).await.unwrap();
+        assert_eq!(last, 2, "put, and undone");
+    }
+
+    #[test]
+    fn what_was_stored_before_the_new_states_is_kept() {
+        let mut db = Connection::open_in_memory().unwrap();
+        db.execute_batch(include_str!("tenant.sql")).unwrap();
+        db.execute_batch("INSERT INTO revision VALUES ('gw', 1, x'7b7d', x'00', 1, 'anna', 'failed', 2, '[]')").unwrap();
+        db.execute_batch("PRAGMA user_version = 1").unwrap();
+        crate::store::prepare_tenant(&mut db).unwrap();
+        let kept = whole(&db, "WHERE gateway = ?1 AND number = 1", ["gw"]).unwrap().unwrap();
+        assert_eq!((kept.view.state, kept.view.created_by.as_str(), kept.document.as_slice()), (RevisionState::Failed, "anna", &b"{}"[..]));
+        assert!(db.execute("UPDATE revision SET state = 'reverted'", []).is_ok() && db.execute("UPDATE revision SET state = 'odd'", []).is_err());
     }
 }

@@ -111,3 +111,39 @@ CREATE TABLE gateway_pace (
     gateway          TEXT PRIMARY KEY,
     bytes_per_second INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- Gateways' audit logs as they came up. What does not follow on what is stored begins a branch; nothing is ever replaced.
+CREATE TABLE gateway_audit (
+    gateway     TEXT NOT NULL,
+    branch      INTEGER NOT NULL,
+    number      INTEGER NOT NULL,
+    text        BLOB NOT NULL,                -- exactly as hashed
+    digest      BLOB NOT NULL,
+    received_at INTEGER NOT NULL,
+    PRIMARY KEY (gateway, branch, number)
+) STRICT, WITHOUT ROWID;
+
+-- Where and how a gateway's audit log did not fit: one row for each branch but the first.
+CREATE TABLE gateway_audit_break (
+    gateway TEXT NOT NULL,
+    branch  INTEGER NOT NULL,
+    number  INTEGER NOT NULL,                 -- of the first entry that does not fit
+    kind    TEXT NOT NULL CHECK (kind IN ('altered', 'forked', 'missing')),
+    at      INTEGER NOT NULL,
+    text    TEXT NOT NULL,
+    PRIMARY KEY (gateway, branch)
+) STRICT, WITHOUT ROWID;
+
+-- Two gateways that get the same reports. Their alerts are merged into one row; each side's own row stays and is hidden by it.
+CREATE TABLE pair (
+    id          TEXT PRIMARY KEY,             -- also what the merged alerts' identifiers derive from
+    declared_at INTEGER NOT NULL,
+    declared_by TEXT NOT NULL
+) STRICT;
+CREATE TABLE pair_member (
+    gateway TEXT PRIMARY KEY,
+    pair    TEXT NOT NULL REFERENCES pair (id)
+) STRICT, WITHOUT ROWID;
+ALTER TABLE alert ADD COLUMN merged_into TEXT; -- of a side's row: the merged one that hides it
+ALTER TABLE alert ADD COLUMN decided_by TEXT;  -- of a merged row, whose gateway is the pair: the side that it follows
+CREATE INDEX alert_by_merged ON alert (merged_into) WHERE merged_into IS NOT NULL;

@@ -8,8 +8,10 @@ use postern_protocol::revision::BUILT_IN;
 
 use super::context::{Context, HandlerError};
 use super::downward::Downward;
+use super::revision_reports;
 use crate::store::ingest::PendingClose;
-use crate::store::revisions::{NewRevision, Revision, RevisionReport, RevisionState};
+use crate::store::audit::By;
+use crate::store::revisions::{Greeted, NewRevision, Revision};
 
 /// What a session has told its gateway.
 pub(super) struct News {
@@ -27,18 +29,16 @@ impl News {
 
     /// Sends what the gateway lacks by its own greeting.
     pub(super) async fn greet(&mut self, hello: &Hello, down: &mut Downward) -> Result<(), HandlerError> {
-        let effective = RevisionNumber(hello.effective_revision);
-        self.context.store.set_effective_revision(&self.context.peer.gateway, effective).await?;
-        let desired = self.desired(RevisionNumber(hello.newest_revision)).await?;
+        let [effective, newest, provisional] =
+            [hello.effective_revision, hello.newest_revision, hello.provisional_revision].map(RevisionNumber);
+        let greeted = Greeted { effective, newest, provisional };
+        self.context.store.greeted(&self.context.peer.gateway, greeted, self.context.app.now()).await?;
+        let desired = self.desired(newest).await?;
         let number = desired.view.number;
-        if number == effective {
-            if desired.view.state != RevisionState::Applied {
-                // Its report was lost with the session before.
-                let report = RevisionReport { number, state: RevisionState::Applied, problems: Vec::new() };
-                self.context.store.set_revision_state(&self.context.peer.gateway, report, self.context.app.now()).await?;
-            }
-            self.sent = number;
-        } else if desired.view.state == RevisionState::Failed && number.0 == hello.newest_revision {
+        if provisional.0 > 0 {
+            revision_reports::confirm(&self.context, down).await?;
+        }
+        if number == effective || (desired.view.state.is_undone() && number == newest) {
             self.sent = number;
         } else {
             self.send_revision(desired, down).await?;
@@ -67,7 +67,9 @@ impl News {
             let new = NewRevision {
                 gateway: self.context.peer.gateway.clone(),
                 document,
-                by: "control-plane".to_owned(),
+                by: By::control_plane(),
+                remark: "this store lacked revisions that the gateway has seen".to_owned(),
+                rollout: None,
                 at_least: RevisionNumber(newest.0.saturating_add(1)),
                 at: self.context.app.now(),
             };

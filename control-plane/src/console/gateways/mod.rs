@@ -3,18 +3,22 @@
 mod balance;
 pub(super) mod bind;
 pub(super) mod configuration;
+mod course;
 pub(super) mod detail;
 mod diff;
 mod document;
 pub(super) mod enrol;
 mod intake;
 mod ledger;
+mod life;
 pub(super) mod list;
 pub(super) mod live;
 pub(super) mod minutes;
 mod report;
+pub(super) mod revision;
 mod revisions;
 pub(super) mod secrets;
+pub(super) mod tags;
 pub(super) mod waiting_room;
 
 use postern_protocol::id::GatewayId;
@@ -50,6 +54,12 @@ struct Standing {
 
 impl Standing {
     fn of(revision: &GatewayRevisions) -> Self {
+        if let Some(reverted) = &revision.reverted {
+            return Self { class: "reverted", text: format!("{} reverted", reverted.number) };
+        }
+        if let Some(provisional) = revision.provisional {
+            return Self { class: "provisional", text: format!("{provisional} on trial") };
+        }
         match (&revision.failed, revision.desired, revision.effective) {
             (Some(failed), _, _) => Self { class: "failed", text: format!("{} failed", failed.number) },
             (None, Some(desired), Some(effective)) if desired == effective => {
