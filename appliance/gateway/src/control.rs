@@ -9,8 +9,8 @@ pub(crate) mod trial;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_protocol::alert::AlertKey;
-use postern_protocol::message::{CloseAlert, DictionaryPart, RevisionProblem, RevisionState, RevisionStatus, SealedSecrets};
+use postern_protocol::alert::{Alert, AlertKey};
+use postern_protocol::message::{Adopt, CloseAlert, DictionaryPart, RevisionProblem, RevisionState, RevisionStatus, SealedSecrets};
 use postern_protocol::revision::Problem;
 use postern_protocol::revision::link::Uplink;
 use postern_protocol::status::{self, TunnelState};
@@ -25,6 +25,7 @@ use crate::audit::Audit;
 use crate::audit::action::Action;
 use crate::audit::upload::{Letter, LetterBox};
 use crate::dictionary::Names;
+use crate::identity::Notice;
 use crate::pipeline::Order;
 use crate::revision::{Revisions, Signers, TakenBack};
 use crate::site::Site;
@@ -71,6 +72,8 @@ pub(crate) struct Control {
     pub(crate) audit: Audit,
     /// To whoever sends the audit log.
     pub(crate) letters: LetterBox,
+    /// Whoever keeps the identity.
+    pub(crate) identity: mpsc::Sender<Notice>,
     /// The way out by the bootstrap file and the environment.
     pub(crate) bootstrap: LinkSettings,
     /// The way out that the tunnel takes.
@@ -148,21 +151,39 @@ impl Control {
                         self.welcomed(&welcome).await?;
                     }
                 }
+                Some(Incoming::Adopt(adopt)) => self.adopt(adopt).await?,
                 Some(Incoming::ResendOpenAlerts) => self.order(Order::Resend).await?,
                 Some(Incoming::Revision(signed)) => self.revision(signed).await?,
                 Some(Incoming::Secrets(set)) => self.secrets(set).await?,
-                Some(
-                    Incoming::Adopt(_)
-                    | Incoming::Certificate(_)
-                    | Incoming::ConfirmRevision(_)
-                    | Incoming::Trust(_),
-                ) => {}
+                Some(Incoming::Certificate(reply)) => self.identity_notice(Notice::Certificate(reply)).await,
+                Some(Incoming::Trust(bundle)) => self.identity_notice(Notice::Trust(bundle)).await,
+                Some(Incoming::ConfirmRevision(_)) => {}
                 None => {
                     stop.cancelled().await;
                     return Ok(());
                 }
             }
         }
+    }
+
+    /// Takes back alerts that this gateway had reported before its disk was set back.
+    async fn adopt(&self, adopt: Adopt) -> Result<(), ControlError> {
+        let mut alerts = Vec::with_capacity(adopt.alerts.len());
+        for bytes in &adopt.alerts {
+            match Alert::decode(bytes) {
+                Ok(alert) => alerts.push(alert),
+                Err(error) => tracing::warn!(%error, "an alert that the control plane gives back cannot be read"),
+            }
+        }
+        tracing::warn!(alerts = alerts.len(), "this disk was set back: alerts that it forgot come back from the control plane");
+        let evidence = format!("{} alerts that it had forgotten came back from the control plane", alerts.len());
+        self.audit.note(Action::RollbackFound { evidence });
+        self.order(Order::Adopt { alerts, complete: adopt.complete }).await
+    }
+
+    /// Hands something to whoever keeps the identity; one who has ended is about to stop the daemon.
+    async fn identity_notice(&self, notice: Notice) {
+        let _ended = self.identity.send(notice).await;
     }
 
     async fn order(&self, order: Order) -> Result<(), ControlError> {

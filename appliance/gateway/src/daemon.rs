@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use postern_engine::event::Protocol;
 use postern_protocol::revision::document::Document;
 use postern_protocol::status::intake::SnmpEngine;
-use postern_protocol::status::{Sandbox, Status};
+use postern_protocol::status::{IdentityState, Sandbox, Status};
 use postern_protocol::timestamp::Timestamp;
 use postern_uplink::dial::link::LinkSettings;
 use postern_uplink::identity::Identity;
@@ -36,12 +36,17 @@ use crate::control::{Control, clock};
 use crate::descriptors;
 use crate::dictionary::Names;
 use crate::doctor::watch::{Kept, Watch};
+use crate::identity::incarnation::Incarnation;
+use crate::identity::live::{Refresh, live};
+use crate::identity::{self, Keeper};
 use crate::intake::{self, Digests};
+use crate::inventory::Machine;
 use crate::listener_certificate::ListenerCertificate;
 use crate::listeners::Listeners;
 use crate::outbound::{self, Viewer};
 use crate::pipeline::local::{self, State};
-use crate::pipeline::{Parts, Pipeline, PipelineFacts};
+use crate::pipeline::milestones::Milestones;
+use crate::pipeline::{Order, Parts, Pipeline, PipelineFacts};
 use crate::proxy::agents::Agents;
 use crate::receivers::snmp_trap::UsmStart;
 use crate::receivers::{self, ListenerFacts, Sockets, reply, udp};
@@ -64,6 +69,7 @@ const SAFE: &str = "safe mode: the last confirmed revision is in force, or the b
 
 /// What the daemon must have opened before its sandbox closes.
 pub struct Opened {
+    machine: Machine,
     sockets: Sockets,
     engine: Option<OwnEngine>,
 }
@@ -82,7 +88,7 @@ impl Opened {
                 Some(OwnEngine::start(&config.snmp_engine_file())?)
             }
         };
-        Ok(Self { sockets, engine })
+        Ok(Self { machine: Machine::observe(&config.data_dir), sockets, engine })
     }
 }
 
@@ -113,7 +119,7 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     crate::create_private_dir(&config.data_dir)?;
     let identity = Arc::new(Identity::load(&config.identity_dir()).context("this gateway has no identity yet; run postern-gateway enrol")?);
     let certificate = ListenerCertificate::choose(&config, &identity)?;
-    let Opened { sockets, engine: own_engine } = options.opened;
+    let Opened { machine, sockets, engine: own_engine } = options.opened;
     let kernel_drops = sockets.kernel_drops.clone();
     let signers = Signers { gateway: identity.gateway.clone(), keys: identity.revision_keys.clone() };
     let veto = Veto::new(config.forbidden_fields.clone());
@@ -144,15 +150,14 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     let epoch = fresh_epoch()?;
     let opened = tokio::task::spawn_blocking(move || Spool::open(spool_options, epoch, now)).await?;
     let (spool, recovered, spool_writer) = opened.context("the spool cannot be opened")?;
+    let renewed_dir = config.renewed_dir();
+    let incarnation = tokio::task::spawn_blocking(move || Incarnation::begin(&renewed_dir)).await??;
     let (unclean_since, damaged, resend) = (recovered.unclean_since, recovered.damaged_records, recovered.resend_open_alerts);
     let State { mut engine, memory, mut ledger, digest_key, sockets: earlier } = local::recover(recovered, rules)?;
     if let Some(since) = unclean_since {
         tracing::warn!(damaged_records = damaged, "the last stop was unclean: a crash window is noted in the ledger");
         ledger.crash_window(since, now);
         audit.note(Action::UncleanStop { since: since.as_nanos() });
-    }
-    if resend {
-        engine.resend_open(now);
     }
     engine.replace_dictionary(dictionary);
     let status_socket =
@@ -181,8 +186,16 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     let (sealing_key, secrets_serial) = (vault.public_key_der().to_vec(), vault.serial());
     let names_view = names.facts();
     let dictionary = names_view.borrow().digest.map(Vec::from).unwrap_or_default();
-    let facts = GreetingFacts { effective, newest, sealing_key, secrets_serial, dictionary, ..GreetingFacts::default() };
+    let alert_revision = engine.last_revision();
+    let facts = GreetingFacts { effective, newest, sealing_key, secrets_serial, dictionary, alert_revision, ..GreetingFacts::default() };
+    let facts = GreetingFacts {
+        trust_serial: identity.trust_serial,
+        incarnation: incarnation.current,
+        previous_incarnation: incarnation.previous,
+        ..facts
+    };
     let (facts, facts_view) = watch::channel(facts);
+    let keeper_facts = facts.clone();
     let (vault, vault_view) = watch::channel(vault);
     let (site, site_view) = watch::channel(Arc::new(site));
     let (report, report_view) = watch::channel(revisions.report());
@@ -213,8 +226,13 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
         orders: order_queue,
         facts: pipeline_facts,
         unknown,
+        milestones: Milestones::new(facts.clone(), outgoing.clone()),
         spool: spool.clone(),
     };
+    if resend {
+        // The first in an empty queue.
+        orders.try_send(Order::Resend).context("the pipeline takes no order")?;
+    }
     tasks.spawn("pipeline", Pipeline::new(parts).run_on_thread());
     let agents = Agents::default();
     let canary = Canary::new().map_err(|_| anyhow::anyhow!("there are no random numbers for the canary"))?;
@@ -231,8 +249,12 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
         canary: canary.clone(),
         stop: &stop,
     };
-    let listeners = listeners.spawn(&mut tasks, sockets)?;
-    let (probe, canary_view) = Probe::new(canary, canary_targets(&config, &identity, &certificate.certified, &listeners)?, orders.clone());
+    let (listeners, mut refreshes) = listeners.spawn(&mut tasks, sockets)?;
+    let inventory = machine.with(listeners.iter().map(|listener| listener.report(&accounts)), now);
+    orders.send(Order::Inventory(Box::new(inventory))).await.context("the pipeline takes no order")?;
+    let (targets, canary_refreshes) = canary_targets(&config, &identity, &certificate.certified, &listeners)?;
+    refreshes.extend(canary_refreshes);
+    let (probe, canary_view) = Probe::new(canary, targets, orders.clone());
     tasks.spawn("canary", probe.run(stop.clone()));
     let balance = Balance {
         accounts: accounts.clone(),
@@ -249,6 +271,7 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     let upload =
         Upload { audit: audit.clone(), signers: signers.clone(), letters, outgoing: outgoing.clone(), facts: facts.clone() };
     tasks.spawn("audit", upload.run(stop.clone()));
+    let (identity_notices, notice_queue) = identity::notices();
     let control = Control {
         revisions,
         incoming: incoming_queue,
@@ -270,8 +293,12 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
         spool: spool.clone(),
         audit: audit.clone(),
         letters: letter_box,
+        identity: identity_notices,
     };
     tasks.spawn("control", control.run(stop.clone()));
+    let (certificate, certificate_view) = watch::channel(certificate);
+    let (identity_state, identity_state_view) = watch::channel(IdentityState::default());
+    let keeper_outgoing = outgoing.clone();
     // Whoever knows something of itself adds it here.
     let mut contributions = Contributions::default();
     let (last_examination, doctor_view) = Kept::open(config.doctor_dir());
@@ -288,7 +315,12 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
         intake.warnings.extend(names.warning());
         intake.unknown_oids.clone_from(&unknown_view.borrow());
     });
-    contributions.add(move |Status { intake, .. }| intake.warnings.extend(certificate.warning(Timestamp::from(SystemTime::now()))));
+    contributions.add(move |Status { intake, .. }| {
+        intake.warnings.extend(certificate_view.borrow().warning(Timestamp::from(SystemTime::now())));
+    });
+    contributions.add(move |status| status.identity = Some(identity_state_view.borrow().clone()));
+    let left_aside = identity.warnings.clone();
+    contributions.add(move |Status { intake, .. }| intake.warnings.extend_from_slice(&left_aside));
     contributions.add(move |status| {
         let intake = &mut status.intake;
         let vault = vault_view.borrow();
@@ -327,7 +359,21 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     tasks.spawn("report", reporter.send(outgoing, stop.clone()));
     let name = format!("{} of {}", identity.gateway, identity.tenant);
     let (identities, identity_view) = watch::channel(identity);
-    let _kept = identities;
+    let keeper = Keeper {
+        dir: config.renewed_dir(),
+        identity: identities,
+        certificate,
+        refreshes,
+        incarnation,
+        link: link_view.clone(),
+        tunnel: service_view.clone(),
+        notices: notice_queue,
+        outgoing: keeper_outgoing,
+        facts: keeper_facts,
+        audit: audit.clone(),
+        state: identity_state,
+    };
+    tasks.spawn("identity", keeper.run(stop.clone()));
     let (tap, frames, missed_frames) = Tap::new(outbound::QUEUE);
     tasks.spawn("outbound", Viewer::open(&config.outbound_dir(), frames, missed_frames)?.run(stop.clone()));
     let tunnel_options = TunnelOptions {
@@ -362,18 +408,29 @@ async fn first_site(document: &Document, vault: Vault) -> anyhow::Result<Site> {
 }
 
 /// Returns what the canary tries: every listener, but not one whose TLS clients need a certificate of a CA that we have none of.
-fn canary_targets(config: &Config, identity: &Identity, certified: &Certified, listeners: &[ListenerFacts]) -> anyhow::Result<Vec<Target>> {
+fn canary_targets(
+    config: &Config,
+    identity: &Identity,
+    certified: &Certified,
+    listeners: &[ListenerFacts],
+) -> anyhow::Result<(Vec<Target>, Vec<Refresh>)> {
     let tls = config.syslog_tls.as_ref();
     let foreign = tls.is_some_and(|tls| tls.client_ca.is_some());
     let required = tls.is_some_and(|tls| tls.client_certificates == ClientDemand::Required);
-    let mut targets = Vec::new();
+    let (mut targets, mut refreshes) = (Vec::new(), Vec::new());
     for (path, address) in listeners.iter().filter_map(ListenerFacts::canary_target) {
         let tls = match path {
             Path::SyslogTls if foreign && required => continue,
-            Path::SyslogTls => Some(canary::tls::connector(certified, (!foreign).then_some(identity))?),
+            Path::SyslogTls => {
+                let (refresh, connector) = live(certified, identity, move |certified, identity| {
+                    canary::tls::connector(certified, (!foreign).then_some(identity))
+                })?;
+                refreshes.push(refresh);
+                Some(connector)
+            }
             Path::Proxy | Path::SnmpTrap | Path::SyslogTcp | Path::SyslogUdp => None,
         };
         targets.push(Target { path, address, tls });
     }
-    Ok(targets)
+    Ok((targets, refreshes))
 }

@@ -14,6 +14,8 @@ use postern_uplink::identity::Identity;
 use postern_uplink::url::{ProxyUrl, ServerUrl};
 use zeroize::Zeroizing;
 
+use crate::audit;
+use crate::audit::action::Action;
 use crate::config::Config;
 
 /// Most bytes of a token file.
@@ -109,7 +111,17 @@ pub async fn enrol(config: &Config, request: EnrolRequest) -> Result<Identity, E
         hostname,
         program_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    Ok(postern_uplink::enrolment::enrol(options).await?)
+    let identity = postern_uplink::enrolment::enrol(options).await?;
+    let enrolled = Action::Enrolled {
+        tenant: identity.tenant.to_string(),
+        gateway: identity.gateway.to_string(),
+        server: identity.server_url.to_string(),
+    };
+    // The gateway is enrolled, whatever becomes of the entry.
+    if let Err(error) = audit::note_locally(&config.audit_dir(), enrolled) {
+        tracing::warn!(error = %crate::chain(&error), "the enrolment is not in the audit log");
+    }
+    Ok(identity)
 }
 
 fn read_token(path: &Path) -> anyhow::Result<Zeroizing<String>> {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use aws_lc_rs::hmac;
 use postern_engine::event::{Event, Protocol};
 use postern_engine::ledger::DropReason;
+use postern_protocol::sample::Sample;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::accounts::{Accounts, Tally};
@@ -84,6 +85,8 @@ pub(crate) struct Inform {
 pub(crate) struct Push {
     /// Its events.
     pub(crate) events: Vec<Event>,
+    /// Its measurements: they pass the engine by.
+    pub(crate) measurements: Vec<Sample>,
     /// The sender.
     pub(crate) peer: IpAddr,
     /// Digest of its signature, which counts only once.
@@ -94,10 +97,17 @@ pub(crate) struct Push {
     pub(crate) answer: oneshot::Sender<PushAnswer>,
 }
 
+impl Push {
+    /// Returns how many events and measurements it has.
+    pub(crate) const fn count(&self) -> usize {
+        self.events.len().saturating_add(self.measurements.len())
+    }
+}
+
 /// What became of a push.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PushAnswer {
-    /// So many events are durable, now or when the same idempotency key was used first.
+    /// So many events and measurements are durable, now or when the same idempotency key was used first.
     Accepted(u32),
     /// The idempotency key was used for another body.
     KeyReused,
@@ -235,7 +245,7 @@ impl Batch {
         match self {
             Self::Canary(_) | Self::EngineReset(_) => Vec::new(),
             Self::Events(arrivals) => arrivals.iter().map(|arrival| (arrival.event.peer, 1)).collect(),
-            Self::Push(push) => vec![(push.peer, push.events.len() as u64)],
+            Self::Push(push) => vec![(push.peer, push.count() as u64)],
         }
     }
 }

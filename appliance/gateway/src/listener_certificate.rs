@@ -116,7 +116,7 @@ impl ListenerCertificate {
         }
         let what = match self.origin {
             Origin::Bootstrap => "replace the files of [tls] and restart the gateway",
-            Origin::Enrolment => "enrol the gateway anew, or install a certificate of your own",
+            Origin::Enrolment => "it is renewed with the gateway's own certificate, which fails: see there",
             Origin::Installed => "make a request with listener-csr and install what your authority makes of it",
         };
         let when = if left < 0 { "has ended".to_owned() } else { format!("ends in {} days", left / (24 * 3600)) };

@@ -9,10 +9,12 @@ use postern_uplink::identity::Identity;
 use postern_uplink::tasks::Tasks;
 use postern_uplink::tls::{Certified, ClientAuth, TlsError};
 use tokio::sync::{Semaphore, watch};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::canary::{Canary, Path};
 use crate::config::{self, ClientDemand, Config};
+use crate::identity::live::{Refresh, live};
 use crate::intake::Intake;
 use crate::proxy::agents::Agents;
 use crate::proxy::authentication::Authentication;
@@ -59,12 +61,12 @@ pub(crate) struct Listeners<'a> {
 }
 
 impl Listeners<'_> {
-    /// Spawns a task for every socket that there is; returns what reports say about them.
+    /// Spawns a task for every socket that there is; returns what reports say about them, and what gives them another certificate.
     ///
     /// # Errors
     /// [`ListenError`].
-    pub(crate) fn spawn(mut self, tasks: &mut Tasks, sockets: Sockets) -> Result<Vec<ListenerFacts>, ListenError> {
-        let mut facts = Vec::new();
+    pub(crate) fn spawn(mut self, tasks: &mut Tasks, sockets: Sockets) -> Result<(Vec<ListenerFacts>, Vec<Refresh>), ListenError> {
+        let (mut facts, mut refreshes) = (Vec::new(), Vec::new());
         if let (Some(settings), Some(socket), Some(start)) = (&self.config.snmp_trap, sockets.snmp_trap, self.usm.take()) {
             facts.push(ListenerFacts::udp("snmp_trap", "snmp_trap", &socket, settings.receive_buffer_bytes));
             let (intake, site, room) = (self.intake.clone(), self.site.clone(), self.room.clone());
@@ -87,14 +89,19 @@ impl Listeners<'_> {
         if let (Some(settings), Some(socket)) = (&self.config.syslog_tls, sockets.syslog_tls) {
             let listener = self.syslog_listener(Path::SyslogTls, socket, settings);
             facts.push(ListenerFacts::stream("syslog_tls", "tls", &listener));
-            let ca = settings.client_ca.as_deref().unwrap_or(&self.identity.ca);
-            let clients = match settings.client_certificates {
-                ClientDemand::None => ClientAuth::None,
-                ClientDemand::Optional => ClientAuth::Optional(ca),
-                ClientDemand::Required => ClientAuth::Required(ca),
-            };
-            let (acceptor, streams) = (syslog::acceptor(self.certified, clients)?, self.streams(settings));
-            let handle = move |accepted| syslog::tls(accepted, acceptor.clone(), streams.clone());
+            let (own_ca, demand) = (settings.client_ca.clone(), settings.client_certificates);
+            let (refresh, acceptor) = live(self.certified, self.identity, move |certified, identity| {
+                let ca = own_ca.as_deref().unwrap_or(&identity.ca);
+                let clients = match demand {
+                    ClientDemand::None => ClientAuth::None,
+                    ClientDemand::Optional => ClientAuth::Optional(ca),
+                    ClientDemand::Required => ClientAuth::Required(ca),
+                };
+                syslog::acceptor(certified, clients)
+            })?;
+            refreshes.push(refresh);
+            let streams = self.streams(settings);
+            let handle = move |accepted| syslog::tls(accepted, acceptor.borrow().clone(), streams.clone());
             tasks.spawn("syslog_tls", listener.serve(self.stop.clone(), handle));
         }
         if let (Some(settings), Some(socket)) = (&self.config.proxy, sockets.proxy) {
@@ -111,10 +118,12 @@ impl Listeners<'_> {
                 accounts: self.intake.accounts().clone(),
             };
             facts.push(ListenerFacts::stream("proxy", "tcp", &listener));
-            let proxy = Arc::new(self.proxy(settings)?);
+            let (refresh, acceptor) = live(self.certified, self.identity, |certified, _| proxy::acceptor(certified))?;
+            refreshes.push(refresh);
+            let proxy = Arc::new(self.proxy(settings, acceptor)?);
             tasks.spawn("proxy", listener.serve(self.stop.clone(), move |accepted| Arc::clone(&proxy).serve(accepted)));
         }
-        Ok(facts)
+        Ok((facts, refreshes))
     }
 
     fn receiver(&self, (path, protocol): (Path, Protocol), socket: Arc<UdpSocket>, settings: &config::Receiver) -> UdpReceiver {
@@ -150,7 +159,7 @@ impl Listeners<'_> {
         Streams { intake, canary, site, idle_timeout: settings.idle_timeout, stop: self.stop.clone() }
     }
 
-    fn proxy(&self, settings: &config::Proxy) -> Result<Proxy, ListenError> {
+    fn proxy(&self, settings: &config::Proxy, acceptor: watch::Receiver<TlsAcceptor>) -> Result<Proxy, ListenError> {
         let authentication = match &settings.authentication {
             config::Authentication::None => None,
             config::Authentication::Basic(users) => Some(Authentication::new(users.clone())?),
@@ -166,7 +175,7 @@ impl Listeners<'_> {
             },
             pushes: Pushes { keys: self.config.push_keys.clone(), plain: settings.plain_push, intake: self.intake.clone() },
             authentication,
-            acceptor: proxy::acceptor(self.certified)?,
+            acceptor,
             idle_timeout: settings.idle_timeout,
             room: Semaphore::new(settings.max_connections.min(Semaphore::MAX_PERMITS)),
             stop: self.stop.clone(),

@@ -40,7 +40,7 @@ pub(crate) struct Target {
     /// Where it listens.
     pub(crate) address: SocketAddr,
     /// How its TLS is spoken; `None` for a path without.
-    pub(crate) tls: Option<TlsConnector>,
+    pub(crate) tls: Option<watch::Receiver<TlsConnector>>,
 }
 
 /// The task.
@@ -164,6 +164,7 @@ async fn try_path(canary: &Canary, target: &Target, number: u64) -> Result<(), B
             match &target.tls {
                 None => say(stream, &framed, handled(canary, target.path, number)).await,
                 Some(connector) => {
+                    let connector = connector.borrow().clone();
                     let shaken = connector.connect(ServerName::from(to.ip()), stream).await;
                     let stream = shaken.map_err(|error| format!("the TLS handshake failed: {error}"))?;
                     say(stream, &framed, handled(canary, target.path, number)).await

@@ -291,6 +291,11 @@ impl Config {
         self.data_dir.join("dictionary")
     }
 
+    /// Returns the directory of what was renewed of the identity.
+    pub fn renewed_dir(&self) -> PathBuf {
+        postern_uplink::identity::renewed::dir_beside(&self.identity_dir())
+    }
+
     /// Returns the directory of the audit log.
     pub fn audit_dir(&self) -> PathBuf {
         self.data_dir.join("audit")
@@ -302,12 +307,13 @@ impl Config {
     }
 
     /// Returns the directories in which the daemon writes.
-    pub(crate) fn written_dirs(&self) -> [PathBuf; 7] {
+    pub(crate) fn written_dirs(&self) -> [PathBuf; 8] {
         [
             self.audit_dir(),
             self.dictionary_dir(),
             self.doctor_dir(),
             self.outbound_dir(),
+            self.renewed_dir(),
             self.revisions_dir(),
             self.spool_dir(),
             self.vault_dir(),

@@ -14,8 +14,8 @@ use super::way::WayFacts;
 /// Segments that pass every link: the least MTU of IPv4 hosts is 576 (RFC 791 §3.1), less 40 bytes of headers, less a tunnel's.
 pub(super) const SMALL_SEGMENT_BYTES: u32 = 480;
 
-/// How long a connection may take.
-const DIAL: Duration = Duration::from_secs(20);
+/// How long a connection may take over all addresses; each of its steps has its own limit.
+const DIAL: Duration = Duration::from_secs(60);
 
 /// Where a portal answers that leaves HTTPS alone.
 const PLAIN_PORT: u16 = 80;

@@ -5,12 +5,13 @@
 //! within [`COUNT_PACE`] or [`STORM_PACE`]: a storm costs one record a second for each alert. A kill may lose those last counts; a crash window says so.
 //! It ends when every receiver has dropped its end of the queue and the queue is empty: then it closes the spool cleanly.
 
+mod answers;
 pub(crate) mod local;
+pub(crate) mod milestones;
 pub(crate) mod seen;
 pub(crate) mod usm;
 
 use std::collections::VecDeque;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -22,19 +23,23 @@ use postern_engine::rule::RuleIndex;
 use postern_protocol::alert::{Alert, AlertKey, AlertState};
 use postern_protocol::dictionary::Dictionary;
 use postern_protocol::id::Lane;
+use postern_protocol::inventory::Inventory;
+use postern_protocol::sample::Sample;
 use postern_protocol::status::intake::UnknownOid;
 use postern_protocol::timestamp::Timestamp;
 use postern_uplink::spool::{Commit, CommitNumber, Record, Spool, SpoolError, Worth};
+use prost::Message as _;
 use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 
+use self::answers::{Reply, Settled, reply};
 use self::local::{Memory, Writer};
+use self::milestones::Milestones;
 use self::seen::{PushSighting, Sighting};
 use crate::accounts::Accounts;
 use crate::canary::Stage;
-use crate::intake::{Arrival, Batch, Digests, Inform, Outlet, Push, PushAnswer};
-use crate::receivers::reply as answer;
+use crate::intake::{Arrival, Batch, Digests, Outlet, Push, PushAnswer};
 
 /// Commits that may be on their way to the disk; what changes meanwhile waits for the next.
 const MAX_COMMITS_IN_FLIGHT: u64 = 2;
@@ -63,8 +68,15 @@ const COMMIT_BYTES: usize = 4 * 1024 * 1024;
 /// How often counters that changed without an alert are committed, and old digests forgotten.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Something that the control plane wants of the engine.
+/// Something that is wanted of the task.
 pub(crate) enum Order {
+    /// Alerts that this gateway had reported before its disk was set back.
+    Adopt {
+        /// What it reported.
+        alerts: Vec<Alert>,
+        /// Whether these were the last ones: every open alert is then to be sent again.
+        complete: bool,
+    },
     /// A person closed an alert.
     Close {
         /// Which.
@@ -74,6 +86,8 @@ pub(crate) enum Order {
         /// The count that the person saw.
         count_seen: u64,
     },
+    /// What the gateway is made of, to be sent.
+    Inventory(Box<Inventory>),
     /// Something is wrong with the gateway itself.
     Own(OwnReport),
     /// What was wrong with the gateway itself is over.
@@ -127,6 +141,7 @@ pub(crate) struct Parts {
     pub(crate) orders: mpsc::Receiver<Order>,
     pub(crate) facts: watch::Sender<PipelineFacts>,
     pub(crate) unknown: watch::Sender<Vec<UnknownOid>>,
+    pub(crate) milestones: Milestones,
     pub(crate) spool: Spool,
 }
 
@@ -148,6 +163,11 @@ pub(crate) struct Pipeline {
     counted: bool,
     /// How much of the ledger the next commit of everything carries.
     detail: Detail,
+    /// Records of lanes other than alerts that are not yet committed.
+    records: Vec<Record>,
+    /// The next commit needs a checkpoint, whatever the spool says.
+    checkpoint: bool,
+    milestones: Milestones,
     /// Senders whose events are handled and not yet committed.
     waiting: Vec<Reply>,
     /// Senders whose events are committed and not yet durable.
@@ -168,11 +188,6 @@ enum Extent {
     Urgent,
 }
 
-enum Reply {
-    Inform(Inform),
-    Push(oneshot::Sender<PushAnswer>, PushAnswer),
-}
-
 /// Tells the spool what an alert's record is worth when room is short, and what it is about: by a digest that says nothing to
 /// whoever reads the disk.
 struct Judge(Digests);
@@ -189,28 +204,10 @@ impl Judge {
     }
 }
 
-/// What became of a turn's events.
-#[derive(Default)]
-struct Settled {
-    /// A list, because one turn has few sources, and the last is most often the same.
-    counts: Vec<((Protocol, IpAddr, Option<DropReason>), u64)>,
-    /// Refusals, to be told once they are counted: whoever reads the status after a refusal finds it there.
-    refused: Vec<Reply>,
-}
-
-impl Settled {
-    fn add(&mut self, key: (Protocol, IpAddr, Option<DropReason>), n: u64) {
-        match self.counts.iter_mut().rev().find(|(known, _)| *known == key) {
-            Some((_, sum)) => *sum = sum.saturating_add(n),
-            None => self.counts.push((key, n)),
-        }
-    }
-}
-
 impl Pipeline {
     /// Puts the task together; the first thing it does is a commit with a checkpoint of what was recovered.
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { engine, memory, digest_key, accounts, outlet, orders, facts, unknown, spool } = parts;
+        let Parts { engine, memory, digest_key, accounts, outlet, orders, facts, unknown, milestones, spool } = parts;
         Self {
             engine,
             memory,
@@ -225,6 +222,9 @@ impl Pipeline {
             dirty: true,
             counted: false,
             detail: Detail::Sources,
+            records: Vec::new(),
+            checkpoint: false,
+            milestones,
             waiting: Vec::new(),
             committed: VecDeque::new(),
             last_commit: CommitNumber::default(),
@@ -257,6 +257,7 @@ impl Pipeline {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             self.durable = *durable.borrow_and_update();
+            self.milestones.reached(self.durable, &self.spool);
             self.answer();
             let may_commit = self.last_commit.0.saturating_sub(self.durable.0) < MAX_COMMITS_IN_FLIGHT;
             let due = self.due().filter(|_| may_commit);
@@ -347,7 +348,7 @@ impl Pipeline {
     }
 
     fn push(&mut self, push: Push, now: Timestamp, settled: &mut Settled) -> usize {
-        let count = push.events.len();
+        let count = push.count();
         let events = u32::try_from(count).unwrap_or(u32::MAX);
         let (answer, reason) = match self.memory.seen.push(push.signature, push.idempotency, events, now) {
             PushSighting::First => (PushAnswer::Accepted(events), None),
@@ -360,6 +361,8 @@ impl Pipeline {
             for event in &push.events {
                 self.engine.handle(event, now);
             }
+            let record = |sample: &Sample| Record::plain(Lane::Samples, Bytes::from(sample.encode()));
+            self.records.extend(push.measurements.iter().map(record));
         }
         settled.add((Protocol::Push, push.peer, reason), count as u64);
         match answer {
@@ -376,7 +379,16 @@ impl Pipeline {
     fn obey(&mut self, order: Order) {
         let now = Timestamp::from(SystemTime::now());
         match order {
+            Order::Adopt { alerts, complete } => {
+                alerts.into_iter().for_each(|alert| self.engine.apply(alert));
+                // What was taken in is in no record of the spool.
+                self.checkpoint = true;
+                if complete {
+                    self.milestones.resend(self.engine.resend_open(now));
+                }
+            }
             Order::Close { key, occurrence, count_seen } => self.engine.close(&key, occurrence, count_seen, now),
+            Order::Inventory(inventory) => self.records.push(Record::plain(Lane::Inventory, Bytes::from(inventory.encode_to_vec()))),
             Order::Own(report) => {
                 self.engine.own(report, now);
             }
@@ -389,7 +401,7 @@ impl Pipeline {
                 // Whoever asked may be gone.
                 let _ = done.send(());
             }
-            Order::Resend => self.engine.resend_open(now),
+            Order::Resend => self.milestones.resend(self.engine.resend_open(now)),
         }
         self.dirty = true;
         let beat = self.facts.borrow().beat;
@@ -420,7 +432,7 @@ impl Pipeline {
     /// Queues one commit of what changed since the last one.
     async fn commit(&mut self, extent: Extent) -> Result<(), PipelineError> {
         let mut commits = self.commits(extent);
-        if self.spool.wants_checkpoint()
+        if (self.spool.wants_checkpoint() || self.checkpoint)
             && let Some(last) = commits.last_mut()
         {
             last.checkpoint = Some(self.writer.checkpoint(&self.engine, &self.memory));
@@ -428,6 +440,8 @@ impl Pipeline {
         for commit in commits {
             self.last_commit = self.spool.commit(commit).await?;
         }
+        self.checkpoint = false;
+        self.milestones.committed(self.last_commit, self.engine.last_revision());
         self.committed.push_back((self.last_commit, std::mem::take(&mut self.waiting)));
         self.last_commit_at = Instant::now();
         if extent == Extent::All {
@@ -448,10 +462,10 @@ impl Pipeline {
             Extent::All => (self.engine.drain_changes(), std::mem::replace(&mut self.detail, Detail::Totals)),
             Extent::Urgent => (self.engine.drain_urgent(), Detail::Totals),
         };
-        for alert in changes {
-            let record = Bytes::from(alert.encode());
-            bytes = bytes.saturating_add(record.len());
-            records.push(self.worth.judge(&alert, record));
+        let alerts = changes.iter().map(|alert| self.worth.judge(alert, Bytes::from(alert.encode())));
+        for record in alerts.chain(std::mem::take(&mut self.records)) {
+            bytes = bytes.saturating_add(record.bytes.len());
+            records.push(record);
             if bytes >= COMMIT_BYTES {
                 commits.push(Commit { records: std::mem::take(&mut records), delta: Vec::new(), checkpoint: None, at });
                 bytes = 0;
@@ -499,19 +513,5 @@ async fn sleep_until(due: Option<Instant>) {
     match due {
         Some(due) => tokio::time::sleep_until(due).await,
         None => std::future::pending().await,
-    }
-}
-
-/// Sends one answer; a sender that is gone will ask again.
-fn reply(reply: Reply) {
-    match reply {
-        Reply::Inform(Inform { peer, local, response, socket, .. }) => {
-            if let Err(error) = answer::send(&socket, peer, local, &response) {
-                tracing::debug!(error = %error, "a Response could not be sent");
-            }
-        }
-        Reply::Push(sender, answer) => {
-            let _ = sender.send(answer);
-        }
     }
 }

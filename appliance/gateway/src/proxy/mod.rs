@@ -25,7 +25,7 @@ use postern_engine::event::Protocol;
 use postern_engine::ledger::DropReason;
 use postern_uplink::tls::{Certified, ClientAuth, TlsError};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
@@ -93,7 +93,7 @@ pub(crate) struct Proxy {
     /// Who tries the listener when it is silent.
     pub(crate) canary: Canary,
     /// TLS with the gateway's own certificate.
-    pub(crate) acceptor: TlsAcceptor,
+    pub(crate) acceptor: watch::Receiver<TlsAcceptor>,
     /// After how long a connection on which nothing moves is closed.
     pub(crate) idle_timeout: Duration,
     /// A permit for each connection.
@@ -112,7 +112,8 @@ impl Proxy {
             return;
         };
         let ended = if first.first() == Some(&TLS_HANDSHAKE) {
-            let accepting = self.acceptor.accept(Rewound::new(first, stream));
+            let acceptor = self.acceptor.borrow().clone();
+            let accepting = acceptor.accept(Rewound::new(first, stream));
             match self.unless_stopped(tokio::time::timeout(HEAD_TIMEOUT, accepting)).await {
                 None => return,
                 Some(Ok(Ok(stream))) => self.requests(stream, Vec::with_capacity(FIRST_BYTES), (peer, Channel::Tls)).await,

@@ -1,12 +1,12 @@
-//! `POST /v1/push`: credential, body, queue, and an answer when the events are durable.
+//! `POST /v1/push`: credential, body, queue, and an answer when events and measurements are durable.
 //!
-//! Every event of a body that decodes is counted as received; a push that is refused before that counts as one.
+//! Every event and measurement of a body that decodes is counted as received; a push that is refused before that counts as one.
 
 use std::time::{Duration, SystemTime};
 
 use postern_engine::event::{Body, Event, Protocol, Transport};
 use postern_engine::ledger::DropReason;
-use postern_engine::push::{self, PushError};
+use postern_engine::push::{self, PushError, Pushed};
 use postern_protocol::alert::Authenticity;
 use postern_protocol::timestamp::Timestamp;
 use tokio::sync::oneshot;
@@ -72,8 +72,8 @@ impl Pushes {
             Ok(proof) => proof,
             Err(error) => return refuse(error),
         };
-        let events = match push::decode(body) {
-            Ok(events) => events,
+        let Pushed { events, measurements } = match push::decode(body, now) {
+            Ok(pushed) => pushed,
             Err(error @ PushError::TooLong(_)) => return Answer::problem(413, &error.to_string(), Some(DropReason::TooLong)),
             Err(error @ PushError::Invalid { .. }) => return Answer::problem(400, &error.to_string(), Some(DropReason::Malformed)),
         };
@@ -97,10 +97,11 @@ impl Pushes {
                 }
             })
             .collect();
+        measurements.iter().for_each(|_| tally.received(source));
         self.intake.accounts().tally(Protocol::Push, &tally);
         let (answer, answered) = oneshot::channel();
         let (signature, idempotency) = self.digests(&proof, push.idempotency_key.as_deref(), body);
-        let queued = self.intake.push(Push { events, peer: source, signature, idempotency, answer }, body.len());
+        let queued = self.intake.push(Push { events, measurements, peer: source, signature, idempotency, answer }, body.len());
         let outcome = tokio::time::timeout(DURABLE_TIMEOUT, async {
             queued.await.ok()?;
             answered.await.ok()
@@ -113,7 +114,7 @@ impl Pushes {
                 Answer::problem(409, "this signature was used before; sign again with the present time, or send an Idempotency-Key", None)
             }
             Ok(None) => Answer::problem(503, "the gateway is stopping; nothing is promised: send again", None),
-            Err(_) => Answer::problem(503, "the gateway cannot store the events at present; nothing is promised: send again", None),
+            Err(_) => Answer::problem(503, "the gateway cannot store anything at present; nothing is promised: send again", None),
         }
     }
 

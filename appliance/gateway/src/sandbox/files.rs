@@ -51,7 +51,8 @@ pub(super) fn confine(config: &Config, own_ports: &[u16]) -> Result<Enforcement,
         .handle_access(AccessNet::from_all(WANTED))?
         .scope(Scope::from_all(WANTED))?
         .create()?;
-    // In the identity's directory nothing can be written: a daemon that was taken over cannot make itself other pins or keys.
+    // In the identity's directory nothing can be written: a daemon that was taken over cannot make itself other pins or keys. What is
+    // renewed lies elsewhere, and pins in there count only under a signature.
     let own = AccessFs::ReadFile | AccessFs::ReadDir | AccessFs::MakeSock | AccessFs::RemoveFile;
     let keep = own | AccessFs::WriteFile | AccessFs::Truncate | AccessFs::MakeReg;
     let written = config.written_dirs().map(|path| (path, keep));

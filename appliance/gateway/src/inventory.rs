@@ -1,0 +1,79 @@
+//! What this gateway is made of: looked at before the sandbox closes, sent at every start.
+//!
+//! Nothing of it changes while the daemon runs: listeners are bound at the start, and a machine that gets more memory or another
+//! system starts anew.
+
+use std::path::Path;
+
+use nix::sys::statvfs::statvfs;
+use postern_protocol::inventory::Inventory;
+use postern_protocol::status::Listener;
+use postern_protocol::timestamp::Timestamp;
+
+/// The machine that the daemon runs on.
+pub(crate) struct Machine(Inventory);
+
+impl Machine {
+    /// Looks at the machine; what cannot be read stays empty.
+    pub(crate) fn observe(data_dir: &Path) -> Self {
+        let line = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
+        Self(Inventory {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            os: pretty_name(&line("/etc/os-release")),
+            kernel: line("/proc/sys/kernel/osrelease"),
+            hostname: line("/proc/sys/kernel/hostname"),
+            cpus: std::thread::available_parallelism().map_or(0, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX)),
+            memory_bytes: memory_bytes(&line("/proc/meminfo")),
+            disk_bytes: statvfs(data_dir).map_or(0, |disk| u64::from(disk.blocks()).saturating_mul(disk.fragment_size())),
+            listeners: Vec::new(),
+            at: 0,
+        })
+    }
+
+    /// Returns the record, with the sockets.
+    pub(crate) fn with(self, listeners: impl Iterator<Item = Listener>, now: Timestamp) -> Inventory {
+        let listeners = listeners.map(|listener| format!("{} {} {}", listener.name, listener.proto, listener.addr)).collect();
+        Inventory { listeners, at: now.as_nanos(), ..self.0 }
+    }
+}
+
+/// Returns `PRETTY_NAME` of an os-release file (os-release(5)).
+fn pretty_name(text: &str) -> String {
+    let value = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
+    value.unwrap_or_default().trim_matches(['"', '\'']).to_owned()
+}
+
+/// Returns `MemTotal` of `/proc/meminfo` (proc_meminfo(5)), which counts in KiB.
+fn memory_bytes(text: &str) -> u64 {
+    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+    let kib = total.and_then(|rest| rest.split_whitespace().next()).and_then(|number| number.parse::<u64>().ok());
+    kib.unwrap_or(0).saturating_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_machine_and_its_sockets_are_described() {
+        let listener = Listener {
+            name: "proxy".into(),
+            proto: "tcp".into(),
+            addr: "[::]:3128".into(),
+            rcvbuf_effective: None,
+            rcvbuf_asked: None,
+            kernel_drops: None,
+            connections: None,
+        };
+        let inventory = Machine::observe(Path::new("/")).with([listener].into_iter(), Timestamp::from_secs(7));
+        assert_eq!(inventory.listeners, ["proxy tcp [::]:3128"]);
+        assert!(inventory.cpus > 0 && inventory.memory_bytes > 1 << 20 && inventory.disk_bytes > 0 && !inventory.kernel.is_empty());
+    }
+
+    #[test]
+    fn system_files_are_read() {
+        assert_eq!(pretty_name("NAME=x\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nID=debian"), "Debian GNU/Linux 12 (bookworm)");
+        assert_eq!(memory_bytes("MemTotal:       16384 kB\nMemFree: 1 kB"), 16 * 1024 * 1024);
+        assert_eq!((pretty_name(""), memory_bytes("MemTotal: x")), (String::new(), 0));
+    }
+}
