@@ -8,6 +8,8 @@ mod back_off;
 mod connection;
 mod control;
 pub mod flow;
+#[cfg(test)]
+mod herd;
 mod lane;
 mod mail;
 pub mod outbox;
@@ -205,6 +207,7 @@ pub async fn run(options: TunnelOptions, spool: Spool, mut control: Control, sto
                 return Ok(());
             }
             Loss::Spool(error) => return Err(error.into()),
+            Loss::Protocol(Fault::RolledBack) => Hope::Own,
             Loss::Protocol(Fault::Goodbye { retry: false, .. }) | Loss::Refused { status: 403, .. } => Hope::Little,
             _ => Hope::Some,
         };
