@@ -7,6 +7,7 @@ mod life;
 mod mib;
 mod print;
 mod secret;
+mod trust;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -24,6 +25,7 @@ use crate::signer::SignerError;
 use crate::store::{StoreError, Stores};
 use crate::tls::TlsError;
 use crate::trust::Trust;
+use crate::trust::rotation::RotationError;
 
 /// The control plane: console, API and the tunnels of gateways.
 #[derive(Parser)]
@@ -38,6 +40,9 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// The certificate authority of gateways and browsers.
+    #[command(subcommand)]
+    Ca(trust::CaCommand),
     /// Check the configuration and everything that it names, and exit.
     Check,
     /// Programs that use the API.
@@ -57,6 +62,9 @@ enum Command {
     /// The inside of a compilation; started by `serve`.
     #[command(hide = true)]
     MibCompile(mib::Child),
+    /// The tunnel's key, which gateways pin.
+    #[command(subcommand)]
+    Pin(trust::PinCommand),
     /// Run the control plane.
     Serve,
     /// Customers, each with a database of its own.
@@ -103,6 +111,9 @@ pub enum CliError {
     /// The runtime or its signals cannot be set up.
     #[error("cannot start the runtime")]
     Runtime(#[source] std::io::Error),
+    /// A key cannot be replaced.
+    #[error(transparent)]
+    Rotation(#[from] RotationError),
     /// The server failed.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -139,6 +150,14 @@ pub fn run() -> Result<(), CliError> {
 async fn dispatch(arguments: Arguments) -> Result<(), CliError> {
     let config = arguments.config;
     match arguments.command {
+        Command::Ca(command) => {
+            let (config, stores) = stores(config.as_deref())?;
+            trust::ca(command, &config.keys(), &stores).await
+        }
+        Command::Pin(command) => {
+            let (config, stores) = stores(config.as_deref())?;
+            trust::pin(command, &config.keys(), &stores).await
+        }
         Command::Check => life::check(named(config.as_deref())?).await,
         Command::Client(command) => accounts::client(command, &stores(config.as_deref())?.1).await,
         Command::Gateway(command) => enrolment::gateway(command, &stores(config.as_deref())?.1).await,

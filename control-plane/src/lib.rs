@@ -21,6 +21,7 @@ mod descriptors;
 pub mod enrolment;
 pub mod feed;
 pub mod headers;
+pub mod identities;
 pub mod key_file;
 pub mod line_diff;
 pub mod listener;

@@ -13,6 +13,10 @@ use super::accounts::missing;
 use super::print::Form;
 use crate::ca::CertificateAuthority;
 use crate::enrolment::TokenIssue;
+use crate::clones::{self, Keep};
+use crate::identities::{self, IdentityView};
+use crate::store::audit::By;
+use crate::store::gateways::GatewayRecord;
 use crate::store::{StoreError, Stores};
 use crate::{clock, key_file, rfc3339};
 
@@ -52,6 +56,33 @@ pub(super) enum TokenCommand {
 
 #[derive(Subcommand)]
 pub(super) enum GatewayCommand {
+    /// Let a gateway renew its certificate although that ended too long ago.
+    AllowRenewal {
+        /// The gateway.
+        id: GatewayId,
+        /// For how long: a number and s, m, h or d.
+        #[arg(long = "for", default_value = "7d", value_parser = life)]
+        open: Duration,
+    },
+    /// Show a gateway's certificates, starts and quarantine.
+    Identity {
+        /// The gateway.
+        id: GatewayId,
+        #[command(flatten)]
+        form: Form,
+    },
+    /// Decide which of two machines with one identity stays; the other is refused for good.
+    #[command(group(clap::ArgGroup::new("which").required(true)))]
+    Keep {
+        /// The gateway.
+        id: GatewayId,
+        /// The one that has the gateway's place.
+        #[arg(long, group = "which")]
+        current: bool,
+        /// The one that is kept out.
+        #[arg(long, group = "which")]
+        other: bool,
+    },
     /// List the gateways.
     List {
         /// Only this tenant's.
@@ -121,6 +152,24 @@ pub(super) async fn token(command: TokenCommand, stores: &Stores, authority: &Ce
 
 pub(super) async fn gateway(command: GatewayCommand, stores: &Stores) -> Result<(), CliError> {
     match command {
+        GatewayCommand::AllowRenewal { id, open } => {
+            let record = find(stores, &id).await?;
+            let (now, until) = (clock::now(), clock::now().saturating_add(open));
+            identities::allow_renewal(stores, (&record.tenant, &id), until, (By::command_line(), now)).await?;
+            println!("Gateway {id} may renew its certificate until {}; it asks by itself.", rfc3339::format(until));
+            Ok(())
+        }
+        GatewayCommand::Identity { id, form } => {
+            find(stores, &id).await?;
+            form.print(&identities::view(stores, &id).await?, IdentityView::lines)
+        }
+        GatewayCommand::Keep { id, other, .. } => {
+            let record = find(stores, &id).await?;
+            let keep = if other { Keep::Other } else { Keep::Current };
+            clones::decide(stores, (&record.tenant, &id), keep, (By::command_line(), clock::now())).await?;
+            println!("Decided; the other machine is refused for good. To use it, enrol it as a gateway of its own.");
+            Ok(())
+        }
         GatewayCommand::List { tenant, form } => {
             let mut gateways = Vec::new();
             for tenant in tenants(stores, tenant).await? {
@@ -142,11 +191,15 @@ pub(super) async fn gateway(command: GatewayCommand, stores: &Stores) -> Result<
             })
         }
         GatewayCommand::Revoke { id } => {
-            let record = stores.system().find_gateway(&id).await?;
-            let record = record.ok_or_else(|| CliError::Usage(format!("there is no gateway {id}")))?;
-            Ok(stores.system().revoke_gateway(&record.tenant, &id, clock::now()).await?)
+            let record = find(stores, &id).await?;
+            Ok(stores.system().revoke_gateway(&record.tenant, &id, (By::command_line(), clock::now())).await?)
         }
     }
+}
+
+async fn find(stores: &Stores, id: &GatewayId) -> Result<GatewayRecord, CliError> {
+    let record = stores.system().find_gateway(id).await?;
+    record.ok_or_else(|| CliError::Usage(format!("there is no gateway {id}")))
 }
 
 async fn tenants(stores: &Stores, only: Option<TenantId>) -> Result<Vec<TenantId>, CliError> {

@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde::Serialize;
 
 use super::revisions::RevisionState;
+use super::audit::{self, By, Deed, Outcome, What};
 use super::{StoreError, Stores, SystemStore, TenantStore};
 
 /// A gateway as the API and the console show it.
@@ -163,14 +164,16 @@ impl SystemStore {
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when the tenant has no such gateway.
-    pub async fn revoke_gateway(&self, tenant: &TenantId, gateway: &GatewayId, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn revoke_gateway(&self, tenant: &TenantId, gateway: &GatewayId, (by, now): (By, Timestamp)) -> Result<(), StoreError> {
         let (tenant, gateway) = (tenant.clone(), gateway.clone());
+        let about = format!("gateway {gateway}");
+        let deed = Deed { at: now, by, what: What::GatewayRevoked, about, detail: String::new(), outcome: Outcome::Done };
         self.write(move |tx| {
             let changed = tx.execute(
                 "UPDATE gateway SET revoked_at = coalesce(revoked_at, ?3) WHERE id = ?1 AND tenant = ?2",
                 params![gateway.as_str(), tenant.as_str(), now.as_nanos()],
             )?;
-            if changed == 0 { Err(StoreError::NotFound) } else { Ok(()) }
+            if changed == 0 { Err(StoreError::NotFound) } else { audit::note(tx, deed) }
         })
         .await
     }
@@ -391,8 +394,8 @@ mod tests {
         assert_eq!((view.name.as_str(), view.connected, view.program_version.as_deref()), ("Site", true, Some("0.1.0")));
         assert_eq!(stores.find_gateway(&other, &gateway).await.unwrap(), None);
         assert!(stores.list_gateways(&other).await.unwrap().is_empty());
-        assert!(matches!(stores.system().revoke_gateway(&other, &gateway, NOW).await, Err(StoreError::NotFound)));
-        stores.system().revoke_gateway(&acme, &gateway, NOW).await.unwrap();
+        assert!(matches!(stores.system().revoke_gateway(&other, &gateway, (By::command_line(), NOW)).await, Err(StoreError::NotFound)));
+        stores.system().revoke_gateway(&acme, &gateway, (By::command_line(), NOW)).await.unwrap();
         assert_eq!(stores.find_gateway(&acme, &gateway).await.unwrap().unwrap().revoked_at, Some(NOW));
     }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::support::{Identity, Link, Site, Stream, hello};
 use hyper::StatusCode;
+use postern_control::store::audit::By;
 use postern_control::auth::{Actor, Principal, Role};
 use postern_control::clock;
 use postern_control::configuration::{self, Force};
@@ -216,7 +217,7 @@ async fn a_revoked_gateway_is_told_and_gets_no_other_session() {
     let site = Site::start().await;
     let (identity, _link, mut control) = quiet(&site).await;
     let gateway = &identity.response.gateway;
-    site.app.stores.system().revoke_gateway(&site.tenant, gateway, clock::now()).await.unwrap();
+    site.app.stores.system().revoke_gateway(&site.tenant, gateway, (By::command_line(), clock::now())).await.unwrap();
     assert!(matches!(control.hear().await, Some(down::Kind::Goodbye(goodbye)) if !goodbye.retry && goodbye.reason.contains("revoked")));
     let refused = site.link(&identity).await.open("/tunnel/v1/control").await.err().unwrap();
     assert_eq!(refused.status(), StatusCode::FORBIDDEN);
