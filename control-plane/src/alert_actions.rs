@@ -57,9 +57,7 @@ pub async fn act(app: &App, principal: &Principal, wish: Wish) -> Result<Acted, 
         if done.changed {
             app.feed.publish(&principal.tenant, Change::Alert { id: done.alert.id.clone(), revision: done.alert.revision });
         }
-        if let Some(gateway) = &done.tell {
-            app.gateways.wake(gateway); // without a live session the next one is told
-        }
+        done.tell.iter().for_each(|gateway| app.gateways.wake(gateway)); // without a live session the next one is told
     }
     Ok(acted)
 }

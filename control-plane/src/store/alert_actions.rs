@@ -2,12 +2,13 @@
 //!
 //! Tells nobody: `crate::alert_actions` publishes the change and tells the gateway.
 
-use postern_protocol::alert::AlertState;
+use postern_protocol::alert::{AlertKey, AlertState};
 use postern_protocol::id::GatewayId;
 use postern_protocol::timestamp::Timestamp;
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
 use super::idempotency::{self, Answer, Known, OnceKey};
+use super::pairs::{self, Actor};
 use super::{StoreError, TenantStore, next_change};
 use crate::store::alerts::{self, AlertView};
 
@@ -65,8 +66,8 @@ pub struct Done {
     pub alert: AlertView,
     /// Whether anything changed.
     pub changed: bool,
-    /// The gateway that must be told of a close; it reads which from the store.
-    pub tell: Option<GatewayId>,
+    /// The gateways that must be told of a close; they are told what the store says is pending.
+    pub tell: Vec<GatewayId>,
 }
 
 impl TenantStore {
@@ -95,9 +96,10 @@ pub fn act(tx: &Transaction<'_>, request: &AlertRequest, now: Timestamp) -> Resu
     if request.expected.as_ref().is_some_and(|expected| !expected.contains(&row.revision)) {
         return Ok(Acted::Changed { revision: row.revision });
     }
+    let mut tell = Vec::new();
     let changed = match &request.action {
         AlertAction::Acknowledge => acknowledge(tx, &row, &request.by, now)?,
-        AlertAction::Close => close(tx, &row, &request.by, now)?,
+        AlertAction::Close => close(tx, &row, Actor { name: &request.by, at: now }, &mut tell)?,
         AlertAction::Note(text) => note(tx, &row, &request.by, text, now)?,
         AlertAction::Unacknowledge => unacknowledge(tx, &row, &request.by, now)?,
     };
@@ -109,7 +111,6 @@ pub fn act(tx: &Transaction<'_>, request: &AlertRequest, now: Timestamp) -> Resu
         let body = serde_json::to_vec(&alert).map_err(|_| StoreError::Corrupt("alert"))?;
         idempotency::keep(tx, once, &Answer { status: 200, body }, now)?;
     }
-    let tell = (changed && request.action == AlertAction::Close && row.waits_for_gateway()).then(|| alert.gateway.clone());
     Ok(Acted::Done(Box::new(Done { alert, changed, tell })))
 }
 
@@ -120,18 +121,23 @@ struct AlertRow {
     count: i64,
     acknowledged: bool,
     rule: String,
+    gateway: String,
+    /// Whether it is made of the rows of a pair's sides.
+    is_merged: bool,
+    key: AlertKey,
 }
 
 impl AlertRow {
     /// Whether a close has to be confirmed by the gateway: until then its older records of this occurrence must not open the alert
     /// again. A cleared one is not open there, and the control plane's own are not there at all.
     fn waits_for_gateway(&self) -> bool {
-        self.state == AlertState::Open.name() && self.rule != crate::unreachable::RULE
+        self.state == AlertState::Open.name() && !self.rule.starts_with("control-plane.")
     }
 }
 
 fn find(tx: &Transaction<'_>, id: &str) -> Result<AlertRow, StoreError> {
-    let sql = "SELECT id, revision, state, count, acknowledged_at IS NOT NULL, rule FROM alert WHERE id = ?1";
+    let sql = "SELECT id, revision, state, count, acknowledged_at IS NOT NULL, rule, gateway, decided_by IS NOT NULL,
+               resource, kind, qualifier FROM alert WHERE id = (SELECT coalesce(merged_into, id) FROM alert WHERE id = ?1)";
     let row = tx
         .prepare_cached(sql)?
         .query_row([id], |row| {
@@ -142,6 +148,9 @@ fn find(tx: &Transaction<'_>, id: &str) -> Result<AlertRow, StoreError> {
                 count: row.get(3)?,
                 acknowledged: row.get(4)?,
                 rule: row.get(5)?,
+                gateway: row.get(6)?,
+                is_merged: row.get(7)?,
+                key: AlertKey { resource: row.get(8)?, kind: row.get(9)?, qualifier: row.get(10)? },
             })
         })
         .optional()?;
@@ -172,9 +181,20 @@ fn unacknowledge(tx: &Transaction<'_>, row: &AlertRow, by: &str, now: Timestamp)
     Ok(true)
 }
 
-fn close(tx: &Transaction<'_>, row: &AlertRow, by: &str, now: Timestamp) -> Result<bool, StoreError> {
+/// Closes an alert, every side of it, and says in `tell` which gateways have to confirm it.
+fn close(tx: &Transaction<'_>, row: &AlertRow, by: Actor<'_>, tell: &mut Vec<GatewayId>) -> Result<bool, StoreError> {
     if row.state == AlertState::Closed.name() {
         return Ok(false);
+    }
+    let Actor { name: by, at: now } = by;
+    let gateway = || GatewayId::new(row.gateway.clone()).map_err(|_| StoreError::Corrupt("gateway identifier"));
+    if row.is_merged {
+        *tell = pairs::close_sides(tx, &row.id, by, now)?;
+        pairs::refresh(tx, &gateway()?, &row.key, Actor { name: by, at: now })?;
+        return Ok(true);
+    }
+    if row.waits_for_gateway() {
+        tell.push(gateway()?);
     }
     let count_seen = row.waits_for_gateway().then_some(row.count);
     tx.execute(

@@ -8,6 +8,7 @@ use postern_protocol::id::{AlertId, GatewayId};
 use postern_protocol::timestamp::Timestamp;
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
+use super::pairs::{self, Actor};
 use super::{StoreError, next_change};
 use crate::feed::Change;
 
@@ -52,8 +53,19 @@ pub(super) struct Origin<'a> {
     pub(super) now: Timestamp,
 }
 
-/// Applies `alert`; `None` when what is stored is as new.
+/// Applies `alert`; `None` when what is stored is as new. The change is the merged row's when the gateway is in a pair.
 pub(super) fn apply(tx: &Transaction<'_>, origin: Origin<'_>, alert: &Alert) -> Result<Option<Outcome>, StoreError> {
+    let Some(outcome) = apply_side(tx, origin, alert)? else { return Ok(None) };
+    let pair = if pairs::is_mergeable(alert.rule.as_str()) { pairs::of_gateway(tx, origin.gateway)? } else { None };
+    let Some(pair) = pair else { return Ok(Some(outcome)) };
+    let merged = pairs::refresh(tx, &pair, &alert.key, Actor { name: origin.actor, at: origin.now })?;
+    Ok(Some(match merged {
+        Some(merged) => Outcome { change: merged.change, close_pending: outcome.close_pending || merged.close_pending },
+        None => outcome,
+    }))
+}
+
+fn apply_side(tx: &Transaction<'_>, origin: Origin<'_>, alert: &Alert) -> Result<Option<Outcome>, StoreError> {
     let Origin { gateway, actor, now } = origin;
     let id = AlertId::derive(gateway, &alert.key);
     let id = id.as_str();
@@ -168,7 +180,8 @@ fn find(tx: &Transaction<'_>, id: &str) -> Result<Option<Stored>, StoreError> {
         .transpose()
 }
 
-fn archive(tx: &Transaction<'_>, id: &str) -> Result<(), StoreError> {
+/// Keeps the occurrence as it is, before the next begins.
+pub(super) fn archive(tx: &Transaction<'_>, id: &str) -> Result<(), StoreError> {
     tx.prepare_cached(
         "INSERT OR REPLACE INTO occurrence (alert, occurrence, state, severity, summary, count, first_seen, last_seen, cleared_at,
          closed_at, acknowledged_by, acknowledged_at)

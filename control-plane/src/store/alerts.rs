@@ -16,7 +16,7 @@ use view::{COLUMNS, views};
 
 pub use filter::{AlertFilter, Cursor};
 pub(crate) use view::severity;
-pub use view::{Acknowledged, AlertView, HistoryEntry, Note, OccurrenceView, Suppressed};
+pub use view::{Acknowledged, AlertView, HistoryEntry, Note, OccurrenceView, Report, Suppressed};
 
 /// Most alerts on one page.
 pub const MAX_PAGE: usize = 1000;
@@ -73,9 +73,7 @@ impl TenantStore {
     pub async fn alert_history(&self, id: &str) -> Result<Option<Vec<HistoryEntry>>, StoreError> {
         let id = id.to_owned();
         self.read(move |db| {
-            if !exists(db, &id)? {
-                return Ok(None);
-            }
+            let Some(id) = shown(db, &id)? else { return Ok(None) };
             let mut query = db.prepare_cached(
                 "SELECT at, actor, what, text FROM
                    (SELECT number, at, actor, what, text FROM alert_history WHERE alert = ?1 ORDER BY number DESC LIMIT ?2)
@@ -96,9 +94,7 @@ impl TenantStore {
     pub async fn occurrences(&self, id: &str) -> Result<Option<Vec<OccurrenceView>>, StoreError> {
         let id = id.to_owned();
         self.read(move |db| {
-            if !exists(db, &id)? {
-                return Ok(None);
-            }
+            let Some(id) = shown(db, &id)? else { return Ok(None) };
             let mut query = db.prepare_cached(
                 "SELECT state, severity, summary, count, first_seen, last_seen, cleared_at, closed_at, acknowledged_by, acknowledged_at
                  FROM occurrence WHERE alert = ?1 ORDER BY occurrence DESC LIMIT 100",
@@ -123,7 +119,7 @@ impl TenantStore {
         let limit = i64::try_from(limit.clamp(1, MAX_PAGE)).unwrap_or(1);
         self.read(move |db| {
             let snapshot = db.unchecked_transaction()?;
-            let sql = format!("SELECT {COLUMNS} FROM alert WHERE revision > ? ORDER BY revision LIMIT ?");
+            let sql = format!("SELECT {COLUMNS} FROM alert WHERE revision > ? AND merged_into IS NULL ORDER BY revision LIMIT ?");
             views(&snapshot, &sql, vec![Value::Integer(revision), Value::Integer(limit)])
         })
         .await
@@ -140,10 +136,11 @@ impl TenantStore {
 
 /// Finds an alert within a transaction.
 pub(super) fn find(db: &Connection, id: &str) -> Result<Option<AlertView>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM alert WHERE id = ?");
+    let sql = format!("SELECT {COLUMNS} FROM alert WHERE id = (SELECT coalesce(merged_into, id) FROM alert WHERE id = ?)");
     Ok(views(db, &sql, vec![Value::Text(id.to_owned())])?.pop())
 }
 
-fn exists(db: &Connection, id: &str) -> Result<bool, StoreError> {
-    Ok(db.prepare_cached("SELECT 1 FROM alert WHERE id = ?1")?.query_row([id], |_| Ok(())).optional()?.is_some())
+/// Returns the identifier of the alert that shows `id`: itself, or the merged one of its pair.
+fn shown(db: &Connection, id: &str) -> Result<Option<String>, StoreError> {
+    Ok(db.prepare_cached("SELECT coalesce(merged_into, id) FROM alert WHERE id = ?1")?.query_row([id], |row| row.get(0)).optional()?)
 }

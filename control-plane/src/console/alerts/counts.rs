@@ -21,7 +21,8 @@ impl TenantStore {
     pub(super) async fn open_counts(&self) -> Result<Vec<OpenCount>, StoreError> {
         self.read(|db| {
             let mut query = db.prepare_cached(
-                "SELECT severity, count(*), count(*) FILTER (WHERE acknowledged_at IS NULL) FROM alert WHERE state = 'open' GROUP BY severity",
+                "SELECT severity, count(*), count(*) FILTER (WHERE acknowledged_at IS NULL) FROM alert WHERE state = 'open' AND merged_into IS NULL
+                 GROUP BY severity",
             )?;
             let mut counts: Vec<_> =
                 Severity::ALL.into_iter().map(|severity| OpenCount { severity, open: 0, unacknowledged: 0 }).collect();

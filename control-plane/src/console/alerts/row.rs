@@ -90,6 +90,8 @@ pub(super) mod tests {
         AlertView {
             id: "00ff".to_owned(),
             gateway: GatewayId::new("gw-1").unwrap(),
+            pair: None,
+            reports: Vec::new(),
             state: AlertState::Open,
             severity: Severity::Critical,
             resource: attack.clone(),

@@ -39,7 +39,7 @@ impl AlertFilter {
         }
         (self.states.is_empty() || self.states.contains(&alert.state))
             && (self.severities.is_empty() || self.severities.contains(&alert.severity))
-            && self.gateway.as_deref().is_none_or(|gateway| gateway == alert.gateway.as_str())
+            && self.gateway.as_deref().is_none_or(|gateway| alert.is_of(gateway))
             && is(self.resource.as_ref(), &alert.resource)
             && is(self.kind.as_ref(), &alert.kind)
             && is(self.acknowledged.as_ref(), &alert.acknowledged.is_some())
@@ -94,10 +94,15 @@ pub(super) struct Condition {
 impl Condition {
     pub(super) fn new(filter: AlertFilter, cursor: Option<Cursor>) -> Self {
         let mut condition = Self::default();
+        condition.term("merged_into IS NULL", []); // a pair's sides are seen in their merged row
         let text = |text: &str| Value::Text(text.to_owned());
         condition.any_of("state", filter.states.iter().map(|state| text(state.name())).collect());
         condition.any_of("severity", filter.severities.iter().map(|severity| Value::Integer(severity.number().into())).collect());
-        for (column, wanted) in [("gateway", filter.gateway), ("resource", filter.resource), ("kind", filter.kind)] {
+        if let Some(gateway) = filter.gateway {
+            let gateway = Value::Text(gateway);
+            condition.term("gateway IN (?, (SELECT pair FROM pair_member WHERE gateway = ?))", [gateway.clone(), gateway]);
+        }
+        for (column, wanted) in [("resource", filter.resource), ("kind", filter.kind)] {
             condition.any_of(column, wanted.into_iter().map(Value::Text).collect());
         }
         match filter.acknowledged {

@@ -14,15 +14,19 @@ use crate::store::StoreError;
 
 /// The columns that [`views`] reads, in its order.
 pub(super) const COLUMNS: &str = "id, gateway, resource, kind, qualifier, revision, state, severity, summary, count, first_seen, last_seen,
-    cleared_at, closed_at, labels, rule, evidence, acknowledged_by, acknowledged_at";
+    cleared_at, closed_at, labels, rule, evidence, acknowledged_by, acknowledged_at, decided_by";
 
 /// An alert, as the API and the console show it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct AlertView {
     /// Stable for gateway, resource, kind and qualifier.
     pub id: String,
-    /// The gateway that reported it.
+    /// The gateway that reported it; of a pair, the one whose report counts.
     pub gateway: GatewayId,
+    /// The pair whose gateways' reports are merged here.
+    pub pair: Option<String>,
+    /// What each gateway of the pair says, by gateway; nothing without a pair.
+    pub reports: Vec<Report>,
     /// Whether it lasts.
     pub state: AlertState,
     /// How grave it is.
@@ -67,6 +71,37 @@ pub struct AlertView {
     pub notes: Vec<Note>,
     /// Who silenced it; none until alerts can be silenced.
     pub suppressed: Option<Suppressed>,
+}
+
+impl AlertView {
+    /// Whether `gateway` reported it, alone or as one of a pair.
+    pub fn is_of(&self, gateway: &str) -> bool {
+        self.gateway.as_str() == gateway || self.reports.iter().any(|report| report.gateway.as_str() == gateway)
+    }
+}
+
+/// What one gateway of a pair says of an alert.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Report {
+    /// The gateway.
+    pub gateway: GatewayId,
+    /// Whether it lasts there.
+    pub state: AlertState,
+    /// How grave it is there.
+    pub severity: Severity,
+    /// Its reports in this occurrence.
+    pub count: u64,
+    /// When this occurrence was first reported there.
+    #[serde(serialize_with = "rfc3339::serialize")]
+    pub first_seen: Timestamp,
+    /// When it was last reported there.
+    #[serde(serialize_with = "rfc3339::serialize")]
+    pub last_seen: Timestamp,
+    /// When its end was reported there.
+    #[serde(serialize_with = "rfc3339::serialize_option")]
+    pub cleared_at: Option<Timestamp>,
+    /// Who reported it last there, and how that was decided.
+    pub evidence: Evidence,
 }
 
 /// Who took note of an alert.
@@ -151,13 +186,22 @@ pub(super) fn views(db: &Connection, sql: &str, values: Vec<Value>) -> Result<Ve
         alerts.push(view(row)?);
     }
     add_notes(db, &mut alerts)?;
+    add_reports(db, &mut alerts)?;
     Ok(alerts)
 }
 
 fn view(row: &Row<'_>) -> Result<AlertView, StoreError> {
+    let (gateway, decided_by): (String, Option<String>) = (row.get(1)?, row.get(19)?);
+    // The gateway of a merged row is its pair.
+    let (gateway, pair) = match decided_by {
+        None => (gateway, None),
+        Some(decider) => (decider, Some(gateway)),
+    };
     Ok(AlertView {
         id: row.get(0)?,
-        gateway: GatewayId::new(row.get::<_, String>(1)?).map_err(|_| StoreError::Corrupt("gateway identifier"))?,
+        gateway: GatewayId::new(gateway).map_err(|_| StoreError::Corrupt("gateway identifier"))?,
+        pair,
+        reports: Vec::new(),
         resource: row.get(2)?,
         kind: row.get(3)?,
         qualifier: row.get(4)?,
@@ -187,6 +231,29 @@ fn add_notes(db: &Connection, alerts: &mut [AlertView]) -> Result<(), StoreError
         let notes =
             query.query_map([&alert.id], |row| Ok(Note { by: row.get(0)?, at: Timestamp::from_nanos(row.get(1)?), text: row.get(2)? }))?;
         alert.notes = notes.collect::<Result<_, _>>()?;
+    }
+    Ok(())
+}
+
+fn add_reports(db: &Connection, alerts: &mut [AlertView]) -> Result<(), StoreError> {
+    let mut query = db.prepare_cached(
+        "SELECT gateway, state, severity, count, first_seen, last_seen, cleared_at, evidence FROM alert WHERE merged_into = ?1
+         ORDER BY gateway",
+    )?;
+    for alert in alerts.iter_mut().filter(|alert| alert.pair.is_some()) {
+        let mut rows = query.query([&alert.id])?;
+        while let Some(row) = rows.next()? {
+            alert.reports.push(Report {
+                gateway: GatewayId::new(row.get::<_, String>(0)?).map_err(|_| StoreError::Corrupt("gateway identifier"))?,
+                state: state(row, 1)?,
+                severity: severity(row, 2)?,
+                count: count(row, 3)?,
+                first_seen: Timestamp::from_nanos(row.get(4)?),
+                last_seen: Timestamp::from_nanos(row.get(5)?),
+                cleared_at: time(row, 6)?,
+                evidence: json(row, 7, "evidence")?,
+            });
+        }
     }
     Ok(())
 }
