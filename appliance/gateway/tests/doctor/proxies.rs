@@ -29,7 +29,7 @@ async fn a_name_that_does_not_exist_is_a_matter_of_dns() {
 
 #[tokio::test]
 async fn an_address_that_no_network_leads_to_has_no_route() {
-    // Class E (RFC 1112 §4) is routed by nobody.
+    // For documentation only (RFC 3849): nobody announces it.
     let report = examined(identity().path(), "https://[2001:db8::1]", None).await;
     let finding = fault(&report);
     assert!(["no-route", "timed-out"].contains(&finding.id.as_str()), "a machine with IPv6 has a route, and no answer: {finding:?}");
