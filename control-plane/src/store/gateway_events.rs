@@ -1,8 +1,9 @@
 //! A gateway's history: what happened to it, in words, as the console shows it. Written in the transaction of what happened.
 
 use postern_protocol::id::GatewayId;
+use postern_protocol::status::doctor::Report;
 use postern_protocol::timestamp::Timestamp;
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
 use super::{StoreError, TenantStore};
 
@@ -100,6 +101,25 @@ impl TenantStore {
     pub async fn gateway_events(&self, gateway: &GatewayId, most: u32) -> Result<Vec<GatewayEvent>, StoreError> {
         let gateway = gateway.clone();
         self.read(move |db| newest(db, &gateway, most)).await
+    }
+}
+
+impl TenantStore {
+    /// Returns the last examination that `gateway` reported.
+    ///
+    /// # Errors
+    /// [`StoreError`] from the database.
+    pub async fn last_examination(&self, gateway: &GatewayId) -> Result<Option<Report>, StoreError> {
+        let gateway = gateway.clone();
+        self.read(move |db| {
+            let text: Option<Option<String>> = db
+                .prepare_cached("SELECT status ->> '$.doctor' FROM gateway_state WHERE gateway = ?1")?
+                .query_row([gateway.as_str()], |row| row.get(0))
+                .optional()?;
+            // What another version of the program stored may be of another shape.
+            Ok(text.flatten().and_then(|text| serde_json::from_str(&text).ok()))
+        })
+        .await
     }
 }
 

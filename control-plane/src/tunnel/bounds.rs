@@ -1,5 +1,6 @@
 //! Bounds what a status report says of the intake before it is stored and shown. Pure.
 
+use postern_protocol::status::Status;
 use postern_protocol::status::intake::Intake;
 
 /// Most entries of each list.
@@ -9,6 +10,7 @@ const MAX_CANARY: usize = 16;
 const MAX_AGENTS: usize = 256;
 const MAX_SECRETS: usize = 1024;
 const MAX_WARNINGS: usize = 32;
+const MAX_FINDINGS: usize = 64;
 
 /// Most characters of a name, and of a sentence.
 const MAX_NAME: usize = 128;
@@ -17,8 +19,36 @@ const MAX_SENTENCE: usize = 400;
 /// Most characters of an OID: 128 numbers of ten digits, with dots.
 const MAX_OID: usize = 1408;
 
+/// Cuts what a whole report says of the gateway's life, and its intake.
+pub(super) fn bound_status(status: &mut Status) {
+    bound(&mut status.intake);
+    let Status { tunnel, spool, doctor, identity, audit, .. } = status;
+    for text in [&mut tunnel.address, &mut tunnel.proxy, &mut tunnel.last_error].into_iter().flatten() {
+        cut(text, MAX_SENTENCE);
+    }
+    spool.damaged_files.truncate(MAX_WARNINGS);
+    spool.damaged_files.iter_mut().for_each(|file| cut(file, MAX_NAME));
+    if let Some(doctor) = doctor {
+        doctor.findings.truncate(MAX_FINDINGS);
+        for one in &mut doctor.findings {
+            cut(&mut one.id, MAX_NAME);
+            [&mut one.what, &mut one.evidence, &mut one.advice].into_iter().for_each(|text| cut(text, MAX_SENTENCE));
+        }
+    }
+    if let Some(identity) = identity {
+        cut(&mut identity.certificate, MAX_NAME);
+        identity.server_pins.truncate(MAX_WARNINGS);
+        identity.server_pins.iter_mut().for_each(|pin| cut(pin, MAX_NAME));
+        identity.renewal_error.iter_mut().for_each(|error| cut(error, MAX_SENTENCE));
+    }
+    if let Some(audit) = audit {
+        cut(&mut audit.digest, MAX_NAME);
+        audit.damage.iter_mut().for_each(|damage| cut(damage, MAX_SENTENCE));
+    }
+}
+
 /// Cuts every list and text.
-pub(super) fn bound(intake: &mut Intake) {
+fn bound(intake: &mut Intake) {
     if let Some(engine) = &mut intake.snmp_engine {
         cut(&mut engine.engine_id, MAX_NAME);
     }

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use postern_protocol::message::{Adopt, Resent, down};
+use postern_protocol::message::{Adopt, Hello, Resent, down};
 
 use super::context::{Context, HandlerError};
 use super::downward::Downward;
@@ -26,17 +26,19 @@ pub(super) struct Healing {
     heartbeats: u64,
     /// What the gateway has to adopt and was not sent yet; `None` when nothing is.
     adoption: Option<VecDeque<Vec<u8>>>,
-    /// The newest revision that the gateway has to adopt: a resend from before it has, says too little.
-    adopted: u64,
+    /// What is asked for has revisions beyond this one: a resend from before says too little.
+    after: u64,
 }
 
 impl Healing {
     /// Begins with what the greeting showed.
-    pub(super) fn new(context: Context, judgement: &Judgement) -> Self {
+    pub(super) fn new(context: Context, hello: &Hello, judgement: &Judgement) -> Self {
         let adopted = judgement.adopt.last().map_or(0, |alert| alert.revision);
         let adoption: VecDeque<_> = judgement.adopt.iter().map(postern_protocol::alert::Alert::encode).collect();
         let adoption = (!adoption.is_empty()).then_some(adoption);
-        Self { context, resend_asked: judgement.resend || adoption.is_some(), heartbeats: 0, adoption, adopted }
+        let resend_asked = judgement.resend || adoption.is_some();
+        let after = if resend_asked { adopted.max(hello.alert_revision) } else { 0 };
+        Self { context, resend_asked, heartbeats: 0, adoption, after }
     }
 
     /// Whether all open alerts come again in this session: a gap is then expected.
@@ -74,8 +76,8 @@ impl Healing {
     /// Takes note that every open alert was committed again.
     pub(super) async fn resent(&mut self, resent: Resent) -> Result<(), HandlerError> {
         let Context { app, peer, store, .. } = &self.context;
-        if self.adoption.is_some() || resent.since_revision <= self.adopted {
-            tracing::debug!(gateway = %peer.gateway, "a resend from before the adoption is passed over");
+        if self.adoption.is_some() || resent.since_revision <= self.after {
+            tracing::debug!(gateway = %peer.gateway, "a resend from before the greeting is passed over");
             return Ok(());
         }
         if [resent.sequence, resent.since_revision].into_iter().any(|number| i64::try_from(number).is_err()) {

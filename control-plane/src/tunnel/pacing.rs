@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(at(0, 249), 0);
         assert_eq!([at(1, 300), at(1, 300), at(2, 300)], [FIRST, FIRST, FIRST / 2]);
         assert_eq!((3..20).map(|n| at(n, 300)).last(), Some(LEAST));
-        assert_eq!([at(21, 100), at(22, 10), at(25, 10)], [LEAST, LEAST, 2 * LEAST]);
+        assert_eq!([at(21, 100), at(22, 10), at(25, 10), at(27, 10)], [LEAST, 2 * LEAST, 2 * LEAST, 4 * LEAST]);
         assert_eq!((0..20).map(|n| at(30 + 5 * n, 10)).last(), Some(0));
     }
 

@@ -163,7 +163,7 @@ impl Session {
         welcome.resend_open_alerts &= judgement.adopt.is_empty();
         welcome.audit_number = audit::last_number(&self.context).await?;
         welcome.peer = from.to_string();
-        let healing = Healing::new(self.context.clone(), &judgement);
+        let healing = Healing::new(self.context.clone(), hello, &judgement);
         self.down.send(down::Kind::Welcome(welcome)).await?;
         Ok(healing)
     }

@@ -31,6 +31,7 @@ pub(crate) async fn control_plane() -> (Arc<App>, tempfile::TempDir) {
         client_certificate_life: Duration::from_secs(30 * 86_400),
         renew_expired_within: Duration::from_secs(30 * 86_400),
         unreachable_after: Duration::from_secs(60),
+        bulk_slow_after: Duration::from_millis(250),
     };
     CertificateAuthority::create(&keys, "ca", clock::now()).unwrap();
     tls::create_keys(&keys).unwrap();
@@ -44,6 +45,7 @@ pub(crate) async fn control_plane() -> (Arc<App>, tempfile::TempDir) {
         metrics: Metrics::default(),
         mibs: Mibs::new(env!("CARGO_BIN_EXE_postern-control").into()),
         passwords: Default::default(),
+        rollouts: Default::default(),
         signer: Signer::create(&keys.join("revision.key")).unwrap(),
         stop: Default::default(),
         stores: Stores::open(path).unwrap(),

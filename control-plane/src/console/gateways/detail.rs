@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use axum::response::Response;
 
 use super::intake::IntakeLines;
+use super::life::Life;
 use super::minutes::{self, RecentBalance};
 use super::report::Report;
 use super::{Link, ProblemLine, find, problem_lines};
@@ -52,6 +53,7 @@ struct GatewayBody<'a> {
     id: &'a str,
     intake: IntakeLines,
     last_seen: Option<Moment>,
+    life: Life,
     link: Link,
     name: &'a str,
     open_alerts: String,
@@ -93,6 +95,7 @@ pub(super) async fn body(app: &App, person: &ConsolePrincipal, gateway: &Gateway
         id: gateway.id.as_str(),
         intake: IntakeLines::new(&intake, dictionary, now),
         last_seen: gateway.last_seen.map(|at| Moment::new(at, now)),
+        life: Life::read(&store, gateway, now).await?,
         link: Link::of(gateway),
         name: &gateway.name,
         open_alerts: figures::count(open.get(gateway.id.as_str()).copied().unwrap_or(0)),

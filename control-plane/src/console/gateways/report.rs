@@ -6,6 +6,7 @@ use postern_protocol::status::{Enforcement, Listener, Sandbox, Status, TunnelSta
 use postern_protocol::timestamp::Timestamp;
 
 use super::ledger::{self, Line, Reason, Source};
+use super::life;
 use crate::console::figures;
 use crate::console::moment::{self, Moment};
 
@@ -49,18 +50,23 @@ pub(super) struct Window {
 
 /// The whole report.
 pub(super) struct Report {
+    pub(super) address: Option<String>,
     pub(super) clock: String,
     pub(super) crash_windows: Vec<Window>,
     pub(super) lanes: Vec<LaneLine>,
     pub(super) last_error: Option<String>,
     pub(super) ledger: Vec<Line>,
     pub(super) listeners: Vec<ListenerLine>,
+    pub(super) proxy: Option<String>,
     pub(super) reasons: Vec<Reason>,
     pub(super) rtt: String,
     pub(super) sandbox: Option<SandboxLine>,
     pub(super) sources: Vec<Source>,
+    pub(super) spool_damaged: String,
+    pub(super) spool_damaged_files: Vec<String>,
     pub(super) spool_left: Option<String>,
     pub(super) spool_on_disk: String,
+    pub(super) spool_quota: Option<String>,
     pub(super) tunnel_since: Moment,
     pub(super) tunnel_state: &'static str,
     pub(super) uptime: String,
@@ -82,18 +88,23 @@ impl Report {
             length: moment::lasted(Timestamp::from_nanos(window.from), Timestamp::from_nanos(window.to)),
         });
         Self {
+            address: status.tunnel.address.clone(),
             clock: status.tunnel.clock_offset_ms.map_or_else(|| "not compared yet".to_owned(), clock),
             crash_windows: windows.collect(),
             lanes: lanes.collect(),
             last_error: status.tunnel.last_error.clone(),
             ledger: ledger::lines(&status.ledger),
             listeners: status.listeners.iter().map(listener).collect(),
+            proxy: status.tunnel.proxy.clone(),
             reasons: ledger::reasons(&status.ledger),
             rtt: status.tunnel.rtt_ms.map_or_else(|| "not measured yet".to_owned(), figures::millis),
             sandbox: status.sandbox.as_ref().map(sandbox),
             sources: ledger::sources(&status.ledger.top_sources),
+            spool_damaged: figures::count(status.spool.damaged_records),
+            spool_damaged_files: status.spool.damaged_files.clone(),
             spool_left: status.spool.seconds_left.map(|seconds| figures::duration(Duration::from_secs(seconds))),
             spool_on_disk: figures::bytes(status.spool.bytes_on_disk),
+            spool_quota: life::quota(status),
             tunnel_since: Moment::from_nanos(status.tunnel.since, now),
             tunnel_state: match status.tunnel.state {
                 TunnelState::Connecting => "connecting",
