@@ -119,7 +119,7 @@ pub struct Session {
 }
 
 impl Session {
-    /// Begins a session that greets with `hello`; `acknowledged` is what this side knows to be committed in the present epoch.
+    /// Begins a session that greets with `hello`; `acknowledged` is what this side knows to be committed, in whichever epoch.
     pub fn new(heartbeat: Duration, hello: Hello, acknowledged: Vec<LanePosition>) -> Self {
         let zero = Duration::ZERO;
         let provisional = (hello.provisional_revision > 0).then_some((hello.provisional_revision, 0));
@@ -241,17 +241,17 @@ impl Session {
                 actions.push(Action::Acknowledge(lane, Epoch(place.epoch), Sequence(place.sequence)));
             }
         }
-        let committed = |lane| {
-            let place = welcome.committed.iter().find(|place| place.lane == lane && place.epoch == self.hello.epoch);
-            place.map_or(0, |place| place.sequence)
+        let committed = |place: &LanePosition| {
+            let known = welcome.committed.iter().find(|known| known.lane == place.lane && known.epoch == place.epoch);
+            known.map_or(0, |known| known.sequence)
         };
-        if self.hello.heads.iter().any(|head| head.epoch == self.hello.epoch && committed(head.lane) > head.sequence) {
+        if self.hello.heads.iter().any(|head| head.epoch == self.hello.epoch && committed(head) > head.sequence) {
             actions.push(Action::RenewEpoch);
             return Ok(actions);
         }
         actions.extend([Action::Establish, Action::Deliver(Incoming::Welcomed(welcome.clone()))]);
-        // What it had acknowledged it has no more: its database was set back.
-        let is_behind = self.acknowledged.iter().any(|place| place.epoch == self.hello.epoch && committed(place.lane) < place.sequence);
+        // What it had acknowledged it has no more: its database was set back. An earlier start may have been told so.
+        let is_behind = self.acknowledged.iter().any(|place| committed(place) < place.sequence);
         if welcome.resend_open_alerts || is_behind {
             actions.push(Action::Deliver(Incoming::ResendOpenAlerts));
         }
@@ -330,6 +330,14 @@ mod tests {
             let actions = session().take(welcome(committed), at(0)).unwrap();
             assert_eq!(actions.last(), Some(&Action::Deliver(Incoming::ResendOpenAlerts)));
         }
+    }
+
+    #[test]
+    fn it_is_noticed_after_a_restart_as_well_that_the_control_plane_lost_what_it_acknowledged() {
+        let hello = Hello { protocol: PROTOCOL_VERSION, epoch: 6, ..Hello::default() };
+        let greet = |committed| Session::new(BEAT, hello.clone(), vec![place(5, 40)]).take(welcome(committed), at(0)).unwrap();
+        assert_eq!(greet(vec![place(5, 39)]).last(), Some(&Action::Deliver(Incoming::ResendOpenAlerts)));
+        assert!(!greet(vec![place(5, 40)]).contains(&Action::Deliver(Incoming::ResendOpenAlerts)));
     }
 
     #[test]
