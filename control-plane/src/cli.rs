@@ -6,6 +6,7 @@ mod init;
 mod life;
 mod mib;
 mod print;
+mod revision;
 mod secret;
 mod trust;
 
@@ -21,7 +22,7 @@ use crate::config::{Config, ConfigError};
 use crate::key_file::KeyFileError;
 use crate::mib::worker::WorkError;
 use crate::serve::ServeError;
-use crate::signer::SignerError;
+use crate::signer::{Signer, SignerError};
 use crate::store::{StoreError, Stores};
 use crate::tls::TlsError;
 use crate::trust::Trust;
@@ -53,6 +54,9 @@ enum Command {
     Gateway(enrolment::GatewayCommand),
     /// Make the data of a new control plane: keys, databases, first tenant and first user.
     Init(init::Init),
+    /// Configurations of gateways: files for a version control, history, and the way back.
+    #[command(subcommand)]
+    Revision(revision::RevisionCommand),
     /// Secrets of the site's devices, sealed so that only one gateway can open them.
     #[command(subcommand)]
     Secret(secret::SecretCommand),
@@ -162,6 +166,11 @@ async fn dispatch(arguments: Arguments) -> Result<(), CliError> {
         Command::Client(command) => accounts::client(command, &stores(config.as_deref())?.1).await,
         Command::Gateway(command) => enrolment::gateway(command, &stores(config.as_deref())?.1).await,
         Command::Init(command) => init::run(command).await,
+        Command::Revision(command) => {
+            let (config, stores) = stores(config.as_deref())?;
+            let signer = Signer::load(&config.keys().join("revision.key"))?;
+            revision::run(command, &stores, &signer).await
+        }
         Command::Secret(secret::SecretCommand::Seal(seal)) if seal.stands_alone() => secret::seal_alone(seal),
         Command::Secret(command) => secret::run(command, &stores(config.as_deref())?.1).await,
         Command::Mib(command) => mib::mib(command),

@@ -37,7 +37,7 @@ const STATE: HeaderName = HeaderName::from_static("postern-revision-state");
         (status = 200, description = "The document, byte for byte; see /api/v1/schemas/revision.json", content_type = "application/json",
             body = Object, headers(
                 ("ETag" = String, description = "The revision's number"),
-                ("Postern-Revision-State" = String, description = "desired, applying, applied or failed"),
+                ("Postern-Revision-State" = String, description = "desired, applying, provisional, applied, failed or reverted"),
             )),
         (status = 304, description = "It is still at the revision that If-None-Match names"),
         ReadProblems,

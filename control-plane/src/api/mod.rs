@@ -6,12 +6,16 @@
 mod alerts;
 mod configuration;
 mod gateways;
+mod history;
 mod ledger;
 mod mibs;
 mod oauth;
 pub mod openapi;
+mod pace;
 pub mod problem;
 mod request;
+mod rollouts;
+mod samples;
 pub mod schema;
 mod secrets;
 mod stream;
@@ -49,6 +53,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/gateways/{id}", get(gateways::find))
         .route("/gateways/{id}/revisions", get(gateways::revisions))
         .route("/gateways/{id}/ledger", get(ledger::read))
+        .route("/gateways/{id}/pace", get(pace::read).put(pace::set))
+        .route("/samples", get(samples::list))
         .route("/gateways/{id}/waiting-room", get(waiting_room::list))
         .route("/gateways/{id}/waiting-room/bind", post(waiting_room::bind))
         .route("/mibs", get(mibs::list).post(mibs::upload).layer(DefaultBodyLimit::max(MAX_ARCHIVE_BYTES)))
@@ -58,6 +64,15 @@ pub fn router(app: Arc<App>) -> Router {
             "/gateways/{id}/configuration",
             get(configuration::read).put(configuration::replace).layer(DefaultBodyLimit::max(MAX_DOCUMENT_BYTES)),
         )
+        .route("/gateways/{id}/configuration/export", get(history::export))
+        .route("/gateways/{id}/configuration/import", post(history::import).layer(DefaultBodyLimit::max(MAX_DOCUMENT_BYTES)))
+        .route("/gateways/{id}/revisions/{number}/changes", get(history::changes))
+        .route("/gateways/{id}/revisions/{number}/return", post(history::return_to))
+        .route("/gateways/{id}/tags", get(history::tags).put(history::replace_tags))
+        .route("/rollouts", get(rollouts::list).post(rollouts::start).layer(DefaultBodyLimit::max(MAX_DOCUMENT_BYTES)))
+        .route("/rollouts/{id}", get(rollouts::find))
+        .route("/rollouts/{id}/stop", post(rollouts::stop))
+        .route("/rollouts/{id}/resume", post(rollouts::resume))
         .route("/gateways/{id}/sealing-key", get(secrets::key))
         .route("/gateways/{id}/secrets", get(secrets::list))
         .route("/gateways/{id}/secrets/{name}", put(secrets::put).delete(secrets::delete))

@@ -10,7 +10,7 @@ use utoipa::{Modify, OpenApi as _};
 
 use super::problem::Problem;
 use super::request::PathId;
-use super::{alerts, configuration, gateways, ledger, mibs, oauth, schema, secrets, stream, tokens, waiting_room};
+use super::{alerts, configuration, gateways, history, ledger, mibs, oauth, pace, rollouts, samples, schema, secrets, stream, tokens, waiting_room};
 
 /// Shape of a configuration document.
 const REVISION_SCHEMA: &str = include_str!("../../../protocol/schema/revision.schema.json");
@@ -39,6 +39,9 @@ const PUSH_SCHEMA: &str = include_str!("../../../appliance/engine/schema/push.sc
         gateways::find,
         gateways::revisions,
         ledger::read,
+        pace::read,
+        pace::set,
+        samples::list,
         waiting_room::list,
         waiting_room::bind,
         mibs::list,
@@ -47,6 +50,17 @@ const PUSH_SCHEMA: &str = include_str!("../../../appliance/engine/schema/push.sc
         mibs::unknown,
         configuration::read,
         configuration::replace,
+        history::export,
+        history::import,
+        history::changes,
+        history::return_to,
+        history::tags,
+        history::replace_tags,
+        rollouts::list,
+        rollouts::start,
+        rollouts::find,
+        rollouts::stop,
+        rollouts::resume,
         secrets::key,
         secrets::list,
         secrets::put,
@@ -65,6 +79,7 @@ const PUSH_SCHEMA: &str = include_str!("../../../appliance/engine/schema/push.sc
         (name = "gateways", description = "Who reports, and with which configuration"),
         (name = "mibs", description = "MIB modules: what OIDs are called"),
         (name = "oauth2", description = "Access tokens"),
+        (name = "samples", description = "What was measured"),
         (name = "secrets", description = "What devices ask for, sealed so that only one gateway can open it"),
         (name = "documents", description = "Descriptions of the API and of documents"),
     ),

@@ -9,4 +9,6 @@ pub mod mibs;
 pub mod oauth;
 pub mod parameters;
 pub mod problems;
+pub mod rollouts;
+pub mod samples;
 pub mod secrets;

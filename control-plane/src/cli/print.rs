@@ -23,10 +23,12 @@ impl Form {
         } else {
             lines(answer).join("\n")
         };
-        if text.is_empty() {
-            return Ok(());
-        }
-        let mut out = std::io::stdout().lock();
-        writeln!(out, "{text}").and_then(|()| out.flush()).map_err(CliError::Print)
+        if text.is_empty() { Ok(()) } else { self::text(&text) }
     }
+}
+
+/// Prints a text and a line break, whatever form was asked for: a document is one already.
+pub(super) fn text(text: &str) -> Result<(), CliError> {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{text}").and_then(|()| out.flush()).map_err(CliError::Print)
 }

@@ -13,6 +13,7 @@ mod gateways;
 mod mibs;
 mod moment;
 mod page;
+mod rollouts;
 mod session;
 mod url;
 
@@ -56,6 +57,14 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/gateways/enrol/{token}/revoke", post(gateways::enrol::revoke))
         .route("/gateways/{id}", get(gateways::detail::page))
         .route("/gateways/{id}/configuration", get(gateways::configuration::page).post(gateways::configuration::submit))
+        .route("/gateways/{id}/configuration/export", get(gateways::revision::export))
+        .route("/gateways/{id}/revisions/{number}", get(gateways::revision::page))
+        .route("/gateways/{id}/revisions/{number}/return", post(gateways::revision::return_to))
+        .route("/gateways/{id}/tags", post(gateways::tags::store))
+        .route("/rollouts", get(rollouts::page).post(rollouts::start))
+        .route("/rollouts/{id}", get(rollouts::one))
+        .route("/rollouts/{id}/stop", post(rollouts::stop))
+        .route("/rollouts/{id}/resume", post(rollouts::resume))
         .route("/gateways/{id}/secrets", get(gateways::secrets::page).post(gateways::secrets::store))
         .route("/gateways/{id}/secrets/{name}/delete", post(gateways::secrets::delete))
         .route("/gateways/{id}/ledger", get(gateways::minutes::page))

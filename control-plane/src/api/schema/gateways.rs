@@ -45,9 +45,18 @@ pub struct GatewayRevisions {
     /// The newest one, when it was refused.
     #[schema(required)]
     pub failed: Option<FailedRevision>,
+    /// The newest one, when it was in force on trial and was taken back.
+    #[schema(required)]
+    pub reverted: Option<FailedRevision>,
+    /// The one on trial: in force, and taken back unless it is confirmed.
+    #[schema(required)]
+    pub provisional: Option<u64>,
+    /// Why the gateway does not run what it should: `refused`, `reverted`, `unknown` (nobody here made it) or `waiting`.
+    #[schema(required)]
+    pub drift: Option<String>,
 }
 
-/// A revision that a gateway refused.
+/// A revision that a gateway refused or took back.
 #[derive(ToSchema)]
 pub struct FailedRevision {
     /// Its number.
@@ -94,7 +103,9 @@ pub struct Revision {
     pub created_at: String,
     /// Who made it.
     pub created_by: String,
-    /// What the gateway found wrong.
+    /// Where it comes from: a roll-out, an earlier revision, a file; empty when somebody wrote it.
+    pub remark: String,
+    /// What the gateway found wrong, or why it took it back.
     pub problems: Vec<DocumentProblem>,
 }
 
@@ -106,10 +117,14 @@ pub enum RevisionState {
     Desired,
     /// Taken in, not yet in force.
     Applying,
+    /// In force on trial: taken back unless it is confirmed.
+    Provisional,
     /// In force, or was until a newer one.
     Applied,
     /// Refused by the gateway.
     Failed,
+    /// Was in force on trial and was taken back.
+    Reverted,
 }
 
 /// Revisions of a gateway's configuration.

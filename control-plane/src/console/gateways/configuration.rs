@@ -71,6 +71,7 @@ struct EditorPage<'a> {
     panel: String,
     revisions: String,
     shell: Shell,
+    tags: String,
 }
 
 /// What the editor shows this time.
@@ -149,7 +150,9 @@ fn invalid(what: &str, problems: Vec<Problem>) -> Refused {
 }
 
 async fn show(app: &App, person: &ConsolePrincipal, gateway: &GatewayView, shown: Shown) -> Result<Response, Fault> {
-    let revisions = app.stores.tenant(&person.principal.tenant)?.list_revisions(&gateway.id).await?;
+    let store = app.stores.tenant(&person.principal.tenant)?;
+    let revisions = store.list_revisions(&gateway.id).await?;
+    let tags = store.tags().await?.remove(gateway.id.as_str()).unwrap_or_default().join(" ");
     let newest = revisions.first().map(|newest| newest.number.0);
     let marked: BTreeSet<u32> = shown.problems.iter().map(|problem| problem.line).collect();
     let good = shown.status == StatusCode::OK && shown.problems.is_empty();
@@ -166,6 +169,7 @@ async fn show(app: &App, person: &ConsolePrincipal, gateway: &GatewayView, shown
         panel: revisions::panel(gateway, &revisions)?,
         revisions: revisions::list(gateway, &revisions, shown.revision, app.now())?,
         shell: Shell::new(person, "gateways"),
+        tags,
     };
     Ok(page::html(shown.status, &page))
 }
