@@ -13,7 +13,6 @@ use postern_protocol::revision::document::Document;
 use postern_protocol::status::intake::SnmpEngine;
 use postern_protocol::status::{IdentityState, Sandbox, Status};
 use postern_protocol::timestamp::Timestamp;
-use postern_uplink::dial::link::LinkSettings;
 use postern_uplink::identity::Identity;
 use postern_uplink::spool::{Spool, SpoolOptions, fresh_epoch};
 use postern_uplink::tasks::Tasks;
@@ -129,7 +128,7 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     let vault = vault.context("the vault cannot be opened")?;
     let opening = Opening { signers: signers.clone(), veto, mode: options.mode, now: clock::now() };
     let (revisions, Start { compiled: Compiled { document, rules }, taken_back }) = Revisions::open(&config.revisions_dir(), opening)?;
-    let bootstrap = LinkSettings::new(config.server.clone(), config.server_proxy.clone());
+    let bootstrap = config.link();
     let (link, link_view) = watch::channel(first_link(&bootstrap, document.uplink.as_ref(), &vault));
     let (warn_below_hours, _warn_below_view) = watch::channel(document.warn_below_hours());
     let site = first_site(&document, vault.clone()).await?;

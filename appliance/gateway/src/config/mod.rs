@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use postern_protocol::revision::field::Field;
+use postern_uplink::dial::link::LinkSettings;
 use postern_uplink::tls::Certified;
 use postern_uplink::url::{ProxyUrl, ServerUrl};
 use rustls::pki_types::CertificateDer;
@@ -269,6 +270,11 @@ impl Config {
             }),
             _ => Err(faults.0),
         }
+    }
+
+    /// Returns how the control plane is reached as long as no revision says otherwise.
+    pub fn link(&self) -> LinkSettings {
+        LinkSettings::new(self.server.clone(), self.server_proxy.clone())
     }
 
     /// Returns the directory of the gateway's identity.

@@ -30,6 +30,7 @@ use self::finding::good;
 pub use self::probe::Ports;
 use self::probe::Walk;
 use crate::config::Config;
+use crate::revision::way_out;
 
 /// What the doctor looks at.
 pub struct Patient {
@@ -39,6 +40,8 @@ pub struct Patient {
     pub link: LinkSettings,
     /// What the daemon says of itself; why it says nothing, when it does not.
     pub status: Result<Status, String>,
+    /// Whether the proxy's password is in the vault, which only the daemon opens.
+    pub credentials: Credentials,
     /// Directories that must be writable, and what the spool may still grow by in each.
     pub disks: Vec<(PathBuf, u64)>,
     /// Receive buffers that the configuration asks for, by listener.
@@ -52,8 +55,13 @@ impl Patient {
     pub async fn of(config: &Config) -> Self {
         let status = crate::status::ask(&config.status_socket()).await;
         let status = status.map(|(status, _)| status).map_err(|error| crate::chain(&error));
-        let link = LinkSettings::new(config.server.clone(), config.server_proxy.clone());
-        Self::new(config, link, status)
+        let uplink = crate::revision::uplink_in_force(&config.revisions_dir());
+        let (link, lacking) = way_out::settings(&config.link(), uplink.as_ref(), &|_| None);
+        let patient = Self::new(config, link, status);
+        // The daemon's own directory may not be there yet, and must not be made by another user.
+        let disks = std::iter::once((config.data_dir.clone(), 0)).chain(patient.disks.into_iter().filter(|(dir, _)| *dir == config.spool_dir() && dir.is_dir()));
+        let credentials = if lacking.is_empty() { Credentials::Known } else { Credentials::InVault };
+        Self { disks: disks.collect(), credentials, ports: Ports::Plain, ..patient }
     }
 
     /// Returns what is looked at, with `link` and `status` from whoever knows them best.
@@ -66,9 +74,20 @@ impl Patient {
             status,
             disks: vec![(config.doctor_dir(), 0), (config.spool_dir(), config.spool_max_bytes.saturating_sub(used))],
             buffers: udp.into_iter().filter_map(|(name, udp)| Some((name, udp.as_ref()?.receive_buffer_bytes as u64))).collect(),
-            ports: Ports::Plain,
+            credentials: Credentials::Known,
+            // The daemon's sandbox leaves no other.
+            ports: Ports::Own,
         }
     }
+}
+
+/// What is known of a proxy's user and password.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Credentials {
+    /// A secret of the vault, which only the daemon opens.
+    InVault,
+    /// They are in the settings, or there are none.
+    Known,
 }
 
 /// Examines everything, gravest findings first.
@@ -86,7 +105,8 @@ pub async fn examine(patient: Patient) -> Report {
                     crate::chain(&error),
                     "check server.url; when files of the identity are damaged, move its directory away and enrol anew",
                 )),
-                Ok(facts) => {
+                Ok(mut facts) => {
+                    facts.credentials = patient.credentials;
                     clock = facts.clock();
                     findings.extend(way::judge(&facts));
                 }
@@ -129,13 +149,7 @@ fn heartbeat(status: &Status) -> Option<ClockFacts> {
 }
 
 async fn disks(dirs: Vec<(PathBuf, u64)>) -> Vec<Finding> {
-    let looked = tokio::task::spawn_blocking(move || {
-        for (dir, _) in &dirs {
-            // One that cannot be made shows when it is written to.
-            let _ = crate::create_private_dir(dir);
-        }
-        disk::observe(&dirs).iter().flat_map(disk::judge).collect()
-    });
+    let looked = tokio::task::spawn_blocking(move || disk::observe(&dirs).iter().flat_map(disk::judge).collect());
     looked.await.unwrap_or_else(|_| {
         vec![Id::DiskFailing.fault("the disk could not be looked at", "looking at it panicked", "report this: it is a fault of the program")]
     })

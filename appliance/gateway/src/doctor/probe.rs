@@ -45,7 +45,7 @@ pub enum Ports {
 /// [`ExamineError`] when the identity or the address is not usable at all.
 pub(super) async fn observe(walk: Walk<'_>) -> Result<WayFacts, ExamineError> {
     let proxy = walk.way.proxy.as_ref().map(ToString::to_string);
-    let mut facts = WayFacts { server: walk.server.authority(), proxy, ..WayFacts::default() };
+    let mut facts = WayFacts::new(walk.server.authority(), proxy);
     let look = walk.look(Service::Tunnel, None).await?;
     facts.now = Timestamp::from(SystemTime::now());
     let look = match look {

@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Patient, Ports, examine};
+use super::{Patient, examine};
 use crate::config::Config;
 use crate::status::Reporter;
 
@@ -36,6 +36,8 @@ pub(crate) struct Kept {
 impl Kept {
     /// Reads what the last run of the daemon left in `dir`; the other end is for status reports.
     pub(crate) fn open(dir: PathBuf) -> (Self, watch::Receiver<Option<Report>>) {
+        // One that cannot be made shows when a report is to be kept.
+        let _ = crate::create_private_dir(&dir);
         let (report, view) = watch::channel(read(&dir.join(FILE)));
         (Self { dir, report }, view)
     }
@@ -102,10 +104,7 @@ impl Watch {
 
     async fn look(&self) {
         let link = self.link.borrow().clone();
-        let mut patient = Patient::new(&self.config, link, Ok(self.reporter.report()));
-        // The sandbox leaves no other.
-        patient.ports = Ports::Own;
-        let report = examine(patient).await;
+        let report = examine(Patient::new(&self.config, link, Ok(self.reporter.report()))).await;
         for finding in report.findings.iter().filter(|finding| finding.grade == Grade::Fault) {
             let postern_protocol::status::doctor::Finding { id, what, evidence, advice, .. } = finding;
             tracing::warn!(id, what, evidence, advice, "the doctor found a fault");

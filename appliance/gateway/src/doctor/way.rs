@@ -4,17 +4,18 @@ use postern_protocol::farewell;
 use postern_protocol::message::{OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION};
 use postern_protocol::status::doctor::Finding;
 use postern_protocol::timestamp::Timestamp;
-use postern_uplink::dial::error::DialError;
+use postern_uplink::dial::error::{Demand, DialError};
 use postern_uplink::examine::{Answer, Certificate, Look, PlainAnswer, STEP, Silence, Trust};
 use rustls::AlertDescription;
 
+use super::Credentials;
 use super::clock::{ClockFacts, Source};
 use super::dialling;
 use super::finding::{Id, good};
 use super::identity::span;
 
 /// What was seen on the way to the control plane.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct WayFacts {
     /// The control plane, as `host:port`.
     pub(super) server: String,
@@ -30,11 +31,28 @@ pub(super) struct WayFacts {
     pub(super) small: Option<Look>,
     /// What answers in plain HTTP: asked when the peer is not the control plane.
     pub(super) plain: Option<PlainAnswer>,
+    /// Whether the proxy could be given its password.
+    pub(super) credentials: Credentials,
     /// Our clock when the time was asked.
     pub(super) now: Timestamp,
 }
 
 impl WayFacts {
+    /// Begins with nothing seen.
+    pub(super) const fn new(server: String, proxy: Option<String>) -> Self {
+        Self {
+            server,
+            proxy,
+            not_dialled: None,
+            tunnel: None,
+            enrolment: None,
+            small: None,
+            plain: None,
+            credentials: Credentials::Known,
+            now: Timestamp::from_nanos(0),
+        }
+    }
+
     /// Returns how far our clock is off, by a peer that has proven who it is.
     pub(super) fn clock(&self) -> Option<ClockFacts> {
         let date = [&self.tunnel, &self.enrolment].into_iter().flatten().find_map(verified_date)?;
@@ -57,8 +75,14 @@ fn verified_date(look: &Look) -> Option<Timestamp> {
 
 /// Judges the way; nothing is said of what was not looked at.
 pub(super) fn judge(facts: &WayFacts) -> Vec<Finding> {
-    if let Some(error) = &facts.not_dialled {
-        return vec![dialling::judge(error)];
+    match (&facts.not_dialled, facts.credentials) {
+        (Some(DialError::ProxyAuthentication { demand: Demand::Missing, proxy, .. }), Credentials::InVault) => {
+            let what = format!("the proxy {proxy} wants a password that is in the vault, which only the daemon opens");
+            let advice = "look at the daemon's own last examination: postern-gateway status --json, under doctor";
+            return vec![Id::ProxyAuth.warning(what, "so the way behind the proxy was not looked at", advice)];
+        }
+        (Some(error), _) => return vec![dialling::judge(error)],
+        (None, _) => {}
     }
     let Some(look) = &facts.tunnel else { return Vec::new() };
     let finding = match look.trust {

@@ -20,7 +20,7 @@ fn answer(status: u16, date: i64) -> Answer {
 }
 
 fn facts(tunnel: Look) -> WayFacts {
-    WayFacts { server: "control:443".to_owned(), tunnel: Some(tunnel), now: Timestamp::from_secs(1_500_000), ..WayFacts::default() }
+    WayFacts { tunnel: Some(tunnel), now: Timestamp::from_secs(1_500_000), ..WayFacts::new("control:443".to_owned(), None) }
 }
 
 fn id(facts: &WayFacts) -> String {
@@ -97,4 +97,13 @@ fn what_ends_a_handshake_without_a_certificate_is_told_apart() {
     assert_eq!(id(&facts(look(Trust::Unseen, Err(Silence::Alpn)))), "other-service");
     assert_eq!(id(&facts(look(Trust::OtherKey, refused()))), "wrong-pin");
     assert!(STEP < Duration::from_secs(30), "several steps fit into the patience of a person");
+}
+
+#[test]
+fn a_password_in_the_vault_is_no_fault_of_the_proxys() {
+    let error = || DialError::ProxyAuthentication { proxy: "p:3128".to_owned(), schemes: vec!["Basic".to_owned()], demand: Demand::Missing };
+    let mut facts = WayFacts { not_dialled: Some(error()), ..WayFacts::new("control:443".to_owned(), Some("p:3128".to_owned())) };
+    assert_eq!(judge(&facts)[0].grade, postern_protocol::status::doctor::Grade::Fault);
+    facts.credentials = Credentials::InVault;
+    assert_eq!(judge(&facts)[0].grade, postern_protocol::status::doctor::Grade::Warning);
 }

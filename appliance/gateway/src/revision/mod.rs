@@ -16,6 +16,7 @@ use postern_engine::rule::RuleIndex;
 use postern_protocol::id::{GatewayId, RevisionNumber};
 use postern_protocol::message::SignedRevision;
 use postern_protocol::revision::document::{DEFAULT_CONFIRM_WITHIN_S, Document};
+use postern_protocol::revision::link::Uplink;
 use postern_protocol::revision::{self, Problem};
 use postern_protocol::status::{self, Provisional};
 
@@ -448,6 +449,15 @@ pub(crate) fn built_in(veto: &Veto) -> Result<Compiled, RevisionError> {
 
 const fn failure(number: u64, problems: Vec<Problem>) -> status::FailedRevision {
     status::FailedRevision { number: RevisionNumber(number), problems }
+}
+
+/// Reads what the stored revision in force says of the way out, for who looks on: nothing is checked and nothing changed.
+pub(crate) fn uplink_in_force(dir: &Path) -> Option<Uplink> {
+    if !dir.is_dir() {
+        return None;
+    }
+    let stored = Store::open(dir).ok()?.read(Slot::Effective)?;
+    serde_json::from_slice::<Document>(&stored.signed.document).ok()?.uplink
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ mod tls;
 use std::path::Path;
 use std::sync::Arc;
 
-use postern_gateway::doctor::{Patient, Ports, examine};
+use postern_gateway::doctor::{Credentials, Patient, Ports, examine};
 use postern_protocol::status::doctor::{Finding, Grade, Report};
 use postern_uplink::dial::link::LinkSettings;
 use postern_uplink::identity::Identity;
@@ -22,7 +22,8 @@ pub(crate) async fn examined(dir: &Path, server: &str, proxy: Option<&str>) -> R
     let link = LinkSettings::new(ServerUrl::parse(server).unwrap(), proxy.map(|proxy| ProxyUrl::parse(proxy).unwrap()));
     let identity = Identity::load(dir).map(Arc::new);
     let (status, disks) = (Err("not asked".to_owned()), vec![(dir.to_owned(), 0)]);
-    examine(Patient { identity, link, status, disks, buffers: Vec::new(), ports: Ports::Own }).await
+    let (credentials, buffers, ports) = (Credentials::Known, Vec::new(), Ports::Own);
+    examine(Patient { identity, link, status, credentials, disks, buffers, ports }).await
 }
 
 /// Returns the one fault of a report.
