@@ -30,6 +30,7 @@ pub mod mib;
 pub mod mibs;
 mod named_secrets;
 pub mod oid_names;
+pub mod pairs;
 pub mod random;
 pub mod revocation;
 pub mod rfc3339;

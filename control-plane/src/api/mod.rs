@@ -4,6 +4,7 @@
 //! not a success is a problem (RFC 9457). `openapi` describes the same routes; a test walks them all.
 
 mod alerts;
+mod audit;
 mod configuration;
 mod gateways;
 mod history;
@@ -12,6 +13,7 @@ mod mibs;
 mod oauth;
 pub mod openapi;
 mod pace;
+mod pairs;
 pub mod problem;
 mod request;
 mod rollouts;
@@ -53,6 +55,10 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/gateways/{id}", get(gateways::find))
         .route("/gateways/{id}/revisions", get(gateways::revisions))
         .route("/gateways/{id}/ledger", get(ledger::read))
+        .route("/audit", get(audit::list))
+        .route("/gateways/{id}/audit", get(audit::of_gateway))
+        .route("/pairs", get(pairs::list).post(pairs::declare))
+        .route("/pairs/{id}", delete(pairs::dissolve))
         .route("/gateways/{id}/pace", get(pace::read).put(pace::set))
         .route("/samples", get(samples::list))
         .route("/gateways/{id}/waiting-room", get(waiting_room::list))

@@ -10,7 +10,7 @@ use utoipa::{Modify, OpenApi as _};
 
 use super::problem::Problem;
 use super::request::PathId;
-use super::{alerts, configuration, gateways, history, ledger, mibs, oauth, pace, rollouts, samples, schema, secrets, stream, tokens, waiting_room};
+use super::{alerts, audit, configuration, gateways, history, ledger, mibs, oauth, pace, pairs, rollouts, samples, schema, secrets, stream, tokens, waiting_room};
 
 /// Shape of a configuration document.
 const REVISION_SCHEMA: &str = include_str!("../../../protocol/schema/revision.schema.json");
@@ -39,6 +39,11 @@ const PUSH_SCHEMA: &str = include_str!("../../../appliance/engine/schema/push.sc
         gateways::find,
         gateways::revisions,
         ledger::read,
+        audit::list,
+        audit::of_gateway,
+        pairs::list,
+        pairs::declare,
+        pairs::dissolve,
         pace::read,
         pace::set,
         samples::list,
@@ -75,6 +80,7 @@ const PUSH_SCHEMA: &str = include_str!("../../../appliance/engine/schema/push.sc
     components(schemas(schema::alerts::Alert, schema::problems::Problem)),
     tags(
         (name = "alerts", description = "What is wrong, and what was done about it"),
+        (name = "audit", description = "What was done, by whom, from where, and what came of it"),
         (name = "enrolment", description = "How new gateways become known"),
         (name = "gateways", description = "Who reports, and with which configuration"),
         (name = "mibs", description = "MIB modules: what OIDs are called"),

@@ -2,6 +2,7 @@
 //! handlers write. Kept apart so that the stores know nothing of OpenAPI.
 
 pub mod alerts;
+pub mod audit;
 pub mod enrolment;
 pub mod gateways;
 pub mod intake;

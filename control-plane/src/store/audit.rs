@@ -8,12 +8,13 @@ use std::fmt;
 use std::net::IpAddr;
 
 use aws_lc_rs::digest::{SHA256, digest};
+use data_encoding::HEXLOWER;
 use postern_protocol::audit::{ORIGIN, chain_input};
 use postern_protocol::timestamp::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use serde::{Deserialize, Serialize};
 
-use super::StoreError;
+use super::{StoreError, TenantStore};
 use crate::auth::Principal;
 
 /// What was done. Variants may be added; names stay, for old entries are read for years.
@@ -190,4 +191,185 @@ pub fn digest_after(before: &[u8; 32], number: u64, text: &[u8]) -> [u8; 32] {
     let hash = digest(&SHA256, &chain_input(before, number, text));
     out.iter_mut().zip(hash.as_ref()).for_each(|(to, from)| *to = *from);
     out
+}
+
+/// An entry, as lists show it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AuditView {
+    /// Its number; entries have no gaps.
+    pub number: u64,
+    /// When it was done.
+    #[serde(serialize_with = "crate::rfc3339::serialize")]
+    pub at: Timestamp,
+    /// Who did it.
+    pub who: String,
+    /// The address it came from, when there is one.
+    pub from: Option<String>,
+    /// What was done.
+    pub what: String,
+    /// To what.
+    pub about: String,
+    /// More, for a person.
+    pub detail: String,
+    /// Why it was refused; none when it was done.
+    pub refused: Option<String>,
+    /// SHA-256 of the chain up to here, hexadecimal.
+    pub digest: String,
+}
+
+/// Most entries on one page.
+pub const MAX_PAGE: usize = 500;
+
+/// Lists entries, newest first, at most `limit`, from below the number `before` on.
+///
+/// # Errors
+/// [`StoreError`] from the database.
+pub fn list(db: &Connection, limit: usize, before: Option<u64>) -> Result<Vec<AuditView>, StoreError> {
+    let before = before.and_then(|number| i64::try_from(number).ok()).unwrap_or(i64::MAX);
+    let limit = i64::try_from(limit.clamp(1, MAX_PAGE)).unwrap_or(1);
+    let mut query = db.prepare_cached("SELECT number, text, digest FROM audit WHERE number < ?1 ORDER BY number DESC LIMIT ?2")?;
+    let mut rows = query.query(params![before, limit])?;
+    let mut entries = Vec::new();
+    while let Some(row) = rows.next()? {
+        let number = u64::try_from(row.get::<_, i64>(0)?).map_err(|_| StoreError::Corrupt("audit number"))?;
+        let deed: Deed = serde_json::from_slice(&row.get::<_, Vec<u8>>(1)?).map_err(|_| StoreError::Corrupt("audit entry"))?;
+        entries.push(AuditView {
+            number,
+            at: deed.at,
+            who: deed.by.who,
+            from: deed.by.from.map(|from| from.to_string()),
+            what: name(deed.what),
+            about: deed.about,
+            detail: deed.detail,
+            refused: match deed.outcome {
+                Outcome::Done => None,
+                Outcome::Refused(why) => Some(why),
+            },
+            digest: HEXLOWER.encode(&row.get::<_, [u8; 32]>(2)?),
+        });
+    }
+    Ok(entries)
+}
+
+fn name(what: What) -> String {
+    serde_json::to_value(what).ok().and_then(|name| Some(name.as_str()?.to_owned())).unwrap_or_default()
+}
+
+/// What is wrong with a chain.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ChainFault {
+    /// An entry's digest is not that of its text after the entry before.
+    #[error("entry {0} does not follow on the entry before it: one of the two was changed")]
+    Altered(u64),
+    /// Entries are gone.
+    #[error("entries {from} to {to} are gone")]
+    Missing {
+        /// The first one.
+        from: u64,
+        /// The last one.
+        to: u64,
+    },
+}
+
+/// Checks the whole chain of this database; returns where it ends, and everything that is wrong.
+///
+/// # Errors
+/// [`StoreError`] from the database.
+pub fn verify(db: &Connection) -> Result<(Place, Vec<ChainFault>), StoreError> {
+    let mut place = Place { number: 0, digest: ORIGIN };
+    let mut faults = Vec::new();
+    let mut query = db.prepare("SELECT number, text, digest FROM audit ORDER BY number")?;
+    let mut rows = query.query([])?;
+    while let Some(row) = rows.next()? {
+        let number = u64::try_from(row.get::<_, i64>(0)?).map_err(|_| StoreError::Corrupt("audit number"))?;
+        let (text, digest): (Vec<u8>, [u8; 32]) = (row.get(1)?, row.get(2)?);
+        let next = place.number.saturating_add(1);
+        if number != next {
+            faults.push(ChainFault::Missing { from: next, to: number.saturating_sub(1) });
+        } else if digest_after(&place.digest, number, &text) != digest {
+            faults.push(ChainFault::Altered(number));
+        }
+        place = Place { number, digest };
+    }
+    Ok((place, faults))
+}
+
+impl TenantStore {
+    /// Writes down what changed nothing in the tenant's database: a sign-in, or something in the system database.
+    ///
+    /// # Errors
+    /// [`StoreError`] from the database.
+    pub async fn note(&self, deed: Deed) -> Result<(), StoreError> {
+        self.write(move |tx| note(tx, deed)).await
+    }
+
+    /// Lists the tenant's audit; see [`list`].
+    ///
+    /// # Errors
+    /// [`StoreError`] from the database.
+    pub async fn audit(&self, limit: usize, before: Option<u64>) -> Result<Vec<AuditView>, StoreError> {
+        self.read(move |db| list(db, limit, before)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn store_with(count: u8) -> (tempfile::TempDir, TenantStore) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = TenantStore::open(&folder.path().join("t.db")).unwrap();
+        for number in 0..count {
+            let about = format!("user {number}");
+            let deed = Deed {
+                at: Timestamp::from_secs(number.into()),
+                by: By::command_line(),
+                what: What::UserChanged,
+                about,
+                detail: String::new(),
+                outcome: Outcome::Done,
+            };
+            store.note(deed).await.unwrap();
+        }
+        (folder, store)
+    }
+
+    async fn faults_after(sql: &'static str) -> (u64, Vec<ChainFault>) {
+        let (_folder, store) = store_with(5).await;
+        store.write(move |tx| Ok(tx.execute_batch(sql)?)).await.unwrap();
+        let (place, faults) = store.read(verify).await.unwrap();
+        (place.number, faults)
+    }
+
+    #[tokio::test]
+    async fn a_chain_that_nobody_touched_is_whole() {
+        assert_eq!(faults_after("").await, (5, vec![]));
+    }
+
+    #[tokio::test]
+    async fn a_changed_and_a_removed_entry_are_found() {
+        let changed = "UPDATE audit SET text = replace(text, 'user 2', 'user 9') WHERE number = 3";
+        assert_eq!(faults_after(changed).await, (5, vec![ChainFault::Altered(3)]));
+        assert_eq!(faults_after("DELETE FROM audit WHERE number IN (2, 3)").await, (5, vec![ChainFault::Missing { from: 2, to: 3 }]));
+    }
+
+    #[tokio::test]
+    async fn what_was_not_done_is_not_in_the_audit() {
+        let (_folder, store) = store_with(1).await;
+        let failed = store.write(|tx| {
+            let deed = Deed {
+                at: Timestamp::default(),
+                by: By::control_plane(),
+                what: What::Rollout,
+                about: String::new(),
+                detail: String::new(),
+                outcome: Outcome::Done,
+            };
+            note(tx, deed)?;
+            Err::<(), _>(StoreError::Conflict("no".into()))
+        });
+        assert!(failed.await.is_err());
+        assert_eq!(store.audit(9, None).await.unwrap().len(), 1);
+        assert_eq!(store.audit(9, Some(1)).await.unwrap().len(), 0);
+    }
 }

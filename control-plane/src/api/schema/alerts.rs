@@ -9,8 +9,13 @@ use utoipa::ToSchema;
 pub struct Alert {
     /// Stable for gateway, resource, kind and qualifier.
     pub id: String,
-    /// The gateway that reported it.
+    /// The gateway that reported it; of a pair, the one whose report counts.
     pub gateway: String,
+    /// The pair whose gateways' reports are merged here.
+    #[schema(required)]
+    pub pair: Option<String>,
+    /// What each gateway of the pair says; empty without a pair.
+    pub reports: Vec<Report>,
     /// Whether it lasts.
     pub state: AlertState,
     /// How grave it is (RFC 8632).
@@ -59,6 +64,30 @@ pub struct Alert {
     /// Who silenced it.
     #[schema(required)]
     pub suppressed: Option<Suppressed>,
+}
+
+/// What one gateway of a pair says of an alert.
+#[derive(ToSchema)]
+pub struct Report {
+    /// The gateway.
+    pub gateway: String,
+    /// Whether it lasts there.
+    pub state: AlertState,
+    /// How grave it is there.
+    pub severity: Severity,
+    /// Its reports in this occurrence.
+    pub count: u64,
+    /// When this occurrence was first reported there.
+    #[schema(format = DateTime)]
+    pub first_seen: String,
+    /// When it was last reported there.
+    #[schema(format = DateTime)]
+    pub last_seen: String,
+    /// When its end was reported there.
+    #[schema(format = DateTime, required)]
+    pub cleared_at: Option<String>,
+    /// Who reported it last there, and how that was decided.
+    pub evidence: Evidence,
 }
 
 /// Whether an alert's condition lasts.
