@@ -1,9 +1,11 @@
 //! Watches that the books balance: ends each minute of the ledger, sends it up, and raises alerts for what was lost.
 //!
 //! What the kernel dropped on a socket is the alert `kernel-drops`, a minute that does not add up is `ledger-gap`; each says when,
-//! how many and what to do, and ends after five quiet minutes. One task; it ends with its token.
+//! how many and what to do, and ends after five quiet minutes. It also raises what the spool has to say about itself. One task; it
+//! ends with its token.
 
 mod loss;
+mod spool;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
@@ -14,11 +16,13 @@ use postern_protocol::alert::Severity;
 use postern_protocol::message::LedgerMinutes;
 use postern_protocol::status::{self, TunnelState};
 use postern_protocol::timestamp::Timestamp;
+use postern_uplink::spool::Spool;
 use postern_uplink::tunnel::Outgoing;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use self::loss::{Loss, Step};
+use self::spool::{SpoolFacts, SpoolWatch};
 use crate::accounts::Accounts;
 use crate::pipeline::Order;
 use crate::receivers::kernel_drops::KernelDrops;
@@ -38,6 +42,9 @@ pub(crate) struct Balance {
     pub(crate) orders: mpsc::Sender<Order>,
     pub(crate) outgoing: mpsc::Sender<Outgoing>,
     pub(crate) tunnel: watch::Receiver<status::Tunnel>,
+    pub(crate) spool: Spool,
+    /// Hours of room in the spool below which that is an alert.
+    pub(crate) warn_below_hours: watch::Receiver<u32>,
 }
 
 /// What was lost so far.
@@ -57,6 +64,8 @@ impl Balance {
         let gaps = Protocol::ALL.into_iter().map(|protocol| (protocol, (0, Loss::new(start)))).collect();
         let mut losses = Losses { sockets, gaps };
         let open: Vec<Protocol> = self.listeners.iter().filter_map(ListenerFacts::protocol).collect();
+        let mut spool = SpoolWatch::default();
+        let full = self.spool.full();
         let mut was_up = false;
         let mut next = now();
         loop {
@@ -66,6 +75,8 @@ impl Balance {
                 () = tokio::time::sleep(next.saturating_since(now())) => {
                     next = next_look(now());
                     self.look(&mut losses, &open).await;
+                    let is_full = *full.borrow();
+                    self.look_at_spool(&mut spool, is_full).await;
                 }
                 Ok(()) = self.tunnel.changed() => {
                     let is_up = self.tunnel.borrow_and_update().state == TunnelState::Up;
@@ -97,6 +108,15 @@ impl Balance {
         for (protocol, (lost, loss)) in &mut losses.gaps {
             let step = loss.note(*lost, now);
             self.tell(step, LEDGER_GAP, protocol.name(), |span| ledger_gap(*protocol, span)).await;
+        }
+    }
+
+    async fn look_at_spool(&self, watch: &mut SpoolWatch, is_full: bool) {
+        let warn_below_hours = *self.warn_below_hours.borrow();
+        let facts = SpoolFacts { fill: self.spool.fill(), is_full, losses: self.spool.evictions(), warn_below_hours };
+        for order in watch.look(&facts) {
+            // A pipeline that has ended stops the daemon.
+            let _ = self.orders.send(order).await;
         }
     }
 

@@ -130,7 +130,7 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     let (revisions, Start { compiled: Compiled { document, rules }, taken_back }) = Revisions::open(&config.revisions_dir(), opening)?;
     let bootstrap = config.link();
     let (link, link_view) = watch::channel(first_link(&bootstrap, document.uplink.as_ref(), &vault));
-    let (warn_below_hours, _warn_below_view) = watch::channel(document.warn_below_hours());
+    let (warn_below_hours, warn_below_view) = watch::channel(document.warn_below_hours());
     let site = first_site(&document, vault.clone()).await?;
     let (names_dir, names_signers) = (config.dictionary_dir(), signers.clone());
     let (names, dictionary) = tokio::task::spawn_blocking(move || Names::open(&names_dir, names_signers)).await??;
@@ -262,6 +262,8 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
         orders: orders.clone(),
         outgoing: outgoing.clone(),
         tunnel: tunnel_view.clone(),
+        spool: spool.clone(),
+        warn_below_hours: warn_below_view,
     };
     tasks.spawn("balance", balance.run(stop.clone()));
     let warnings: Vec<String> = listeners.iter().filter_map(ListenerFacts::warning).collect();

@@ -117,6 +117,8 @@ struct Encoded {
     records: Vec<Entry>,
     has_checkpoint: bool,
     last: CommitNumber,
+    /// The last rewriting that a standing in it counts.
+    rewritings: Option<u64>,
     key_at: Option<u64>,
 }
 
@@ -286,6 +288,9 @@ impl<S: Storage> Core<S> {
             index.note_record(number, entry);
         }
         index.grow(number, current.bytes);
+        if let Some(rewritings) = encoded.rewritings {
+            index.standing_written(rewritings);
+        }
         if encoded.has_checkpoint {
             index.note_checkpoint(number);
             index.checkpoint_written();
@@ -335,6 +340,7 @@ impl<S: Storage> Core<S> {
             let mut index = self.shared.index();
             if index.take_changed() || standing_due {
                 append((id, base), out, Label::plain(Kind::Standing, 0), &index.standing());
+                made.rewritings = Some(index.rewritings());
             }
             drop(index);
             standing_due = false;

@@ -40,7 +40,7 @@
 //! A commit is, in this order: a checkpoint (when it carries one), its lane records, its delta, a standing (when that has
 //! changed, and in a segment's first commit), an end.
 //! * *Checkpoint*: the whole local state. A commit with one begins a new segment, unless the present one is still new.
-//! * *Standing*: how often this run gave up the only word on an alert (8 bytes); how many rewritings there were since the spool was
+//! * *Standing*: how often this run lost the only word on an alert (8 bytes); how many rewritings there were since the spool was
 //!   made (8); a count (2), then for each lane (1) and reason (1) how many records were given up (8); then up to the end lane (1),
 //!   epoch (8), sequence (8) of what is acknowledged.
 //! * *End*: time of the commit (8 bytes, nanoseconds since the Unix epoch); how many bytes of this segment were durable before
@@ -382,6 +382,19 @@ impl<S: Storage> Spool<S> {
         self.reader.next_batch(lane, after)
     }
 
+    /// Returns the next batch within a limit, as [`Reader::next_batch_within`] does.
+    ///
+    /// # Errors
+    /// [`SpoolError::File`] when a segment cannot be opened.
+    pub(crate) fn next_batch_within(
+        &self,
+        lane: Lane,
+        after: Option<(Epoch, Sequence)>,
+        most_bytes: usize,
+    ) -> Result<Option<OutBatch>, SpoolError> {
+        self.reader.next_batch_within(lane, after, most_bytes)
+    }
+
     /// Says whether [`Spool::next_batch`] has something, without reading a file.
     pub fn has_next(&self, lane: Lane, after: Option<(Epoch, Sequence)>) -> bool {
         self.reader.has_next(lane, after)
@@ -411,7 +424,7 @@ impl<S: Storage> Spool<S> {
         self.reader.head(lane, epoch)
     }
 
-    /// Returns what is acknowledged of each lane in the present epoch; 0 for nothing.
+    /// Returns what is acknowledged, lane by lane, in every epoch that is still known here.
     pub fn acknowledged(&self) -> Vec<LanePosition> {
         self.reader.acknowledged()
     }
@@ -433,7 +446,7 @@ impl<S: Storage> Spool<S> {
         self.reader.fill(self.opened.elapsed())
     }
 
-    /// Counts the times in this run that the only word on an alert was given up; when it grows, open alerts are to be committed
+    /// Counts the times in this run that the only word on an alert was given up or became unreadable; when it grows, open alerts are to be committed
     /// again once there is room.
     pub fn evictions(&self) -> u64 {
         self.reader.evictions()

@@ -15,7 +15,7 @@ use postern_protocol::status;
 use super::core::Shared;
 use super::index::{Index, Place};
 use super::seal;
-use super::segment::Kind;
+use super::segment::{Kind, Skipped};
 use super::segment::scan::{Step, Walk};
 use super::storage::{self, Storage};
 use super::{OutBatch, SpoolError};
@@ -56,23 +56,45 @@ impl<S: Storage> Reader<S> {
     /// # Errors
     /// [`SpoolError::File`] when a segment cannot be opened.
     pub fn next_batch(&self, lane: Lane, after: Option<(Epoch, Sequence)>) -> Result<Option<OutBatch>, SpoolError> {
+        self.next_batch_within(lane, after, MAX_BATCH_BYTES)
+    }
+
+    /// Does what [`Reader::next_batch`] does, with at most `most_bytes` of content unless the first record alone has more.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn next_batch_within(
+        &self,
+        lane: Lane,
+        after: Option<(Epoch, Sequence)>,
+        most_bytes: usize,
+    ) -> Result<Option<OutBatch>, SpoolError> {
         let seek = || self.shared.index().seek(lane, after);
         loop {
             let Some(place) = seek() else { return Ok(None) };
             let name = place.segment.file_name();
-            match read_batch(&self.shared.storage, lane, &place) {
-                Ok(Some(batch)) => return Ok(Some(batch)),
-                Ok(None) => {
-                    tracing::warn!(segment = place.segment.number, lane = lane.name(), "records of the spool became unreadable");
-                    if let Err(error) = self.shared.storage.keep_damaged(&name) {
-                        tracing::warn!(name, %error, "a damaged segment of the spool cannot be kept for inspection");
+            match read_batch(&self.shared.storage, (lane, most_bytes), &place) {
+                Ok(Some((batch, missing))) => {
+                    if missing > 0 && self.shared.index().note_gap(lane, &place, missing) {
+                        self.keep_damaged(&name);
                     }
+                    return Ok(Some(batch));
+                }
+                Ok(None) => {
+                    self.keep_damaged(&name);
                     self.shared.index().give_up(lane, &place);
                 }
                 // Trimmed, evicted or rewritten since it was looked up: look again. One that is still listed is really lost.
                 Err(cause) if cause.kind() == io::ErrorKind::NotFound && !seek().is_some_and(|again| again.is_same(&place)) => {}
                 Err(cause) => return Err(self.shared.fault(&name)(cause)),
             }
+        }
+    }
+
+    fn keep_damaged(&self, name: &str) {
+        match self.shared.storage.keep_damaged(name) {
+            Ok(()) => tracing::error!(name, "records of the spool became unreadable; a copy of the file is kept: check the disk"),
+            Err(error) => tracing::error!(name, %error, "records of the spool became unreadable, and no copy can be kept: check the disk"),
         }
     }
 
@@ -102,9 +124,9 @@ impl<S: Storage> Reader<S> {
         self.shared.index().head(lane, epoch)
     }
 
-    /// Returns what is acknowledged of each lane in the present epoch; 0 for nothing.
+    /// Returns what is acknowledged, lane by lane, in every epoch that is still known here.
     pub fn acknowledged(&self) -> Vec<LanePosition> {
-        self.shared.index().places(Index::acknowledged)
+        self.shared.index().acknowledged_places()
     }
 
     /// Says how full the spool is.
@@ -140,7 +162,15 @@ impl<S: Storage> Reader<S> {
 /// Reads the records of `lane` from `place` on, to the end of its segment or of a batch.
 ///
 /// A batch has no gap: where records are unreadable it ends, or begins behind them. `None` when nothing readable is left.
-fn read_batch(storage: &impl Storage, lane: Lane, place: &Place) -> io::Result<Option<OutBatch>> {
+///
+/// With it comes how many records are missing before it that no mark speaks of.
+fn read_batch(
+    storage: &impl Storage,
+    (lane, most_bytes): (Lane, usize),
+    place: &Place,
+) -> io::Result<Option<(OutBatch, u64)>> {
+    let most_bytes = most_bytes.min(MAX_BATCH_BYTES);
+    let mut expected_first = place.from;
     let name = place.segment.file_name();
     let mut offset = u64::from(place.offset);
     let mut window = WINDOW_BYTES;
@@ -167,17 +197,25 @@ fn read_batch(storage: &impl Storage, lane: Lane, place: &Place) -> io::Result<O
                     let sequence = found.header.label.sequence;
                     let expected = records.is_empty() || sequence == first + records.len() as u64;
                     if !expected || records.len() >= MAX_BATCH_RECORDS {
-                        return Ok(batch(place, first, records));
+                        return Ok(batch(place, (expected_first, first), records));
                     }
                     let Some(payload) = seal::open(place.cipher.as_deref(), (place.segment, base), &found) else { continue };
-                    if bytes.saturating_add(payload.len()) > MAX_BATCH_BYTES && !records.is_empty() {
-                        return Ok(batch(place, first, records));
+                    if bytes.saturating_add(payload.len()) > most_bytes && !records.is_empty() {
+                        return Ok(batch(place, (expected_first, first), records));
                     }
                     if records.is_empty() {
                         first = sequence;
                     }
                     bytes = bytes.saturating_add(payload.len());
                     records.push(Bytes::from(payload));
+                }
+                Step::Record(found) if found.header.label.kind == Kind::Skipped(lane) && records.is_empty() => {
+                    let from = found.header.label.sequence;
+                    if let Some(skipped) = Skipped::decode(found.body).filter(|skipped| skipped.to >= expected_first) {
+                        // What lies between is missing all the same: the mark is taken off the count.
+                        let covered = skipped.to.saturating_sub(from.max(expected_first)).saturating_add(1);
+                        expected_first = expected_first.saturating_add(covered);
+                    }
                 }
                 Step::Damaged { .. } | Step::Record(_) | Step::Unreadable { .. } => {}
             }
@@ -188,9 +226,10 @@ fn read_batch(storage: &impl Storage, lane: Lane, place: &Place) -> io::Result<O
         }
         offset = next;
     }
-    Ok(batch(place, first, records))
+    Ok(batch(place, (expected_first, first), records))
 }
 
-fn batch(place: &Place, first: u64, records: Vec<Bytes>) -> Option<OutBatch> {
-    (!records.is_empty()).then_some(OutBatch { epoch: place.segment.epoch, first: Sequence(first), records })
+fn batch(place: &Place, (expected, first): (u64, u64), records: Vec<Bytes>) -> Option<(OutBatch, u64)> {
+    let batch = OutBatch { epoch: place.segment.epoch, first: Sequence(first), records };
+    (!batch.records.is_empty()).then(|| (batch, first.saturating_sub(expected)))
 }

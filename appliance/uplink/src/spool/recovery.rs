@@ -147,6 +147,8 @@ impl<S: Storage> Recovery<'_, S> {
             Access::Locked => segment.is_locked = true,
             Access::Open(cipher) => segment.cipher = cipher,
         }
+        let marks = found.records.iter().filter(|record| matches!(record.header.label.kind, Kind::Skipped(_)));
+        segment.rewriting = marks.filter_map(|mark| Skipped::decode(mark.body)).map(|skipped| skipped.rewriting).max().unwrap_or(0);
         let (cipher, is_locked) = (segment.cipher.clone(), segment.is_locked);
         self.index.add(segment);
         self.recovered.damaged_records = self.recovered.damaged_records.saturating_add(found.damaged);

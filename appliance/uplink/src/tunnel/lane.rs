@@ -101,7 +101,7 @@ async fn pack_next(lane: Lane, spool: &Spool, flow: &LaneFlow, packer: &mut Opti
         None => Packer::new()?,
     };
     let packing = tokio::task::spawn_blocking(move || {
-        let mut batch = spool.next_batch(lane, after)?;
+        let mut batch = spool.next_batch_within(lane, after, most_bytes)?;
         batch.iter_mut().for_each(|batch| flow::fit(batch, most_bytes));
         let packed = batch.map(|batch| own.pack(&batch).map(|frame| (batch, frame))).transpose()?;
         Ok::<_, Loss>((packed, own))

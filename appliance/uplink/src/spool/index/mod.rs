@@ -6,7 +6,7 @@
 pub(crate) mod standing;
 pub(crate) mod value;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use postern_protocol::id::{Epoch, Lane, Sequence};
@@ -29,7 +29,11 @@ pub(crate) struct Index {
     evicted: BTreeMap<(Lane, Reason), u64>,
     evictions: u64,
     rewritings: u64,
+    /// The last rewriting that a durable standing counts.
+    recorded: u64,
     damaged: u64,
+    /// Damage that was met while reading, by segment, lane and place: it is met again in every session.
+    gaps: BTreeSet<(u32, Lane, u64)>,
     locked: u64,
     newest: Newest,
     changed: bool,
@@ -53,6 +57,8 @@ pub(crate) struct Segment {
     pub(crate) cipher: Option<Arc<Cipher>>,
     /// Its records are sealed under another machine key: it is kept, and nothing of it is touched.
     pub(crate) is_locked: bool,
+    /// Number of the rewriting of which its marks tell; 0 for none.
+    pub(crate) rewriting: u64,
     lanes: BTreeMap<Lane, Span>,
     /// Alert records that a newer one of their key supersedes, and those that are the last word on an alert that is over.
     superseded: u64,
@@ -62,7 +68,7 @@ pub(crate) struct Segment {
 impl Segment {
     /// Makes an empty one.
     pub(crate) const fn new(id: SegmentId, cipher: Option<Arc<Cipher>>) -> Self {
-        Self { id, bytes: 0, has_checkpoint: false, cipher, is_locked: false, lanes: BTreeMap::new(), superseded: 0, ended: 0 }
+        Self { id, bytes: 0, has_checkpoint: false, cipher, is_locked: false, rewriting: 0, lanes: BTreeMap::new(), superseded: 0, ended: 0 }
     }
 
     /// Notes a record.
@@ -137,6 +143,8 @@ pub(crate) struct Place {
     pub(crate) end: u64,
     /// Behind which sequence.
     pub(crate) behind: u64,
+    /// The sequence that the first record there should have, unless a mark says otherwise.
+    pub(crate) from: u64,
     /// What opens the records.
     pub(crate) cipher: Option<Arc<Cipher>>,
 }
@@ -158,7 +166,9 @@ impl Index {
             evicted: BTreeMap::new(),
             evictions: 0,
             rewritings: 0,
+            recorded: 0,
             damaged: 0,
+            gaps: BTreeSet::new(),
             locked: 0,
             newest: Newest::default(),
             changed: false,
@@ -246,7 +256,17 @@ impl Index {
         self.present
     }
 
-    /// Returns a place in each lane of the present epoch: its head, or what is acknowledged.
+    /// Returns what is acknowledged, in every epoch that is still known.
+    pub(crate) fn acknowledged_places(&self) -> Vec<LanePosition> {
+        let place = |((lane, epoch), sequence): (&(Lane, Epoch), &u64)| LanePosition {
+            lane: u32::from(lane.number()),
+            epoch: epoch.0,
+            sequence: *sequence,
+        };
+        self.acknowledged.iter().map(place).collect()
+    }
+
+    /// Returns a place in each lane of the present epoch.
     pub(crate) fn places(&self, place: impl Fn(&Self, Lane, Epoch) -> Sequence) -> Vec<LanePosition> {
         let position = |lane: Lane| {
             let sequence = place(self, lane, self.present).0;
@@ -294,15 +314,34 @@ impl Index {
             }
             let mark = span.marks.partition_point(|(sequence, _)| *sequence <= behind.saturating_add(1)).saturating_sub(1);
             let offset = span.marks.get(mark).map_or(0, |(_, offset)| *offset);
-            Some(Place { segment: segment.id, offset, end: segment.bytes, behind, cipher: segment.cipher.clone() })
+            Some(Place { segment: segment.id, offset, end: segment.bytes, behind, from: span.first.max(behind.saturating_add(1)), cipher: segment.cipher.clone() })
         })
     }
 
     /// Says that nothing readable lies behind `place.behind`: the records of `lane` there are counted as damaged and left out.
     pub(crate) fn give_up(&mut self, lane: Lane, place: &Place) {
         let Some(span) = self.segments.get_mut(&place.segment.number).and_then(|segment| segment.lanes.get_mut(&lane)) else { return };
-        self.damaged = self.damaged.saturating_add(span.last.saturating_sub(place.behind));
+        let lost = span.last.saturating_sub(place.behind).min(span.records);
         span.last = span.last.min(place.behind);
+        self.note_loss(lane, lost);
+    }
+
+    /// Says that `missing` records before the first one at `place` are unreadable; says whether that was news.
+    pub(crate) fn note_gap(&mut self, lane: Lane, place: &Place, missing: u64) -> bool {
+        let is_news = self.gaps.insert((place.segment.number, lane, place.from));
+        if is_news {
+            self.note_loss(lane, missing);
+        }
+        is_news
+    }
+
+    /// Counts damage that was met at run time. What it took of alerts is healed by sending the open ones again.
+    fn note_loss(&mut self, lane: Lane, records: u64) {
+        self.damaged = self.damaged.saturating_add(records);
+        if lane == Lane::Alerts {
+            self.evictions = self.evictions.saturating_add(1);
+            self.changed = true;
+        }
     }
 
     /// Counts records that turned out to be unreadable.
@@ -337,7 +376,9 @@ impl Index {
     pub(crate) fn trim(&mut self) -> Vec<SegmentId> {
         let Some(keep_from) = self.needed_from() else { return Vec::new() };
         let done = self.segments.range(..keep_from).map(|(_, segment)| segment);
-        let done: Vec<_> = done.filter(|segment| !segment.is_locked && self.waiting(segment) == 0).map(|segment| segment.id).collect();
+        // Marks stay until what they count is counted elsewhere.
+        let done = done.filter(|segment| !segment.is_locked && segment.rewriting <= self.recorded && self.waiting(segment) == 0);
+        let done: Vec<_> = done.map(|segment| segment.id).collect();
         self.forget(&done);
         done
     }
@@ -365,6 +406,7 @@ impl Index {
         if !ids.is_empty() {
             let segments = &self.segments;
             self.newest.retain(|latest| segments.contains_key(&latest.segment));
+            self.gaps.retain(|(number, ..)| segments.contains_key(number));
         }
     }
 

@@ -29,6 +29,11 @@ impl Index {
         out
     }
 
+    /// Says that a standing that counts the rewritings up to this one is durable.
+    pub(crate) fn standing_written(&mut self, rewritings: u64) {
+        self.recorded = rewritings;
+    }
+
     /// Takes over the newest `Standing` record of an earlier run, and the marks of rewritings that came after it; says whether that
     /// run gave up the only word on an alert.
     ///
@@ -54,7 +59,7 @@ impl Index {
             Version::One => (0, rest),
             Version::Two => rest.split_first_chunk().map(|(bytes, rest)| (u64::from_le_bytes(*bytes), rest))?,
         };
-        self.rewritings = rewritings;
+        (self.rewritings, self.recorded) = (rewritings, rewritings);
         let (count, rest) = rest.split_first_chunk()?;
         let size = if version == Version::One { EVICTED_BYTES_1 } else { EVICTED_BYTES };
         let evicted = rest.chunks_exact(size).take(usize::from(u16::from_le_bytes(*count)));

@@ -181,11 +181,16 @@ impl Index {
         self.rewritings.saturating_add(1)
     }
 
+    /// Returns the number of the last rewriting.
+    pub(crate) fn rewritings(&self) -> u64 {
+        self.rewritings
+    }
+
     /// Puts a rewritten segment in place of what it was made of.
     pub(crate) fn replace(&mut self, segment: Segment, given_up: &[(Entry, Reason)]) {
         let number = segment.id.number;
-        self.segments.insert(number, segment);
         self.rewritings = self.rewritings.saturating_add(1);
+        self.segments.insert(number, Segment { rewriting: self.rewritings, ..segment });
         let mut is_state_lost = false;
         for (entry, reason) in given_up {
             self.count_evicted(entry.lane, *reason, 1);
