@@ -1,6 +1,7 @@
 //! The command line of `postern-control`. Commands work on the same files as a running server, which notices what they change.
 
 mod accounts;
+mod audit;
 mod enrolment;
 mod init;
 mod life;
@@ -41,6 +42,9 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// What was done to this control plane.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// The certificate authority of gateways and browsers.
     #[command(subcommand)]
     Ca(trust::CaCommand),
@@ -162,6 +166,7 @@ async fn dispatch(arguments: Arguments) -> Result<(), CliError> {
             let (config, stores) = stores(config.as_deref())?;
             trust::pin(command, &config.keys(), &stores).await
         }
+        Command::Audit(command) => audit::run(command, &stores(config.as_deref())?.1).await,
         Command::Check => life::check(named(config.as_deref())?).await,
         Command::Client(command) => accounts::client(command, &stores(config.as_deref())?.1).await,
         Command::Gateway(command) => enrolment::gateway(command, &stores(config.as_deref())?.1).await,

@@ -23,6 +23,7 @@ use postern_protocol::timestamp::Timestamp;
 use serde::Serialize;
 
 use crate::app::App;
+use crate::auth::Principal;
 use crate::ca::{CaError, CertificateRequest, Subject, Term};
 use crate::feed::Change;
 use crate::metrics::Metrics;
@@ -30,7 +31,7 @@ use crate::random;
 use crate::rfc3339;
 use crate::store::StoreError;
 use crate::store::certificates::Given;
-use crate::store::audit::By;
+use crate::store::audit::{By, Deed, What};
 use crate::store::revisions::NewRevision;
 use crate::store::tokens::{Grant, NewToken, Refusal};
 use crate::tunnel::identity;
@@ -44,6 +45,15 @@ const MAX_BODY_BYTES: usize = 64 * 1024;
 pub async fn create_token(app: &App, tenant: &TenantId, gateway_name: &str, life: Duration) -> Result<(String, Token), StoreError> {
     let issue = TokenIssue { ca_spki_sha256: app.trust.current().presented().spki_sha256(), now: app.now() };
     issue.create(app.stores.system(), tenant, gateway_name, life).await
+}
+
+/// Writes down that a token was made or revoked.
+///
+/// # Errors
+/// [`StoreError`] from the database.
+pub(crate) async fn note_token(app: &App, principal: &Principal, (what, id): (What, &str)) -> Result<(), StoreError> {
+    let deed = Deed::done(By::from(principal), what, format!("enrolment token {id}"), app.now());
+    app.stores.tenant(&principal.tenant)?.note(deed).await
 }
 
 /// What a new token is made of, besides its secret: the command line makes tokens without a running [`App`].

@@ -13,6 +13,7 @@ use crate::app::App;
 use crate::auth::{Forbidden, Permission, Principal};
 use crate::mib::compiler::{CompileError, Compiled, Compiler, Limits};
 use crate::mib::report::Report;
+use crate::store::audit::{By, Deed, What};
 use crate::store::mibs::{NewDictionary, NewUpload, UploadChange};
 use crate::store::{StoreError, TenantStore};
 
@@ -96,7 +97,9 @@ pub async fn add(app: &App, principal: &Principal, name: &str, archive: Bytes) -
     let mut archives = store.mib_archives(None).await?;
     archives.push(archive.clone());
     let upload = NewUpload { name: file_name(name), sha256, archive };
+    let about = format!("MIB archive {}: added", upload.name);
     let report = compile(app, principal, &store, archives, UploadChange::Add(upload)).await?;
+    store.note(Deed::done(By::from(principal), What::MibsChanged, about, app.now())).await?;
     drop(turn);
     Ok(report)
 }
@@ -114,6 +117,8 @@ pub async fn remove(app: &App, principal: &Principal, number: i64) -> Result<Rep
     }
     let archives = store.mib_archives(Some(number)).await?;
     let report = compile(app, principal, &store, archives, UploadChange::Remove(number)).await?;
+    let about = format!("MIB archive {number}: removed");
+    store.note(Deed::done(By::from(principal), What::MibsChanged, about, app.now())).await?;
     drop(turn);
     Ok(report)
 }

@@ -16,6 +16,7 @@ use crate::app::App;
 use crate::auth::{Forbidden, Permission, Principal};
 use crate::feed::Change;
 use crate::sealing;
+use crate::store::audit::{By, Deed, What};
 use crate::store::idempotency::{Answer, OnceKey};
 use crate::store::secrets::{NewSecret, SHA256_BYTES, SealingKey, SecretPut, SecretRecord};
 use crate::store::{StoreError, TenantStore};
@@ -150,6 +151,8 @@ pub async fn put(app: &App, principal: &Principal, gateway: &GatewayId, input: S
     let (secret, by) = (name.clone(), principal.actor.to_string());
     let new = NewSecret { gateway: gateway.clone(), name, version, sealed, sealed_to, by, at: app.now(), once };
     let stored = outcome(store.put_secret(new).await?)?;
+    let about = format!("secret {secret} of gateway {gateway}: version {version}");
+    store.note(Deed::done(By::from(principal), What::SecretsChanged, about, app.now())).await?;
     tell(app, &principal.tenant, gateway);
     tracing::info!(%gateway, secret, version, by = %principal.actor, "sealed secret stored");
     Ok(stored)
@@ -198,6 +201,8 @@ pub async fn delete(app: &App, principal: &Principal, gateway: &GatewayId, name:
         StoreError::NotFound => SecretError::NotFound("secret"),
         error => error.into(),
     })?;
+    let about = format!("secret {name} of gateway {gateway}: deleted");
+    store.note(Deed::done(By::from(principal), What::SecretsChanged, about, app.now())).await?;
     tell(app, &principal.tenant, gateway);
     tracing::info!(%gateway, secret = name, by = %principal.actor, "secret deleted");
     Ok(())

@@ -17,7 +17,7 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::ConnectInfo;
-use axum::http::request::Parts;
+use axum::http::Extensions;
 use postern_protocol::id::TenantId;
 use serde::Serialize;
 
@@ -59,8 +59,8 @@ impl fmt::Display for Actor {
 }
 
 /// Returns the address that a request came from: the listener puts it there.
-pub(crate) fn peer(parts: &Parts) -> Option<IpAddr> {
-    parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(from)| from.ip())
+pub(crate) fn peer(extensions: &Extensions) -> Option<IpAddr> {
+    extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(from)| from.ip())
 }
 
 /// What a principal may do; each role may do what the one before may.

@@ -1,5 +1,6 @@
 //! People's sign-in: password to session, change of password, sign-out. The console calls it; cookies are made here.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::http::HeaderValue;
@@ -11,6 +12,7 @@ use super::secret;
 use crate::app::App;
 use crate::random::Unavailable;
 use crate::store::StoreError;
+use crate::store::audit::{By, Deed, Outcome, What};
 use crate::store::sessions::NewSessionRow;
 use crate::store::users::{Attempt, Credentials, LockRule};
 
@@ -95,7 +97,27 @@ pub enum InternalError {
 ///
 /// # Errors
 /// [`SignInError`] says why not.
-pub async fn sign_in(app: &App, name: &str, password: &str) -> Result<NewSession, SignInError> {
+pub async fn sign_in(app: &App, name: &str, password: &str, from: Option<IpAddr>) -> Result<NewSession, SignInError> {
+    let result = try_sign_in(app, name, password).await;
+    let outcome = match &result {
+        Ok(_) => Outcome::Done,
+        Err(refused @ (SignInError::Locked { .. } | SignInError::Wrong)) => Outcome::Refused(refused.to_string()),
+        Err(SignInError::Busy | SignInError::Internal(_)) => return result,
+    };
+    let by = By { who: name.to_owned(), from };
+    note(app, name, Deed { outcome, ..Deed::done(by, What::SignIn, format!("user {name}"), app.now()) }).await?;
+    result
+}
+
+/// Writes down what concerns an account in its tenant's audit. Names that nobody has are not: anybody could fill it.
+async fn note(app: &App, name: &str, deed: Deed) -> Result<(), InternalError> {
+    if let Some(tenant) = app.stores.system().tenant_of_user(name).await? {
+        app.stores.tenant(&tenant)?.note(deed).await?;
+    }
+    Ok(())
+}
+
+async fn try_sign_in(app: &App, name: &str, password: &str) -> Result<NewSession, SignInError> {
     let (password_hash, must_change_password) = match attempt(app, name, password).await? {
         Tried::Busy => return Err(SignInError::Busy),
         Tried::Fits { password_hash, must_change_password } => (password_hash, must_change_password),
@@ -127,6 +149,8 @@ pub async fn change_password(app: &App, session: &ConsolePrincipal, current: &st
         Err(StoreError::Conflict(_)) => return Err(ChangePasswordError::Wrong),
         Err(error) => return Err(InternalError::from(error).into()),
     }
+    let by = By::from(&session.principal);
+    note(app, &session.user, Deed::done(by, What::PasswordChanged, format!("user {}", session.user), app.now())).await?;
     let set_cookie = begin_session(app, &session.user, new_hash).await?;
     Ok(NewSession { set_cookie, must_change_password: false })
 }
@@ -137,6 +161,8 @@ pub async fn change_password(app: &App, session: &ConsolePrincipal, current: &st
 /// [`StoreError`] when the database fails; the session then still lives.
 pub async fn sign_out(app: &App, session: &ConsolePrincipal) -> Result<HeaderValue, StoreError> {
     app.stores.system().delete_session(session.token_sha256.clone()).await?;
+    let deed = Deed::done(By::from(&session.principal), What::SignOut, format!("user {}", session.user), app.now());
+    app.stores.tenant(&session.principal.tenant)?.note(deed).await?;
     Ok(HeaderValue::from_static("__Host-postern=; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age=0"))
 }
 

@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::CliError;
 use super::print::Form;
 use crate::auth::{Role, clients, users};
+use crate::store::audit::{By, Deed, What};
 use crate::store::{StoreError, Stores};
 use crate::{clock, rfc3339};
 
@@ -112,6 +113,8 @@ pub(super) async fn tenant(command: TenantCommand, stores: &Stores) -> Result<()
     match command {
         TenantCommand::Create { id, name, form } => {
             stores.create_tenant(&id, name.as_deref().unwrap_or(id.as_str()), clock::now()).await?;
+            let deed = Deed::done(By::command_line(), What::TenantMade, format!("tenant {id}"), clock::now());
+            stores.system().note(deed).await?;
             form.print(&serde_json::json!({ "id": id }), |_| vec![format!("Tenant {id} is created.")])
         }
         TenantCommand::List { form } => {
@@ -127,6 +130,7 @@ pub(super) async fn user(command: UserCommand, stores: &Stores) -> Result<(), Cl
         UserCommand::Create { name, of, form } => {
             exists(stores, &of.tenant)?;
             let password = users::create_user(system, &name, &of.tenant, of.role, clock::now()).await?;
+            note(stores, &of.tenant, (What::UserChanged, format!("user {name}: made, {}", of.role))).await?;
             form.print(&NewUser { user: name, password }, |new| {
                 vec![format!("User {} with password {}   (shown only now; to be changed at sign-in)", new.user, new.password)]
             })
@@ -142,7 +146,11 @@ pub(super) async fn user(command: UserCommand, stores: &Stores) -> Result<(), Cl
                     .collect()
             })
         }
-        UserCommand::Unlock { name } => system.unlock_user(&name).await.map_err(|error| missing(error, "user", &name)),
+        UserCommand::Unlock { name } => {
+            system.unlock_user(&name).await.map_err(|error| missing(error, "user", &name))?;
+            let tenant = system.tenant_of_user(&name).await?.ok_or_else(|| missing(StoreError::NotFound, "user", &name))?;
+            note(stores, &tenant, (What::UserChanged, format!("user {name}: unlocked"))).await
+        }
     }
 }
 
@@ -152,6 +160,7 @@ pub(super) async fn client(command: ClientCommand, stores: &Stores) -> Result<()
         ClientCommand::Create { of, form } => {
             exists(stores, &of.tenant)?;
             let new = clients::create_client(system, &of.tenant, of.role, clock::now()).await?;
+            note(stores, &of.tenant, (What::ClientMade, format!("client {}, {}", new.id, of.role))).await?;
             form.print(&NewClient { client_id: new.id, client_secret: new.secret }, |new| {
                 vec![format!("client_id {}", new.client_id), format!("client_secret {}   (shown only now)", new.client_secret)]
             })
@@ -162,9 +171,15 @@ pub(super) async fn client(command: ClientCommand, stores: &Stores) -> Result<()
             form.print(&clients, |clients| clients.iter().map(|client| format!("{}\t{}", client.id, client.role)).collect())
         }
         ClientCommand::Revoke { id, tenant } => {
-            system.revoke_client(&tenant, &id, clock::now()).await.map_err(|error| missing(error, "client", &id))
+            system.revoke_client(&tenant, &id, clock::now()).await.map_err(|error| missing(error, "client", &id))?;
+            note(stores, &tenant, (What::ClientRevoked, format!("client {id}"))).await
         }
     }
+}
+
+/// Writes down what was done at the command line.
+async fn note(stores: &Stores, tenant: &TenantId, (what, about): (What, String)) -> Result<(), CliError> {
+    Ok(stores.tenant(tenant)?.note(Deed::done(By::command_line(), what, about, clock::now())).await?)
 }
 
 fn exists(stores: &Stores, tenant: &TenantId) -> Result<(), CliError> {

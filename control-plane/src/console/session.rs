@@ -5,7 +5,7 @@ use std::sync::Arc;
 use askama::Template;
 use axum::Form;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::Deserialize;
 
@@ -13,6 +13,7 @@ use super::fault::Fault;
 use super::moment::Moment;
 use super::{assets, frame, page, url};
 use crate::app::App;
+use crate::auth;
 use crate::auth::console::{ConsoleForm, ConsolePrincipal, ConsoleRejection, SameOrigin};
 use crate::auth::password::MIN_CHARACTERS;
 use crate::auth::sign_in::{self, ChangePasswordError, SignInError};
@@ -92,9 +93,15 @@ pub(super) async fn sign_in_page(
 }
 
 /// Signs a person in.
-pub(super) async fn sign_in(State(app): State<Arc<App>>, _origin: SameOrigin, Form(form): Form<SignInForm>) -> Response {
+pub(super) async fn sign_in(
+    State(app): State<Arc<App>>,
+    extensions: Extensions,
+    _origin: SameOrigin,
+    Form(form): Form<SignInForm>,
+) -> Response {
+    let from = auth::peer(&extensions);
     let next = url::local(&form.next);
-    let (status, problem) = match sign_in::sign_in(&app, &form.user, &form.password).await {
+    let (status, problem) = match sign_in::sign_in(&app, &form.user, &form.password, from).await {
         Ok(session) => {
             let to = if session.must_change_password { "/change-password" } else { next };
             return ([(header::SET_COOKIE, session.set_cookie)], Redirect::to(to)).into_response();

@@ -14,7 +14,7 @@ use postern_protocol::timestamp::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use serde::{Deserialize, Serialize};
 
-use super::{StoreError, TenantStore};
+use super::{StoreError, SystemStore, TenantStore};
 use crate::auth::Principal;
 
 /// What was done. Variants may be added; names stay, for old entries are read for years.
@@ -142,6 +142,13 @@ pub struct Deed {
     pub detail: String,
     /// What came of it.
     pub outcome: Outcome,
+}
+
+impl Deed {
+    /// Something that was done, with nothing more to say about it.
+    pub fn done(by: By, what: What, about: String, at: Timestamp) -> Self {
+        Self { at, by, what, about, detail: String::new(), outcome: Outcome::Done }
+    }
 }
 
 /// Longest text of an entry's parts, in characters.
@@ -292,6 +299,16 @@ pub fn verify(db: &Connection) -> Result<(Place, Vec<ChainFault>), StoreError> {
         place = Place { number, digest };
     }
     Ok((place, faults))
+}
+
+impl SystemStore {
+    /// Writes down what changed nothing in the system database.
+    ///
+    /// # Errors
+    /// [`StoreError`] from the database.
+    pub async fn note(&self, deed: Deed) -> Result<(), StoreError> {
+        self.write(move |tx| note(tx, deed)).await
+    }
 }
 
 impl TenantStore {

@@ -92,6 +92,20 @@ impl SystemStore {
         .await
     }
 
+    /// Returns the tenant of a user; `None` when there is no such user.
+    ///
+    /// # Errors
+    /// [`StoreError`] from the database.
+    pub async fn tenant_of_user(&self, name: &str) -> Result<Option<TenantId>, StoreError> {
+        let name = name.to_owned();
+        self.read(move |db| {
+            let mut query = db.prepare_cached("SELECT tenant FROM user WHERE name = ?1")?;
+            let tenant: Option<String> = query.query_row([&name], |row| row.get(0)).optional()?;
+            tenant.map(|tenant| TenantId::new(tenant).map_err(|_| StoreError::Corrupt("tenant"))).transpose()
+        })
+        .await
+    }
+
     /// Lists a tenant's users by name.
     ///
     /// # Errors

@@ -28,13 +28,13 @@ async fn user(world: &World, name: &str, of: &str, role: Role) -> String {
 /// Returns the `Cookie` header of a new user's session.
 pub(crate) async fn cookie_of_a_new_user(world: &World, of: &str, role: Role) -> String {
     let password = user(world, "somebody", of, role).await;
-    cookie(&sign_in::sign_in(&world.app, "somebody", &password).await.ok().unwrap().set_cookie)
+    cookie(&sign_in::sign_in(&world.app, "somebody", &password, None).await.ok().unwrap().set_cookie)
 }
 
 /// Makes the user `ann` with the password [`NEW`] and returns the `Cookie` header of her session.
 async fn ann(world: &World) -> String {
     let first = user(world, "ann", "a", Role::Operator).await;
-    let session = sign_in::sign_in(&world.app, "ann", &first).await.ok().unwrap();
+    let session = sign_in::sign_in(&world.app, "ann", &first, None).await.ok().unwrap();
     let principal = principal(world, &cookie(&session.set_cookie)).await.unwrap();
     cookie(&sign_in::change_password(&world.app, &principal, &first, NEW).await.ok().unwrap().set_cookie)
 }
@@ -87,7 +87,7 @@ async fn sql(world: &World, text: &'static str) {
 async fn a_first_password_leads_to_its_change_and_nowhere_else() {
     let world = World::new().await;
     let first = user(&world, "ann", "a", Role::Operator).await;
-    let session = sign_in::sign_in(&world.app, "ann", &first).await.ok().unwrap();
+    let session = sign_in::sign_in(&world.app, "ann", &first, None).await.ok().unwrap();
     assert!(session.must_change_password && session.set_cookie.is_sensitive());
     let text = session.set_cookie.to_str().unwrap();
     assert!(text.starts_with("__Host-postern=") && text.ends_with("; Path=/; Secure; HttpOnly; SameSite=Strict"), "{text}");
@@ -101,8 +101,8 @@ async fn a_first_password_leads_to_its_change_and_nowhere_else() {
     let session = change(&first, NEW).await.ok().unwrap();
     assert_eq!(see(&world, "/", &cookie(&session.set_cookie)).await.2, "ann");
     assert_eq!(see(&world, "/", &old).await.1, "/sign-in", "the change ends all earlier sessions");
-    assert!(matches!(sign_in::sign_in(&world.app, "ann", &first).await, Err(SignInError::Wrong)));
-    assert!(!sign_in::sign_in(&world.app, "ann", NEW).await.ok().unwrap().must_change_password);
+    assert!(matches!(sign_in::sign_in(&world.app, "ann", &first, None).await, Err(SignInError::Wrong)));
+    assert!(!sign_in::sign_in(&world.app, "ann", NEW, None).await.ok().unwrap().must_change_password);
 }
 
 #[tokio::test]
@@ -110,34 +110,34 @@ async fn five_failures_lock_for_a_while() {
     let world = World::new().await;
     let first = user(&world, "ann", "a", Role::Operator).await;
     for _ in 0..5 {
-        assert!(matches!(sign_in::sign_in(&world.app, "ann", "wrong").await, Err(SignInError::Wrong)));
+        assert!(matches!(sign_in::sign_in(&world.app, "ann", "wrong", None).await, Err(SignInError::Wrong)));
     }
-    assert!(matches!(sign_in::sign_in(&world.app, "ann", &first).await, Err(SignInError::Locked { until }) if until > clock::now()));
+    assert!(matches!(sign_in::sign_in(&world.app, "ann", &first, None).await, Err(SignInError::Locked { until }) if until > clock::now()));
     sql(&world, "UPDATE user SET locked_until = 1").await;
-    assert!(matches!(sign_in::sign_in(&world.app, "ann", "wrong").await, Err(SignInError::Wrong)));
-    assert!(sign_in::sign_in(&world.app, "ann", &first).await.is_ok(), "one failure after the lock does not lock again");
+    assert!(matches!(sign_in::sign_in(&world.app, "ann", "wrong", None).await, Err(SignInError::Wrong)));
+    assert!(sign_in::sign_in(&world.app, "ann", &first, None).await.is_ok(), "one failure after the lock does not lock again");
     for _ in 0..4 {
-        assert!(matches!(sign_in::sign_in(&world.app, "ann", "wrong").await, Err(SignInError::Wrong)));
+        assert!(matches!(sign_in::sign_in(&world.app, "ann", "wrong", None).await, Err(SignInError::Wrong)));
     }
-    assert!(sign_in::sign_in(&world.app, "ann", &first).await.is_ok(), "a success forgets the failures before it");
+    assert!(sign_in::sign_in(&world.app, "ann", &first, None).await.is_ok(), "a success forgets the failures before it");
 }
 
 #[tokio::test]
 async fn a_name_that_no_user_has_locks_just_the_same() {
     let world = World::new().await;
     for _ in 0..5 {
-        assert!(matches!(sign_in::sign_in(&world.app, "nobody", "wrong").await, Err(SignInError::Wrong)));
+        assert!(matches!(sign_in::sign_in(&world.app, "nobody", "wrong", None).await, Err(SignInError::Wrong)));
     }
-    assert!(matches!(sign_in::sign_in(&world.app, "nobody", "wrong").await, Err(SignInError::Locked { until }) if until > clock::now()));
+    assert!(matches!(sign_in::sign_in(&world.app, "nobody", "wrong", None).await, Err(SignInError::Locked { until }) if until > clock::now()));
     sql(&world, "UPDATE unknown_sign_in SET locked_until = 1").await;
-    assert!(matches!(sign_in::sign_in(&world.app, "nobody", "wrong").await, Err(SignInError::Wrong)));
+    assert!(matches!(sign_in::sign_in(&world.app, "nobody", "wrong", None).await, Err(SignInError::Wrong)));
 }
 
 #[tokio::test]
 async fn attempts_side_by_side_check_no_more_passwords_than_one_after_the_other() {
     let world = World::new().await;
     user(&world, "ann", "a", Role::Operator).await;
-    let attempts = (0..20).map(|_| sign_in::sign_in(&world.app, "ann", "wrong"));
+    let attempts = (0..20).map(|_| sign_in::sign_in(&world.app, "ann", "wrong", None));
     let results = futures_util::future::join_all(attempts).await;
     assert_eq!(results.iter().filter(|result| matches!(result, Err(SignInError::Wrong))).count(), 5);
     assert_eq!(results.iter().filter(|result| matches!(result, Err(SignInError::Locked { .. }))).count(), 15);
@@ -148,12 +148,12 @@ async fn an_admin_unlocks_a_user() {
     let world = World::new().await;
     let first = user(&world, "ann", "a", Role::Operator).await;
     for _ in 0..5 {
-        sign_in::sign_in(&world.app, "ann", "wrong").await.err().unwrap();
+        sign_in::sign_in(&world.app, "ann", "wrong", None).await.err().unwrap();
     }
     let system = world.app.stores.system();
     assert!(system.list_users(&tenant("a")).await.unwrap()[0].locked_until.is_some());
     system.unlock_user("ann").await.unwrap();
-    assert!(sign_in::sign_in(&world.app, "ann", &first).await.is_ok());
+    assert!(sign_in::sign_in(&world.app, "ann", &first, None).await.is_ok());
     assert!(matches!(system.unlock_user("nobody").await, Err(StoreError::NotFound)));
 }
 
@@ -170,7 +170,7 @@ async fn a_session_ends_when_it_is_idle_old_or_signed_out() {
     sql(&world, "UPDATE session SET last_used_at = last_used_at - 1801 * 1000000000").await;
     assert_eq!(see(&world, "/", &session).await.1, "/sign-in");
     assert!(!person.is_good(&world.app).await);
-    let signed_in = async || cookie(&sign_in::sign_in(&world.app, "ann", NEW).await.ok().unwrap().set_cookie);
+    let signed_in = async || cookie(&sign_in::sign_in(&world.app, "ann", NEW, None).await.ok().unwrap().set_cookie);
     let session = signed_in().await;
     sql(&world, "UPDATE session SET expires_at = 1").await;
     assert_eq!(see(&world, "/", &session).await.1, "/sign-in");

@@ -16,6 +16,7 @@ use crate::console::fault::Fault;
 use crate::console::moment::Moment;
 use crate::console::page::{self, Shell};
 use crate::enrolment;
+use crate::store::audit::What;
 use crate::store::tokens::{TokenState, TokenView};
 
 /// Longest that a token can be made for here, in hours.
@@ -86,7 +87,8 @@ pub(in crate::console) async fn make(
         return show(&app, &person, answer).await;
     }
     let life = Duration::from_secs(form.hours.saturating_mul(3600));
-    let (_, token) = enrolment::create_token(&app, &person.principal.tenant, name, life).await?;
+    let (id, token) = enrolment::create_token(&app, &person.principal.tenant, name, life).await?;
+    enrolment::note_token(&app, &person.principal, (What::TokenMade, &id)).await?;
     let made = Some(Made { gateway_name: name.to_owned(), token: token.to_string() });
     show(&app, &person, Answer { status: StatusCode::OK, server, made, name: String::new(), problem: None }).await
 }
@@ -100,6 +102,7 @@ pub(in crate::console) async fn revoke(
     let principal = form.principal.principal;
     principal.require(Permission::Configure)?;
     app.stores.system().revoke_token(&principal.tenant, &token, app.now()).await?;
+    enrolment::note_token(&app, &principal, (What::TokenRevoked, &token)).await?;
     Ok(Redirect::to("/gateways/enrol").into_response())
 }
 
