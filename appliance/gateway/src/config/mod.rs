@@ -15,9 +15,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use postern_protocol::revision::field::Field;
+use postern_uplink::dial::environment;
 use postern_uplink::dial::link::LinkSettings;
 use postern_uplink::tls::Certified;
-use postern_uplink::url::{ProxyUrl, ServerUrl};
+use postern_uplink::url::{HostPort, ProxyUrl, ServerUrl};
 use rustls::pki_types::CertificateDer;
 
 use self::listeners::Kind;
@@ -30,6 +31,9 @@ const DEFAULT_SPOOL_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 const DEFAULT_SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
 const MIN_SEGMENT_BYTES: u64 = 64 * 1024;
 
+/// What stands in `server.proxy` for no proxy, whatever the environment says.
+const DIRECT: &str = "direct";
+
 /// The gateway's configuration. Holds keys: no `Debug`.
 #[derive(Clone)]
 pub struct Config {
@@ -37,8 +41,12 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The control plane.
     pub server: ServerUrl,
+    /// Where to connect to, in order; the server's own host and port when empty.
+    pub server_addresses: Vec<HostPort>,
     /// HTTP proxy on the way there.
     pub server_proxy: Option<ProxyUrl>,
+    /// Whether the file says something about that proxy, so that the environment does not count.
+    proxy_is_said: bool,
     /// SNMP traps and informs.
     pub snmp_trap: Option<Receiver>,
     /// Syslog over UDP and TCP.
@@ -210,14 +218,24 @@ impl fmt::Display for Faults<'_> {
 }
 
 impl Config {
-    /// Reads the file at `path`. Relative paths in it start from its directory.
+    /// Reads the file at `path`, and what it leaves to the environment. Relative paths in it start from its directory.
     ///
     /// # Errors
     /// [`ConfigError::Read`], or [`ConfigError::Invalid`] with every fault.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path).map_err(|cause| ConfigError::Read { path: path.to_owned(), cause })?;
         let base = path.parent().unwrap_or(Path::new("."));
-        Self::parse(&text, base).map_err(|faults| ConfigError::Invalid { path: path.to_owned(), faults })
+        let resolved = Self::parse(&text, base).and_then(|config| config.within(|name| std::env::var(name).ok()));
+        resolved.map_err(|faults| ConfigError::Invalid { path: path.to_owned(), faults })
+    }
+
+    /// Adds what the environment says where the file says nothing; `read` returns a variable's value.
+    fn within(mut self, read: impl Fn(&str) -> Option<String>) -> Result<Self, Vec<Fault>> {
+        if !self.proxy_is_said {
+            let named = environment::proxy(read, &self.server.host_port());
+            self.server_proxy = named.map_err(|error| vec![Fault { key: error.variable.to_owned(), reason: crate::chain(&error) }])?;
+        }
+        Ok(self)
     }
 
     /// Resolves the text of a file that lies in `base`.
@@ -229,7 +247,13 @@ impl Config {
             .map_err(|error| vec![Fault { key: String::new(), reason: error.to_string().trim_end().replace('\n', "\n  ") }])?;
         let mut faults = FaultList::default();
         let server = faults.take("server.url", ServerUrl::parse(&raw.server.url));
-        let server_proxy = raw.server.proxy.as_deref().and_then(|text| faults.take("server.proxy", ProxyUrl::parse(text)));
+        let proxy_is_said = raw.server.proxy.is_some();
+        let proxy = raw.server.proxy.as_deref().filter(|text| text.trim() != DIRECT);
+        let server_proxy = proxy.and_then(|text| faults.take("server.proxy", ProxyUrl::parse(text)));
+        let mut server_addresses = Vec::new();
+        for (at, text) in raw.server.addresses.iter().enumerate() {
+            server_addresses.extend(faults.take(&format!("server.addresses[{at}]"), HostPort::parse(text)));
+        }
         let receiver =
             |faults: &mut FaultList, kind, raw: Option<RawReceiver>| raw.and_then(|raw| listeners::receiver(faults, kind, raw, base));
         let snmp_trap = receiver(&mut faults, Kind::SnmpTrap, raw.receivers.snmp_trap);
@@ -256,7 +280,9 @@ impl Config {
             Some(server) if faults.0.is_empty() => Ok(Self {
                 data_dir: base.join(raw.data_dir),
                 server,
+                server_addresses,
                 server_proxy,
+                proxy_is_said,
                 snmp_trap,
                 syslog,
                 syslog_tls,
@@ -274,7 +300,7 @@ impl Config {
 
     /// Returns how the control plane is reached as long as no revision says otherwise.
     pub fn link(&self) -> LinkSettings {
-        LinkSettings::new(self.server.clone(), self.server_proxy.clone())
+        LinkSettings { server: self.server.clone(), addresses: self.server_addresses.clone(), proxy: self.server_proxy.clone() }
     }
 
     /// Returns the directory of the gateway's identity.
@@ -409,6 +435,24 @@ mod tests {
         let keys: Vec<&str> = faults.iter().map(|fault| fault.key.as_str()).collect();
         let files = ["receivers.syslog_tls.client_ca", "proxy.users_file", "tls.certificate", "tls.key", "push.keys[0].key_file"];
         assert_eq!(keys, files, "{faults:?}");
+    }
+
+    #[test]
+    fn the_way_out_is_the_files_and_only_what_it_leaves_out_is_the_environments() {
+        let link = |rest: &str| {
+            let read = |name: &str| (name == "HTTPS_PROXY").then(|| "http://of-the-environment:1".to_owned());
+            parse(rest).ok().unwrap().within(read).ok().unwrap().link()
+        };
+        let proxy = |rest| link(rest).proxy.map(|proxy| proxy.to_string());
+        assert_eq!(proxy("").as_deref(), Some("http://of-the-environment:1"));
+        assert_eq!(proxy("proxy = \"direct\"\n"), None);
+        assert_eq!(proxy("proxy = \"http://of-the-file:2\"\n").as_deref(), Some("http://of-the-file:2"));
+        let several = link("addresses = [\"192.0.2.1:443\", \"[2001:db8::1]:8443\"]\n");
+        assert_eq!(several.addresses.iter().map(ToString::to_string).collect::<Vec<_>>(), ["192.0.2.1:443", "[2001:db8::1]:8443"]);
+        assert_eq!(several.server.host(), "127.0.0.1", "the name stays that of the url");
+        assert_eq!(keys("addresses = [\"192.0.2.1:443\", \"192.0.2.1\"]\n"), ["server.addresses[1]"]);
+        let broken = parse("").ok().unwrap().within(|_| Some("socks5://x".to_owned())).err().unwrap();
+        assert_eq!(broken[0].key, "POSTERN_PROXY");
     }
 
     #[test]

@@ -39,7 +39,11 @@ pub(super) struct RawConfig {
 pub(super) struct RawServer {
     /// `https://host[:port]`; port 443 when left out.
     pub(super) url: String,
-    /// HTTP proxy on the way there, `http://[user:password@]host:port`; none when left out.
+    /// Where to connect to, each `host:port`, tried in order; the host and port of `url` when left out. What the server must prove
+    /// (name, authority, pins) stays that of `url`.
+    #[serde(default)]
+    pub(super) addresses: Vec<String>,
+    /// HTTP proxy on the way there, `http://[user:password@]host:port`; `direct` for none. The environment's when left out.
     pub(super) proxy: Option<String>,
 }
 

@@ -12,6 +12,7 @@ use landlock::{
     RulesetAttr as _, RulesetCreatedAttr as _, RulesetError, RulesetStatus, Scope,
 };
 use postern_protocol::status::Enforcement;
+use postern_uplink::url::HostPort;
 
 use crate::config::Config;
 use crate::vault::credentials_directory;
@@ -28,6 +29,9 @@ const RESOLVERS: &str = "/etc/resolv.conf";
 
 /// DNS answers that are too long for UDP come over TCP (RFC 7766).
 const DNS_PORT: u16 = 53;
+
+/// The usual ports of HTTPS and of HTTP proxies.
+const WAYS_OUT: [u16; 5] = [443, 3128, 8000, 8080, 8443];
 
 /// Why nothing is enforced.
 #[derive(Debug, thiserror::Error)]
@@ -89,9 +93,12 @@ fn resolvers(file: &Path) -> Vec<PathBuf> {
     }
 }
 
-/// Ports that connections may go to: the control plane's and those of the proxy's destinations, or the site's own proxy alone.
+/// Ports that connections may go to: the control plane's and those of the proxy's destinations, or the site's own proxy alone; and
+/// those that a pushed revision may name for another way out, because nothing can be added to these rules while the daemon runs.
 fn ports(config: &Config) -> BTreeSet<u16> {
     let mut ports = BTreeSet::from([DNS_PORT]);
+    ports.extend(WAYS_OUT);
+    ports.extend(config.server_addresses.iter().map(HostPort::port));
     if let Some(proxy) = &config.server_proxy {
         ports.insert(proxy.address().port());
     } else {
@@ -123,14 +130,17 @@ mod tests {
     use super::*;
 
     fn ports_of(text: &str) -> Vec<u16> {
-        let text = format!("data_dir = \"d\"\n[server]\nurl = \"https://127.0.0.1:8443\"\n{text}");
-        ports(&Config::parse(&text, Path::new("/etc/postern")).ok().unwrap()).into_iter().collect()
+        let text = format!("data_dir = \"d\"\n[server]\nurl = \"https://127.0.0.1:8444\"\n{text}");
+        let ports = ports(&Config::parse(&text, Path::new("/etc/postern")).ok().unwrap());
+        assert!(WAYS_OUT.iter().all(|port| ports.contains(port)), "a revision may name them");
+        ports.into_iter().filter(|port| !WAYS_OUT.contains(port)).collect()
     }
 
     #[test]
     fn connections_go_to_configured_ports_and_dns() {
-        assert_eq!(ports_of(""), [53, 8443]);
-        assert_eq!(ports_of("[proxy]\nlisten = \"127.0.0.1:0\"\nconnect_allow = [\"mirror.example.com:444\"]\n"), [53, 444, 8443]);
+        assert_eq!(ports_of(""), [53, 8444]);
+        assert_eq!(ports_of("addresses = [\"192.0.2.1:8445\"]\n"), [53, 8444, 8445]);
+        assert_eq!(ports_of("[proxy]\nlisten = \"127.0.0.1:0\"\nconnect_allow = [\"mirror.example.com:444\"]\n"), [53, 444, 8444]);
     }
 
     #[test]
