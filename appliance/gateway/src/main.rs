@@ -185,7 +185,7 @@ struct ProxyUserArgs {
 struct RunArgs {
     #[command(flatten)]
     common: Common,
-    /// Keep the built-in rules in force, whatever revision is stored or pushed.
+    /// Keep the last confirmed revision in force (the built-in rules where there is none), whatever is pushed.
     #[arg(long)]
     safe: bool,
 }

@@ -12,3 +12,4 @@ mod service;
 mod site;
 mod snmp;
 mod streams;
+mod trial;

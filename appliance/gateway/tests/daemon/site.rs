@@ -68,10 +68,15 @@ impl Site {
 
     /// Runs the daemon around `body`, and stops it cleanly.
     pub(crate) async fn run<T>(&self, body: impl AsyncFnOnce(&Running) -> T) -> T {
+        self.run_in(Mode::Normal, body).await
+    }
+
+    /// Runs the daemon in a mode around `body`, and stops it cleanly.
+    pub(crate) async fn run_in<T>(&self, mode: Mode, body: impl AsyncFnOnce(&Running) -> T) -> T {
         let config = Config::load(&self.config_file()).unwrap();
         let stop = CancellationToken::new();
         let opened = Opened::new(&config, PassedSockets::default()).unwrap();
-        let options = RunOptions { mode: Mode::Normal, opened, sandbox: sandbox::none() };
+        let options = RunOptions { mode, opened, sandbox: sandbox::none() };
         let mut daemon = std::pin::pin!(run(config, options, stop.clone()));
         let running = self.running();
         let test = async {
