@@ -8,6 +8,7 @@ mod audit;
 mod configuration;
 mod gateways;
 mod history;
+mod identity;
 mod ledger;
 mod mibs;
 mod oauth;
@@ -59,6 +60,9 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/gateways/{id}/audit", get(audit::of_gateway))
         .route("/pairs", get(pairs::list).post(pairs::declare))
         .route("/pairs/{id}", delete(pairs::dissolve))
+        .route("/gateways/{id}/identity", get(identity::read))
+        .route("/gateways/{id}/quarantine", put(identity::decide))
+        .route("/gateways/{id}/renewal", put(identity::allow_renewal))
         .route("/gateways/{id}/pace", get(pace::read).put(pace::set))
         .route("/samples", get(samples::list))
         .route("/gateways/{id}/waiting-room", get(waiting_room::list))

@@ -10,7 +10,7 @@ use utoipa::{Modify, OpenApi as _};
 
 use super::problem::Problem;
 use super::request::PathId;
-use super::{alerts, audit, configuration, gateways, history, ledger, mibs, oauth, pace, pairs, rollouts, samples, schema, secrets, stream, tokens, waiting_room};
+use super::{alerts, audit, configuration, gateways, history, identity, ledger, mibs, oauth, pace, pairs, rollouts, samples, schema, secrets, stream, tokens, waiting_room};
 
 /// Shape of a configuration document.
 const REVISION_SCHEMA: &str = include_str!("../../../protocol/schema/revision.schema.json");
@@ -38,6 +38,9 @@ const PUSH_SCHEMA: &str = include_str!("../../../appliance/engine/schema/push.sc
         gateways::list,
         gateways::find,
         gateways::revisions,
+        identity::read,
+        identity::decide,
+        identity::allow_renewal,
         ledger::read,
         audit::list,
         audit::of_gateway,

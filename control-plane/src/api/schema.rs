@@ -5,6 +5,7 @@ pub mod alerts;
 pub mod audit;
 pub mod enrolment;
 pub mod gateways;
+pub mod identity;
 pub mod intake;
 pub mod mibs;
 pub mod oauth;

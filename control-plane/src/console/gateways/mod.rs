@@ -8,6 +8,7 @@ pub(super) mod detail;
 mod diff;
 mod document;
 pub(super) mod enrol;
+pub(super) mod identity;
 mod intake;
 mod ledger;
 mod life;
