@@ -8,13 +8,18 @@
 
 mod harness;
 
+mod audit;
 mod bad_input;
+mod clones;
+mod configuration;
 mod console;
 mod crash;
 mod demo;
+mod doctor;
 mod enrolment;
 mod flood;
 mod full_disk;
+mod identity;
 mod interop_snmp;
 mod interop_snmpv3;
 mod interop_syslog;
@@ -22,12 +27,14 @@ mod measured;
 mod network;
 mod outage;
 mod overload;
+mod pairs;
 mod power_cut;
 mod proxy;
 mod push;
 mod restored;
 mod revisions;
 mod rounds;
+mod samples;
 mod sandbox;
 mod tenants;
 mod unreachable;
