@@ -1,6 +1,6 @@
 //! Reads message types out of their source: fields, numbers, types, doc comments.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::rc::Rc;
 
@@ -9,8 +9,12 @@ use syn::{Attribute, Fields, GenericArgument, Item, ItemEnum, ItemStruct, Lit, P
 
 use crate::sources::source;
 
+/// The one file outside the crate: what an entry of the gateway's audit log says.
+const AUDIT: &str = "../../appliance/gateway/src/audit/action.rs";
+
 /// Files with types that leave, below `src`.
-const FILES: [&str; 14] = [
+const FILES: [&str; 15] = [
+    AUDIT,
     "alert.rs",
     "enrolment.rs",
     "id.rs",
@@ -28,7 +32,8 @@ const FILES: [&str; 14] = [
 ];
 
 /// Names under which private encodings are published, and the public types that explain their fields.
-const ALIASES: [(&str, &str, &[&str]); 3] = [
+const ALIASES: [(&str, &str, &[&str]); 4] = [
+    ("AuditText", "../../appliance/gateway/src/audit/action.rs::Entry", &[]),
     ("Alert", "alert.rs::Wire", &["Alert", "AlertKey", "alert.rs::Evidence"]),
     ("Evidence", "alert.rs::WireEvidence", &["alert.rs::Evidence"]),
     ("Sample", "sample.rs::Wire", &["Sample"]),
@@ -36,7 +41,7 @@ const ALIASES: [(&str, &str, &[&str]); 3] = [
 
 /// What bytes hold.
 const CONTAINS: [(&str, &str); 4] = [
-    ("AuditEntry.text", "json"),
+    ("AuditEntry.text", "json:AuditText"),
     ("Batch.records_zstd", "zstd:Records"),
     ("Records.records", "record"),
     ("Up.status", "json:Status"),
@@ -121,7 +126,11 @@ impl Types {
         for field in named(&item.fields) {
             let field_name = field.ident.as_ref().unwrap().to_string();
             if serde_flag(&field.attrs, "flatten") {
-                fields.extend(self.describe(&type_name(&field.ty))["fields"].as_array().unwrap().iter().cloned());
+                let mut inner = self.describe(&type_name(&field.ty));
+                for field in inner["fields"].as_array_mut().unwrap() {
+                    self.finish(name, field);
+                    fields.push(field.clone());
+                }
                 continue;
             }
             let own = doc(&field.attrs);
@@ -153,9 +162,11 @@ impl Types {
     }
 
     fn describe_tagged(&self, name: &str, item: &ItemEnum, tag: &str) -> Value {
-        let values: Vec<String> = item.variants.iter().map(|variant| snake(&variant.ident.to_string())).collect();
-        let mut fields = vec![json!({ "name": tag, "type": "string", "values": values, "meaning": doc(&item.attrs) })];
-        for field in item.variants.iter().flat_map(|variant| named(&variant.fields)) {
+        let mut fields = vec![json!({ "name": tag, "type": "string", "values": values(item), "meaning": doc(&item.attrs) })];
+        let mut known = BTreeSet::new();
+        let all = item.variants.iter().flat_map(|variant| named(&variant.fields));
+        // Several variants may have a field of one name, of one meaning.
+        for field in all.filter(|field| known.insert(field.ident.clone())) {
             let mut description = json!({ "name": field.ident.as_ref().unwrap().to_string(), "meaning": doc(&field.attrs) });
             self.json_type(&field.ty, &mut description);
             fields.push(description);
@@ -175,8 +186,7 @@ impl Types {
                 description["type"] = "Evidence".into();
             }
             if let Some(item) = self.enums.get(&kind).filter(|_| self.tagged(&kind).is_none()) {
-                let values: Vec<String> = item.variants.iter().map(|variant| snake(&variant.ident.to_string())).collect();
-                description["values"] = values.into();
+                description["values"] = values(item).into();
                 description["type"] = if description["number"].is_u64() { "uint32" } else { "string" }.into();
             }
         }
@@ -224,6 +234,13 @@ impl Types {
             other => description["type"] = other.into(),
         }
     }
+}
+
+/// What an enumeration's variants are called in JSON.
+fn values(item: &ItemEnum) -> Vec<String> {
+    let names = item.variants.iter().map(|variant| snake(&variant.ident.to_string()));
+    let is_kebab = serde_option(&item.attrs, "rename_all").as_deref() == Some("kebab-case");
+    names.map(|name| if is_kebab { name.replace('_', "-") } else { name }).collect()
 }
 
 /// Fills in number, type and repetition of a protobuf field.

@@ -27,6 +27,7 @@ pub(crate) const SOURCES: &[(&str, &str)] = &[
     ("AuditEntries", "the gateway's audit log"),
     ("AuditEntry", "the gateway's audit log: who did what when, never a secret's content"),
     ("AuditState", "the gateway's audit log"),
+    ("AuditText", "the gateway's audit log: who did what when, never a secret's content"),
     ("Batch", SPOOL),
     ("Batch.records_zstd", "the lane's records, compressed"),
     ("CanaryPath", "the gateway's tries of its own listeners"),
