@@ -76,8 +76,7 @@ mod tests {
     #[test]
     fn one_document_has_one_form() {
         let one = canonical(br#"{"rules":[{"b":1,"a":"x\u00e4"}],"format":1,"none":{},"empty":[]}"#).unwrap();
-        let expected =
-            "{\n  \"empty\": [],\n  \"format\": 1,\n  \"none\": {},\n  \"rules\": [\n    {\n      \"a\": \"xä\",\n      \"b\": 1\n    }\n  ]\n}\n";
+        let expected = "{\n  \"empty\": [],\n  \"format\": 1,\n  \"none\": {},\n  \"rules\": [\n    {\n      \"a\": \"xä\",\n      \"b\": 1\n    }\n  ]\n}\n";
         assert_eq!(one, expected);
         assert_eq!(canonical(one.as_bytes()).unwrap(), one);
     }

@@ -69,7 +69,8 @@ impl Lines {
         let (old, new) = &mut self.at;
         *old = old.saturating_add(usize::from(side != Side::Added));
         *new = new.saturating_add(usize::from(side != Side::Removed));
-        let line = Line { side, old: (side != Side::Added).then_some(*old), new: (side != Side::Removed).then_some(*new), text: text.to_owned() };
+        let line =
+            Line { side, old: (side != Side::Added).then_some(*old), new: (side != Side::Removed).then_some(*new), text: text.to_owned() };
         self.out.push(line);
     }
 }
@@ -105,7 +106,9 @@ fn middle(old: &[&str], new: &[&str], lines: &mut Lines) {
                 lines.push(Side::Both, one);
                 (i, j) = (i.saturating_add(1), j.saturating_add(1));
             }
-            (Some(one), other) if other.is_none() || length(&lengths, i.saturating_add(1), j) >= length(&lengths, i, j.saturating_add(1)) => {
+            (Some(one), other)
+                if other.is_none() || length(&lengths, i.saturating_add(1), j) >= length(&lengths, i, j.saturating_add(1)) =>
+            {
                 lines.push(Side::Removed, one);
                 i = i.saturating_add(1);
             }

@@ -90,6 +90,9 @@ mod tests {
           "uplink": {"proxy": {"http": {"address": "p:3128", "user": "u", "secret": "proxy"}}}}"#;
         let document = revision::parse(text.as_bytes()).unwrap();
         let found = problems(&named(&document), &BTreeSet::new(), text.as_bytes());
-        assert_eq!(found.iter().map(|problem| (problem.path.as_str(), problem.line)).collect::<Vec<_>>(), [("uplink.proxy.http.secret", 2)]);
+        assert_eq!(
+            found.iter().map(|problem| (problem.path.as_str(), problem.line)).collect::<Vec<_>>(),
+            [("uplink.proxy.http.secret", 2)]
+        );
     }
 }

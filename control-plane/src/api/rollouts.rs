@@ -66,7 +66,11 @@ pub(super) async fn start(State(app): State<Arc<App>>, api: ApiPrincipal, change
     get, path = "/api/v1/rollouts", operation_id = "list_rollouts", tag = "gateways", security(("oauth2" = [])),
     responses((status = 200, description = "The roll-outs", body = schema::rollouts::RolloutPage), ReadProblems),
 )]
-pub(super) async fn list(State(app): State<Arc<App>>, api: ApiPrincipal, parameters: Parameters) -> Result<Json<Page<RolloutView>>, Problem> {
+pub(super) async fn list(
+    State(app): State<Arc<App>>,
+    api: ApiPrincipal,
+    parameters: Parameters,
+) -> Result<Json<Page<RolloutView>>, Problem> {
     api.principal.require(Permission::Read)?;
     parameters.finish()?;
     let items = app.stores.tenant(&api.principal.tenant)?.list_rollouts().await?;
@@ -90,7 +94,12 @@ pub(super) async fn find(State(app): State<Arc<App>>, api: ApiPrincipal, PathId(
     params(("id" = String, Path, description = "Identifier of the roll-out")),
     responses((status = 200, description = "It is stopped", body = schema::rollouts::WholeRollout), ChangeProblems),
 )]
-pub(super) async fn stop(State(app): State<Arc<App>>, api: ApiPrincipal, PathId(id): PathId, change: Change) -> Result<Json<Whole>, Problem> {
+pub(super) async fn stop(
+    State(app): State<Arc<App>>,
+    api: ApiPrincipal,
+    PathId(id): PathId,
+    change: Change,
+) -> Result<Json<Whole>, Problem> {
     api.principal.require(Permission::Configure)?;
     change.require_no_body()?;
     rollouts::stop(&app, &api.principal, &id).await?;
@@ -103,7 +112,12 @@ pub(super) async fn stop(State(app): State<Arc<App>>, api: ApiPrincipal, PathId(
     params(("id" = String, Path, description = "Identifier of the roll-out")),
     responses((status = 200, description = "It goes on", body = schema::rollouts::WholeRollout), ChangeProblems),
 )]
-pub(super) async fn resume(State(app): State<Arc<App>>, api: ApiPrincipal, PathId(id): PathId, change: Change) -> Result<Json<Whole>, Problem> {
+pub(super) async fn resume(
+    State(app): State<Arc<App>>,
+    api: ApiPrincipal,
+    PathId(id): PathId,
+    change: Change,
+) -> Result<Json<Whole>, Problem> {
     api.principal.require(Permission::Configure)?;
     change.require_no_body()?;
     rollouts::resume(&app, &api.principal, &id).await?;

@@ -149,7 +149,9 @@ async fn import(place: Place, stores: &Stores, signer: &Signer) -> Result<(), Cl
         let record = find(stores, &required(place.gateway)?).await?;
         let text = match place.file {
             Some(path) => read(&path)?,
-            None => std::io::read_to_string(std::io::stdin()).map_err(|error| CliError::Usage(format!("cannot read: {error}")))?.into_bytes(),
+            None => {
+                std::io::read_to_string(std::io::stdin()).map_err(|error| CliError::Usage(format!("cannot read: {error}")))?.into_bytes()
+            }
         };
         let done = take(stores, signer, &record, text).await?;
         return report(place.form, &[done]);

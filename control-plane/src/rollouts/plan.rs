@@ -228,7 +228,9 @@ fn settle(offline: Offline, member: &Member) -> Option<Step> {
             mark(MemberState::Skipped, format!("revision {} was saved over it", member.newest))
         }
         // One that took it in comes back with it, or tells that it went back.
-        (MemberState::Sent, Some((RevisionState::Desired, _))) | (MemberState::Waiting, _) if offline == Offline::Skip && !member.connected => {
+        (MemberState::Sent, Some((RevisionState::Desired, _))) | (MemberState::Waiting, _)
+            if offline == Offline::Skip && !member.connected =>
+        {
             mark(MemberState::Skipped, "the gateway was not connected".to_owned())
         }
         _ => None,

@@ -284,8 +284,11 @@ pub fn report(tx: &Transaction<'_>, gateway: &GatewayId, told: &RevisionReport, 
 pub fn greet(tx: &Transaction<'_>, gateway: &GatewayId, greeted: Greeted, now: Timestamp) -> Result<(), StoreError> {
     let Greeted { effective, newest, provisional } = greeted;
     in_force(tx, gateway, effective)?;
-    let mut statement = tx.prepare_cached("SELECT number, state FROM revision WHERE gateway = ?1 AND state <> 'failed'")?;
-    let rows = statement.query_map([gateway.as_str()], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
+    let stored = |number: RevisionNumber| i64::try_from(number.0).unwrap_or(i64::MAX);
+    let mut statement =
+        tx.prepare_cached("SELECT number, state FROM revision WHERE gateway = ?1 AND (number IN (?2, ?3) OR state = 'provisional')")?;
+    let read = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?));
+    let rows = statement.query_map(params![gateway.as_str(), stored(effective), stored(provisional)], read)?;
     let rows: Vec<(i64, String)> = rows.collect::<Result<_, _>>()?;
     for (one, state) in rows {
         let (one, state) = (number(one)?, RevisionState::from_name(&state)?);
@@ -370,7 +373,8 @@ fn newest(db: &Connection, gateway: &GatewayId) -> Result<RevisionNumber, StoreE
 }
 
 fn whole(db: &Connection, condition: &str, params: impl rusqlite::Params) -> Result<Option<Revision>, StoreError> {
-    let sql = format!("SELECT number, state, state_at, created_at, created_by, problems, remark, document, signature FROM revision {condition}");
+    let sql =
+        format!("SELECT number, state, state_at, created_at, created_by, problems, remark, document, signature FROM revision {condition}");
     let mut statement = db.prepare_cached(&sql)?;
     let found = statement.query_row(params, |row| Ok((view(row), row.get::<_, Vec<u8>>(7)?, row.get::<_, Vec<u8>>(8)?))).optional()?;
     found.map(|(view, document, signature)| Ok(Revision { view: view?, document, signature })).transpose()
@@ -403,7 +407,15 @@ mod tests {
 
     fn new(gateway: &str, at_least: u64) -> NewRevision {
         let gateway = GatewayId::new(gateway).unwrap();
-        NewRevision { gateway, document: b"{}".to_vec(), by: By { who: "anna".to_owned(), from: None }, remark: String::new(), rollout: None, at_least: RevisionNumber(at_least), at: NOW }
+        NewRevision {
+            gateway,
+            document: b"{}".to_vec(),
+            by: By { who: "anna".to_owned(), from: None },
+            remark: String::new(),
+            rollout: None,
+            at_least: RevisionNumber(at_least),
+            at: NOW,
+        }
     }
 
     #[tokio::test]
@@ -506,6 +518,9 @@ mod tests {
         crate::store::prepare_tenant(&mut db).unwrap();
         let kept = whole(&db, "WHERE gateway = ?1 AND number = 1", ["gw"]).unwrap().unwrap();
         assert_eq!((kept.view.state, kept.view.created_by.as_str(), kept.document.as_slice()), (RevisionState::Failed, "anna", &b"{}"[..]));
-        assert!(db.execute("UPDATE revision SET state = 'reverted'", []).is_ok() && db.execute("UPDATE revision SET state = 'odd'", []).is_err());
+        assert!(
+            db.execute("UPDATE revision SET state = 'reverted'", []).is_ok()
+                && db.execute("UPDATE revision SET state = 'odd'", []).is_err()
+        );
     }
 }

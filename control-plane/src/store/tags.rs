@@ -28,7 +28,9 @@ impl TenantStore {
     /// [`StoreError::Conflict`] when one is no tag or there are too many.
     pub async fn set_tags(&self, gateway: &GatewayId, tags: BTreeSet<String>, who: (By, Timestamp)) -> Result<(), StoreError> {
         if let Some(wrong) = tags.iter().find(|tag| !is_tag(tag)) {
-            return Err(StoreError::Conflict(format!("{wrong:?} is no tag: 1 to {MAX_TAG_BYTES} characters of a-z, 0-9, '.', '_', '-', ':'")));
+            return Err(StoreError::Conflict(format!(
+                "{wrong:?} is no tag: 1 to {MAX_TAG_BYTES} characters of a-z, 0-9, '.', '_', '-', ':'"
+            )));
         }
         if tags.len() > MAX_TAGS {
             return Err(StoreError::Conflict(format!("a gateway has at most {MAX_TAGS} tags")));

@@ -9,8 +9,8 @@ use postern_protocol::revision::BUILT_IN;
 use super::context::{Context, HandlerError};
 use super::downward::Downward;
 use super::revision_reports;
-use crate::store::ingest::PendingClose;
 use crate::store::audit::By;
+use crate::store::ingest::PendingClose;
 use crate::store::revisions::{Greeted, NewRevision, Revision};
 
 /// What a session has told its gateway.
@@ -48,7 +48,9 @@ impl News {
 
     /// Sends what is new since the last time.
     pub(super) async fn send(&mut self, down: &mut Downward) -> Result<(), HandlerError> {
-        if let Some(desired) = self.context.store.desired(&self.context.peer.gateway).await?.filter(|desired| desired.view.number > self.sent) {
+        if let Some(desired) =
+            self.context.store.desired(&self.context.peer.gateway).await?.filter(|desired| desired.view.number > self.sent)
+        {
             self.send_revision(desired, down).await?;
         }
         self.send_closes(down).await

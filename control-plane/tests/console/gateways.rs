@@ -190,3 +190,68 @@ async fn a_token_without_a_name_is_refused() {
         assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{name} {hours}");
     }
 }
+
+#[tokio::test]
+async fn a_revision_shows_who_when_and_what_it_changed_and_returns_in_one_click() {
+    let world = World::new().await;
+    let browser = world.browser("a", "anna", Role::Admin).await;
+    for (document, base) in [(r#"{"format":1,"rules":[]}"#, "0"), (r#"{"format":1,"rules":[],"confirm_within_s":10}"#, "1")] {
+        browser.post(EDITOR, &[("document", document), ("base", base), ("do", "save"), ("force", "")]).await;
+    }
+    let page = browser.get("/gateways/gateway-a/revisions/2").await.body;
+    for text in ["by anna", "against revision", "&#34;confirm_within_s&#34;: 10,", "<tr class=\"added\">"] {
+        assert!(page.contains(text), "{text} in {page}");
+    }
+    assert!(!page.contains("Return to this one"), "it is the newest");
+    let earlier = browser.get("/gateways/gateway-a/revisions/1").await.body;
+    assert!(earlier.contains("Return to this one"), "{earlier}");
+    let returned = browser.post("/gateways/gateway-a/revisions/1/return", &[]).await;
+    assert_eq!((returned.status, returned.header("location")), (StatusCode::SEE_OTHER, EDITOR));
+    let page = browser.get(EDITOR).await.body;
+    assert!(page.contains("data-number=\"3\"") && page.contains("return to revision 1"), "{page}");
+    let viewer = world.browser("a", "vera", Role::Viewer).await;
+    assert_eq!(viewer.post("/gateways/gateway-a/revisions/1/return", &[]).await.status, StatusCode::FORBIDDEN);
+}
+
+#[tokio::test]
+async fn a_revision_that_was_taken_back_says_so_everywhere() {
+    let world = World::new().await;
+    let browser = world.browser("a", "anna", Role::Admin).await;
+    browser.post(EDITOR, &[("document", BUILT_IN), ("base", "0"), ("do", "save"), ("force", "")]).await;
+    let store = world.app.stores.tenant(&tenant("a")).unwrap();
+    let told = |state, problems| RevisionReport { number: RevisionNumber(1), state, problems };
+    store.set_revision_state(&gateway("a"), told(RevisionState::Provisional, Vec::new()), clock::now()).await.unwrap();
+    assert!(browser.get(EDITOR).await.body.contains("In force on trial"));
+    let problem = Problem { path: String::new(), line: 0, column: 0, reason: "the control plane was not reached within 10 s".into() };
+    store.set_revision_state(&gateway("a"), told(RevisionState::Reverted, vec![problem]), clock::now()).await.unwrap();
+    let page = browser.get(EDITOR).await.body;
+    for text in ["data-state=\"reverted\"", "was not reached within 10 s", "not what it should run: it took that back"] {
+        assert!(page.contains(text), "{text} in {page}");
+    }
+    assert!(browser.get("/gateways").await.body.contains("1 reverted"));
+}
+
+#[tokio::test]
+async fn a_roll_out_is_begun_and_stopped_in_the_console() {
+    let world = World::new().await;
+    let browser = world.browser("a", "anna", Role::Admin).await;
+    let tagged = browser.post("/gateways/gateway-a/tags", &[("tags", "Branch, canary")]).await;
+    assert_eq!(tagged.status, StatusCode::SEE_OTHER);
+    assert!(browser.get(EDITOR).await.body.contains("value=\"branch canary\""));
+    let form = |change| [("tag", "branch"), ("change", change), ("stages", "1, 10 %, all"), ("offline", "wait"), ("on_failure", "stop")];
+    let refused = browser.post("/rollouts", &form("{\"rules\":{}}")).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(refused.body.contains("sets no rule and removes none"), "{}", refused.body);
+    let begun = browser.post("/rollouts", &form(r#"{"document":{"format":1,"rules":[]}}"#)).await;
+    assert_eq!(begun.status, StatusCode::SEE_OTHER, "{}", begun.body);
+    let path = begun.header("location").to_owned();
+    let page = browser.get(&path).await.body;
+    for text in ["Stage 1", "data-gateway=\"gateway-a\" data-state=\"waiting\"", "a whole document", ">Stop<"] {
+        assert!(page.contains(text), "{text} in {page}");
+    }
+    browser.post(&format!("{path}/stop"), &[]).await;
+    assert!(browser.get(&path).await.body.contains("stopped by anna"));
+    assert!(browser.get("/rollouts").await.body.contains(&path));
+    let other = world.browser("b", "bea", Role::Admin).await;
+    assert_eq!(other.get(&path).await.status, StatusCode::NOT_FOUND);
+}
