@@ -163,9 +163,15 @@ impl AlertEngine {
         self.table.close(key, occurrence, count_seen, now);
     }
 
-    /// Marks every open alert changed, with a new revision, so that the next drain sends the whole state.
-    pub fn resend_open(&mut self, now: Timestamp) {
-        self.table.resend_open(now);
+    /// Marks every open alert changed, with a new revision, so that the next drain sends the whole state. Returns the first of these
+    /// revisions: what others know under an older one is not open any more.
+    pub fn resend_open(&mut self, now: Timestamp) -> u64 {
+        self.table.resend_open(now)
+    }
+
+    /// Returns the newest revision that was given out.
+    pub const fn last_revision(&self) -> u64 {
+        self.table.last_revision()
     }
 
     /// Replaces the rules. Open alerts stay, whatever rule raised them.

@@ -1,21 +1,31 @@
-//! The body of `POST /v1/push`: JSON to events, within limits. The published schema is derived from the same types.
+//! The body of `POST /v1/push`: JSON to events and measurements, within limits. The published schema is derived from the same types.
 //!
-//! Reads a body and nothing else: credentials, idempotency and the answer are the receiver's.
+//! Reads a body and nothing else: credentials, idempotency and the answer are the receiver's. `measurement` reads measurements.
+
+mod measurement;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 
 use postern_protocol::alert::Severity;
 use postern_protocol::revision::document::PushState;
+use postern_protocol::sample::Sample;
+use postern_protocol::timestamp::Timestamp;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 
+use self::measurement::BodyMeasurement;
 use crate::event::PushEvent;
+
+pub use self::measurement::{MAX_AGE, MAX_AHEAD, MAX_LABELS};
 
 /// Most bytes that a body may have.
 pub const MAX_BODY_BYTES: usize = 256 * 1024;
 /// Most events in one body.
 pub const MAX_EVENTS: usize = 1_000;
+/// Most measurements in one body.
+pub const MAX_MEASUREMENTS: usize = 1_000;
 /// Most fields of one event.
 pub const MAX_FIELDS: usize = 64;
 
@@ -23,7 +33,7 @@ pub const MAX_FIELDS: usize = 64;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PushError {
     /// The body is not JSON or not a push.
-    #[error("{path}: {reason} (line {line}, column {column})")]
+    #[error("{path}: {reason}{}", place(*line, *column))]
     Invalid {
         /// Place in the document, for example `events[3].severity`; `.` for the document as a whole.
         path: String,
@@ -39,15 +49,42 @@ pub enum PushError {
     TooLong(usize),
 }
 
-/// A push: events for the gateway to turn into alerts by its rules.
+/// What a push brought.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Pushed {
+    /// Its events, for the engine.
+    pub events: Vec<PushEvent>,
+    /// Its measurements, for the samples lane.
+    pub measurements: Vec<Sample>,
+}
+
+impl Pushed {
+    /// Returns how many events and measurements there are.
+    pub const fn len(&self) -> usize {
+        self.events.len().saturating_add(self.measurements.len())
+    }
+
+    /// Whether there are none.
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// A push: events for the gateway to turn into alerts by its rules, and measurements to be passed on as they are. One of the two at
+/// least.
 #[derive(Debug, Deserialize)]
 #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[cfg_attr(feature = "schema", schemars(extend("anyOf" = [{ "required": ["events"] }, { "required": ["measurements"] }])))]
 #[serde(deny_unknown_fields)]
 pub struct PushBody {
     /// The events, in the order in which they happened.
-    #[serde(deserialize_with = "events")]
-    #[cfg_attr(feature = "schema", schemars(length(max = 1000)))]
-    events: Vec<BodyEvent>,
+    #[serde(default, deserialize_with = "events")]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<BodyEvent>", length(max = 1000)))]
+    events: Option<Vec<BodyEvent>>,
+    /// The measurements.
+    #[serde(default, deserialize_with = "measurements")]
+    #[cfg_attr(feature = "schema", schemars(with = "Vec<BodyMeasurement>", length(max = 1000)))]
+    measurements: Option<Vec<BodyMeasurement>>,
 }
 
 /// One event.
@@ -81,11 +118,11 @@ const fn unknown_severity() -> Severity {
     Severity::Indeterminate
 }
 
-/// Decodes a body.
+/// Decodes a body that came at `now`, which is when a measurement was made that does not say.
 ///
 /// # Errors
 /// [`PushError`]; a body is taken whole or not at all.
-pub fn decode(body: &[u8]) -> Result<Vec<PushEvent>, PushError> {
+pub fn decode(body: &[u8], now: Timestamp) -> Result<Pushed, PushError> {
     if body.len() > MAX_BODY_BYTES {
         return Err(PushError::TooLong(body.len()));
     }
@@ -95,7 +132,25 @@ pub fn decode(body: &[u8]) -> Result<Vec<PushEvent>, PushError> {
         invalid(path, error.inner())
     })?;
     json.end().map_err(|error| invalid(".".to_owned(), &error))?;
-    Ok(push.events.into_iter().map(PushEvent::from).collect())
+    if push.events.is_none() && push.measurements.is_none() {
+        return Err(misplaced(".".to_owned(), "neither events nor measurements"));
+    }
+    let mut measurements = Vec::new();
+    for (place, measurement) in push.measurements.into_iter().flatten().enumerate() {
+        let placed = |fault: &str| misplaced(format!("measurements[{place}].at"), fault);
+        measurements.push(measurement.into_sample(now).map_err(|fault| placed(&fault))?);
+    }
+    Ok(Pushed { events: push.events.into_iter().flatten().map(PushEvent::from).collect(), measurements })
+}
+
+/// A fault that shows only when the whole body was read.
+fn misplaced(path: String, reason: &str) -> PushError {
+    PushError::Invalid { path, line: 0, column: 0, reason: reason.to_owned() }
+}
+
+/// Writes where a fault is; what shows only at the end has no place but its path.
+fn place(line: usize, column: usize) -> String {
+    if line == 0 { String::new() } else { format!(" (line {line}, column {column})") }
 }
 
 fn invalid(path: String, error: &serde_json::Error) -> PushError {
@@ -170,33 +225,41 @@ fn name_fault(text: &str, max_chars: usize) -> Option<String> {
     text.chars().any(char::is_control).then(|| "a control character".to_owned())
 }
 
-fn events<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<BodyEvent>, D::Error> {
-    deserializer.deserialize_seq(Events)
+fn events<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<BodyEvent>>, D::Error> {
+    deserializer.deserialize_seq(Items { most: MAX_EVENTS, name: "events", item: PhantomData }).map(Some)
+}
+
+fn measurements<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<BodyMeasurement>>, D::Error> {
+    deserializer.deserialize_seq(Items { most: MAX_MEASUREMENTS, name: "measurements", item: PhantomData }).map(Some)
 }
 
 fn fields<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Text<1024>>, D::Error> {
     deserializer.deserialize_map(Fields)
 }
 
-/// Reads the events and refuses the first one too many, so that the error has its place.
-struct Events;
+/// Reads a list and refuses the first item too many, so that the error has its place.
+struct Items<T> {
+    most: usize,
+    name: &'static str,
+    item: PhantomData<T>,
+}
 
-impl<'de> Visitor<'de> for Events {
-    type Value = Vec<BodyEvent>;
+impl<'de, T: Deserialize<'de>> Visitor<'de> for Items<T> {
+    type Value = Vec<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "an array of at most {MAX_EVENTS} events")
+        write!(f, "an array of at most {} {}", self.most, self.name)
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Self::Value, A::Error> {
-        let mut events = Vec::new();
-        while let Some(event) = sequence.next_element()? {
-            if events.len() == MAX_EVENTS {
-                return Err(A::Error::custom(format_args!("more than {MAX_EVENTS} events")));
+        let mut items = Vec::new();
+        while let Some(item) = sequence.next_element()? {
+            if items.len() == self.most {
+                return Err(A::Error::custom(format_args!("more than {} {}", self.most, self.name)));
             }
-            events.push(event);
+            items.push(item);
         }
-        Ok(events)
+        Ok(items)
     }
 }
 
@@ -261,8 +324,10 @@ impl<const MAX: usize> schemars::JsonSchema for Text<MAX> {
 mod tests {
     use super::*;
 
+    const NOW: Timestamp = Timestamp::from_secs(1_000_000_000);
+
     fn fault(body: &str) -> (String, usize, String) {
-        match decode(body.as_bytes()).unwrap_err() {
+        match decode(body.as_bytes(), NOW).unwrap_err() {
             PushError::Invalid { path, line, reason, .. } => (path, line, reason),
             PushError::TooLong(_) => panic!("not too long"),
         }
@@ -281,12 +346,12 @@ mod tests {
             summary: "91 °C".into(),
             fields: [("celsius".into(), "91".into())].into(),
         };
-        assert_eq!(decode(body.as_bytes()), Ok(vec![event]));
+        assert_eq!(decode(body.as_bytes(), NOW), Ok(Pushed { events: vec![event], measurements: Vec::new() }));
     }
 
     #[test]
     fn resource_and_kind_are_enough() {
-        let events = decode(br#"{"events":[{"resource":"r","kind":"k"}]}"#).unwrap();
+        let events = decode(br#"{"events":[{"resource":"r","kind":"k"}]}"#, NOW).unwrap().events;
         assert_eq!((events[0].state, events[0].severity), (PushState::Raise, Severity::Indeterminate));
     }
 
@@ -317,18 +382,63 @@ mod tests {
     fn limits_hold() {
         let event = r#"{"resource":"r","kind":"k"}"#;
         let events = |count: usize| format!(r#"{{"events":[{}]}}"#, vec![event; count].join(","));
-        assert_eq!(decode(events(MAX_EVENTS).as_bytes()).unwrap().len(), MAX_EVENTS);
+        assert_eq!(decode(events(MAX_EVENTS).as_bytes(), NOW).unwrap().len(), MAX_EVENTS);
         assert_eq!(fault(&events(MAX_EVENTS + 1)).2, "more than 1000 events");
 
         let summary = |length: usize| format!(r#"{{"events":[{{"resource":"r","kind":"k","summary":"{}"}}]}}"#, "é".repeat(length));
-        assert!(decode(summary(1024).as_bytes()).is_ok());
+        assert!(decode(summary(1024).as_bytes(), NOW).is_ok());
         assert_eq!(fault(&summary(1025)).0, "events[0].summary");
 
         let fields: Vec<_> = (0..=MAX_FIELDS).map(|at| format!("\"f{at}\":\"\"")).collect();
         let body = format!(r#"{{"events":[{{"resource":"r","kind":"k","fields":{{{}}}}}]}}"#, fields.join(","));
         assert_eq!(fault(&body).2, "more than 64 fields");
 
-        assert_eq!(decode(&vec![b' '; MAX_BODY_BYTES + 1]), Err(PushError::TooLong(MAX_BODY_BYTES + 1)));
+        assert_eq!(decode(&vec![b' '; MAX_BODY_BYTES + 1], NOW), Err(PushError::TooLong(MAX_BODY_BYTES + 1)));
+    }
+
+    #[test]
+    fn measurements_are_read_with_their_place_and_time() {
+        let body = r#"{"measurements":[{"resource":"press-4","metric":"bearing.temperature","value":91.5,"unit":"Cel",
+                      "at":"2001-09-09T03:46:39.5+02:00","labels":{"side":"left"}},{"resource":"r","metric":"m","value":-1}]}"#;
+        let pushed = decode(body.as_bytes(), NOW).unwrap();
+        assert_eq!((pushed.len(), pushed.is_empty(), pushed.events.len()), (2, false, 0));
+        let expected = Sample {
+            resource: "press-4".into(),
+            metric: "bearing.temperature".into(),
+            value: 91.5,
+            unit: "Cel".into(),
+            at: Timestamp::from_nanos(999_999_999_500_000_000),
+            labels: [("side".into(), "left".into())].into(),
+        };
+        assert_eq!(pushed.measurements[0], expected);
+        assert_eq!((pushed.measurements[1].value, pushed.measurements[1].at), (-1.0, NOW));
+    }
+
+    #[test]
+    fn a_measurements_fault_is_named_with_its_place() {
+        let with = |fields: &str| format!(r#"{{"measurements":[{{"resource":"r","metric":"m","value":1}},{{{fields}}}]}}"#);
+        for (fields, path) in [
+            (r#""resource":"","metric":"m","value":1"#, "measurements[1].resource"),
+            (r#""resource":"r","metric":"m\u0007","value":1"#, "measurements[1].metric"),
+            (r#""resource":"r","metric":"m","value":"1""#, "measurements[1].value"),
+            (r#""resource":"r","metric":"m","value":1e999"#, "measurements[1].value"),
+            (r#""resource":"r","metric":"m","value":null"#, "measurements[1].value"),
+            (r#""resource":"r","metric":"m","value":1,"at":"yesterday""#, "measurements[1].at"),
+            (r#""resource":"r","metric":"m","value":1,"at":"2001-09-09T03:46:40Z""#, "measurements[1].at"),
+            (r#""resource":"r","metric":"m","value":1,"at":"2001-08-01T00:00:00Z""#, "measurements[1].at"),
+            (r#""resource":"r","metric":"m","value":1,"labels":{"":"x"}"#, "measurements[1].labels"),
+            (r#""resource":"r","metric":"m","value":1,"unti":"s""#, "measurements[1].unti"),
+            (r#""resource":"r","metric":"m","unit":"s""#, "measurements[1]"),
+        ] {
+            let body = with(fields);
+            assert_eq!(fault(&body).0, path, "{body}");
+        }
+        assert_eq!(fault("{}").2, "neither events nor measurements");
+        let many = vec![r#"{"resource":"r","metric":"m","value":1}"#; MAX_MEASUREMENTS + 1].join(",");
+        assert_eq!(fault(&format!(r#"{{"measurements":[{many}]}}"#)).2, "more than 1000 measurements");
+        let labels: Vec<_> = (0..MAX_LABELS).map(|n| format!(r#""l{n}":"{}""#, "ü".repeat(200))).collect();
+        let body = with(&format!(r#""resource":"r","metric":"m","value":1,"labels":{{{}}}"#, labels.join(",")));
+        assert_eq!(fault(&body).0, "measurements[1]");
     }
 
     #[cfg(feature = "schema")]

@@ -163,7 +163,10 @@ impl Rig {
                     }
                 }
             }
-            Step::Resend => self.engine.resend_open(now),
+            Step::Resend => {
+                let before = self.engine.last_revision();
+                prop_assert!(self.engine.resend_open(now) > before, "what was known before is older");
+            }
             Step::Commit { checkpoint } => self.commit(*checkpoint)?,
             Step::CommitUrgent => self.commit_urgent()?,
             Step::Crash => {

@@ -228,7 +228,7 @@ proptest! {
             }
             prop_assert!(message.response().is_none_or(|response| response.len() <= bytes.len() + 16));
         }
-        let _ = push::decode(&bytes);
+        let _ = push::decode(&bytes, Timestamp::from_secs(1));
     }
 
     #[test]
@@ -296,7 +296,7 @@ proptest! {
         resource in "[^\\p{C}\\s]{1,256}", summary in "[^\\p{C}]{0,100}", fields in btree_map("[a-z]{1,64}", "[^\\p{C}]{0,20}", 0..64),
     ) {
         let body = serde_json::json!({ "events": [{ "resource": resource, "kind": "k", "summary": summary, "fields": fields }] });
-        let events = push::decode(body.to_string().as_bytes()).unwrap();
+        let events = push::decode(body.to_string().as_bytes(), Timestamp::from_secs(1)).unwrap().events;
         prop_assert_eq!(events.len(), 1);
         prop_assert_eq!(&events[0].resource, &resource);
         prop_assert_eq!(&events[0].summary, &summary);

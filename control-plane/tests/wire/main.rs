@@ -9,7 +9,9 @@
 )]
 
 mod enrolment;
+mod identity;
 mod intake;
+mod lanes;
 mod listener;
 mod support;
 mod tunnel;

@@ -164,17 +164,20 @@ impl Table {
         self.end_table_full(ended_at, now);
     }
 
-    /// Gives every open alert a new revision.
-    pub(super) fn resend_open(&mut self, now: Timestamp) {
+    /// Gives every open alert a new revision, and returns the first of them; with none open, the one that it would have been.
+    pub(super) fn resend_open(&mut self, now: Timestamp) -> u64 {
         let mut keys: Vec<_> = self.open.values().map(|slot| (slot.alert.revision, slot.alert.key.clone())).collect();
         keys.sort_unstable();
+        let mut since = None;
         for (_, key) in keys {
             let revision = self.next_revision(now);
+            since = since.or(Some(revision));
             if let Some(slot) = self.open.get_mut(&key) {
                 slot.alert.revision = revision;
                 slot.mark(Change::Urgent, &mut self.urgent);
             }
         }
+        since.unwrap_or_else(|| self.last_revision.saturating_add(1))
     }
 
     /// Returns whether something changed that must not wait.
