@@ -355,6 +355,7 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
         tunnel: reporter.tunnel.clone(),
         reporter: reporter.clone(),
         kept: last_examination,
+        audit: audit.clone(),
     };
     tasks.spawn("doctor", doctor.run(stop.clone()));
     tasks.spawn("report", reporter.send(outgoing, stop.clone()));

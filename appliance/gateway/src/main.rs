@@ -20,6 +20,8 @@ use postern_gateway::service::PassedSockets;
 use postern_gateway::table::Table;
 use postern_gateway::{audit, Opened, RunOptions, run, sandbox, status};
 use postern_protocol::timestamp::Timestamp;
+use postern_uplink::identity::Identity;
+use postern_uplink::renewal::encode_pem;
 use postern_uplink::url::{ProxyUrl, ServerUrl};
 use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
@@ -230,7 +232,8 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
         Command::Audit(args) => return audit(args),
         Command::Ca(common) => {
             let config = Config::load(&common.config)?;
-            print(&std::fs::read_to_string(config.identity_dir().join("ca.pem")).context("this gateway has no identity yet")?)
+            let identity = Identity::load(&config.identity_dir()).context("this gateway has no identity yet")?;
+            print(&identity.ca.iter().map(|authority| encode_pem(authority)).collect::<String>())
         }
         Command::Check(common) => {
             Config::load(&common.config)?;
@@ -325,6 +328,7 @@ fn outbound_tail(args: OutboundTailArgs) -> anyhow::Result<()> {
         then: if args.follow { Then::Follow } else { Then::End },
         form: if args.json { tail::Form::Json } else { tail::Form::Text },
     };
+    note(&config, Action::OutboundRead)?;
     match tail::run(&config.outbound_dir(), tail, |line| std::io::stdout().write_all(line.as_bytes())) {
         // Whoever has seen enough goes.
         Err(TailError::Output(error)) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),

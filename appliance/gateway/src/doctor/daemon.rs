@@ -156,7 +156,11 @@ fn spool(status: &Status) -> Vec<Finding> {
             let advice = "get the tunnel up again; until then raise spool.max_bytes if the disk has room. Logs and samples are given up \
                           first, open alerts never";
             let none = left < NO_TIME;
-            findings.push(if none { Id::SpoolTimeLeft.fault(what, evidence, advice) } else { Id::SpoolTimeLeft.warning(what, evidence, advice) });
+            findings.push(if none {
+                Id::SpoolTimeLeft.fault(what, evidence, advice)
+            } else {
+                Id::SpoolTimeLeft.warning(what, evidence, advice)
+            });
         }
         left => {
             let room = left.map_or_else(|| "nothing waits".to_owned(), |left| format!("room for another {}", span(left)));
@@ -232,7 +236,8 @@ mod tests {
             kernel_drops: Some(3),
             connections: None,
         }];
-        let dead = Tried { name: "proxy".to_owned(), addr: "0.0.0.0:3128".to_owned(), outcome: Err(io::ErrorKind::ConnectionRefused.into()) };
+        let dead =
+            Tried { name: "proxy".to_owned(), addr: "0.0.0.0:3128".to_owned(), outcome: Err(io::ErrorKind::ConnectionRefused.into()) };
         let expected = [("listener-unreachable".to_owned(), Grade::Fault), ("receive-buffer".to_owned(), Grade::Warning)];
         assert_eq!(ids(&status, &[dead]), expected);
     }

@@ -42,7 +42,8 @@ pub(super) fn absent(error: &IdentityError) -> Finding {
 
 /// Judges the certificates at `now`, a clock that was corrected by the control plane's where that is known.
 pub(super) fn judge(facts: &IdentityFacts, now: Timestamp) -> Vec<Finding> {
-    let mut findings: Vec<Finding> = facts.certificates.iter().filter_map(|(use_, certificate)| out_of_time(use_, certificate, now)).collect();
+    let mut findings: Vec<Finding> =
+        facts.certificates.iter().filter_map(|(use_, certificate)| out_of_time(use_, certificate, now)).collect();
     if let (true, Some((_, certificate))) = (findings.is_empty(), facts.certificates.first()) {
         let left = span(certificate.not_after.saturating_since(now));
         findings.push(good("identity", "this gateway's certificates are valid", format!("{}, for another {left}", certificate.subject)));

@@ -59,7 +59,8 @@ impl Patient {
         let (link, lacking) = way_out::settings(&config.link(), uplink.as_ref(), &|_| None);
         let patient = Self::new(config, link, status);
         // The daemon's own directory may not be there yet, and must not be made by another user.
-        let disks = std::iter::once((config.data_dir.clone(), 0)).chain(patient.disks.into_iter().filter(|(dir, _)| *dir == config.spool_dir() && dir.is_dir()));
+        let disks = std::iter::once((config.data_dir.clone(), 0))
+            .chain(patient.disks.into_iter().filter(|(dir, _)| *dir == config.spool_dir() && dir.is_dir()));
         let credentials = if lacking.is_empty() { Credentials::Known } else { Credentials::InVault };
         Self { disks: disks.collect(), credentials, ports: Ports::Plain, ..patient }
     }
@@ -151,7 +152,11 @@ fn heartbeat(status: &Status) -> Option<ClockFacts> {
 async fn disks(dirs: Vec<(PathBuf, u64)>) -> Vec<Finding> {
     let looked = tokio::task::spawn_blocking(move || disk::observe(&dirs).iter().flat_map(disk::judge).collect());
     looked.await.unwrap_or_else(|_| {
-        vec![Id::DiskFailing.fault("the disk could not be looked at", "looking at it panicked", "report this: it is a fault of the program")]
+        vec![Id::DiskFailing.fault(
+            "the disk could not be looked at",
+            "looking at it panicked",
+            "report this: it is a fault of the program",
+        )]
     })
 }
 

@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use postern_protocol::status::doctor::{Grade, Report};
+use postern_protocol::status::doctor::{Finding, Grade, Report};
 use postern_protocol::status::{self, TunnelState};
 use postern_uplink::dial::link::LinkSettings;
 use tokio::sync::watch;
@@ -15,6 +15,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Patient, examine};
+use crate::audit::Audit;
+use crate::audit::action::Action;
 use crate::config::Config;
 use crate::status::Reporter;
 
@@ -72,6 +74,7 @@ pub(crate) struct Watch {
     pub(crate) tunnel: watch::Receiver<status::Tunnel>,
     pub(crate) reporter: Reporter,
     pub(crate) kept: Kept,
+    pub(crate) audit: Audit,
 }
 
 impl Watch {
@@ -105,12 +108,22 @@ impl Watch {
     async fn look(&self) {
         let link = self.link.borrow().clone();
         let report = examine(Patient::new(&self.config, link, Ok(self.reporter.report()))).await;
-        for finding in report.findings.iter().filter(|finding| finding.grade == Grade::Fault) {
-            let postern_protocol::status::doctor::Finding { id, what, evidence, advice, .. } = finding;
+        let known = faults(self.kept.report.borrow().as_ref());
+        for Finding { id, what, evidence, advice, .. } in report.findings.iter().filter(|finding| finding.grade == Grade::Fault) {
             tracing::warn!(id, what, evidence, advice, "the doctor found a fault");
+            // Every five minutes the same is no news.
+            if !known.contains(id) {
+                self.audit.note(Action::DoctorFault { finding: id.clone(), text: what.clone() });
+            }
         }
         self.kept.keep(report).await;
     }
+}
+
+/// Kinds of faults in a report.
+fn faults(report: Option<&Report>) -> Vec<String> {
+    let findings = report.map_or(&[][..], |report| &report.findings);
+    findings.iter().filter(|finding| finding.grade == Grade::Fault).map(|finding| finding.id.clone()).collect()
 }
 
 /// When the next examination is due. Pure.

@@ -113,7 +113,9 @@ fn behind(facts: &WayFacts, look: &Look) -> Finding {
             "the daemon renews it by itself; when that fails, an admin opens the window for late renewals in the console, or enrols this \
              gateway anew",
         ),
-        Silence::Alert(alert) => super::daemon::revoked(&format!("{whom} refuses this gateway's certificate in the TLS handshake: {alert:?}")),
+        Silence::Alert(alert) => {
+            super::daemon::revoked(&format!("{whom} refuses this gateway's certificate in the TLS handshake: {alert:?}"))
+        }
         Silence::Alpn
         | Silence::Broke(_)
         | Silence::Http(_)
@@ -170,7 +172,8 @@ fn out_of_time(facts: &WayFacts, look: &Look) -> Finding {
     let evidence = |how: String| format!("{} shows {}, {how}", facts.whom(), leaf.subject);
     if at > leaf.not_after {
         let ago = span(at.saturating_since(leaf.not_after));
-        let advice = "an admin renews the control plane's certificate (restart postern-control, or postern-control ca); check its clock, too";
+        let advice =
+            "an admin renews the control plane's certificate (restart postern-control, or postern-control ca); check its clock, too";
         return Id::CertificateExpired.fault("the control plane's certificate has expired", evidence(format!("expired {ago} ago")), advice);
     }
     if at < leaf.not_before {

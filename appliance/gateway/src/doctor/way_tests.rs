@@ -101,7 +101,8 @@ fn what_ends_a_handshake_without_a_certificate_is_told_apart() {
 
 #[test]
 fn a_password_in_the_vault_is_no_fault_of_the_proxys() {
-    let error = || DialError::ProxyAuthentication { proxy: "p:3128".to_owned(), schemes: vec!["Basic".to_owned()], demand: Demand::Missing };
+    let error =
+        || DialError::ProxyAuthentication { proxy: "p:3128".to_owned(), schemes: vec!["Basic".to_owned()], demand: Demand::Missing };
     let mut facts = WayFacts { not_dialled: Some(error()), ..WayFacts::new("control:443".to_owned(), Some("p:3128".to_owned())) };
     assert_eq!(judge(&facts)[0].grade, postern_protocol::status::doctor::Grade::Fault);
     facts.credentials = Credentials::InVault;

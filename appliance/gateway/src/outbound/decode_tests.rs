@@ -62,7 +62,10 @@ fn the_alerts_of_a_batch_are_decoded() {
     let decoded = decoder().decode("alerts", &frame::encode(&batch));
     let record = &decoded.content["records_zstd"]["records"][0];
     assert_eq!(decoded.kind, "Batch");
-    assert_eq!((&record["summary"], &record["labels"]["host"], &record["evidence"]["peer"]), (&"hot".into(), &"a".into(), &"10.0.0.1".into()));
+    assert_eq!(
+        (&record["summary"], &record["labels"]["host"], &record["evidence"]["peer"]),
+        (&"hot".into(), &"a".into(), &"10.0.0.1".into())
+    );
     assert!(!decoded.content.to_string().contains(NOT_IN_CONTRACT));
 }
 

@@ -129,7 +129,8 @@ fn lines_after(dir: &Path, seen: u64) -> io::Result<impl Iterator<Item = Line>> 
     let files = ring::files(dir)?;
     let known = files.iter().take_while(|(first, _)| *first <= seen).count().saturating_sub(1);
     let texts = files.into_iter().skip(known).filter_map(|(_, path)| std::fs::read(path).ok());
-    let lines = texts.flat_map(|text| text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect::<Vec<Line>>());
+    let lines = texts
+        .flat_map(|text| text.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok()).collect::<Vec<Line>>());
     Ok(lines.filter(move |line| line.number > seen))
 }
 
