@@ -200,7 +200,10 @@ impl<S: Storage> Recovery<'_, S> {
             Kind::Checkpoint | Kind::Delta | Kind::Record(_) => {}
         }
         if is_locked {
-            return !matches!(label.kind, Kind::Record(_));
+            let Kind::Record(lane) = label.kind else { return true };
+            // So that what is acknowledged of it stays acknowledged.
+            self.index.note_head(lane, id.epoch, label.sequence);
+            return false;
         }
         let Some(payload) = seal::open(cipher, (id, 0), record) else { return false };
         match label.kind {
