@@ -5,6 +5,7 @@
 
 mod alerts;
 mod assets;
+mod audit;
 mod events;
 mod fault;
 mod figures;
@@ -13,6 +14,7 @@ mod gateways;
 mod mibs;
 mod moment;
 mod page;
+mod pairs;
 mod rollouts;
 mod session;
 mod url;
@@ -73,6 +75,10 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/gateways/{id}/ledger", get(gateways::minutes::page))
         .route("/gateways/{id}/waiting-room", get(gateways::waiting_room::page))
         .route("/gateways/{id}/waiting-room/bind", get(gateways::bind::page).post(gateways::bind::submit))
+        .route("/audit", get(audit::page))
+        .route("/gateways/{id}/audit", get(audit::of_gateway))
+        .route("/pairs", get(pairs::page).post(pairs::declare))
+        .route("/pairs/{id}/dissolve", post(pairs::dissolve))
         .route("/mibs", get(mibs::page).post(mibs::upload).layer(DefaultBodyLimit::max(MAX_ARCHIVE_BYTES)))
         .route("/mibs/{number}/delete", post(mibs::remove))
         .route("/unknown-oids", get(mibs::unknown::page))

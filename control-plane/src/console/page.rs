@@ -32,7 +32,7 @@ pub(super) struct Shell {
 }
 
 impl Shell {
-    /// Makes the frame for a person; `section` is `alerts`, `gateways`, `rollouts` or `mibs`.
+    /// Makes the frame for a person; `section` is `alerts`, `gateways`, `rollouts`, `mibs` or `audit`.
     pub(super) fn new(person: &ConsolePrincipal, section: &'static str) -> Self {
         let role = person.principal.role;
         Self {

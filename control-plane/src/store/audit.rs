@@ -365,7 +365,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_changed_and_a_removed_entry_are_found() {
-        let changed = "UPDATE audit SET text = replace(text, 'user 2', 'user 9') WHERE number = 3";
+        let changed = "UPDATE audit SET text = CAST(replace(CAST(text AS TEXT), 'user 2', 'user 9') AS BLOB) WHERE number = 3";
         assert_eq!(faults_after(changed).await, (5, vec![ChainFault::Altered(3)]));
         assert_eq!(faults_after("DELETE FROM audit WHERE number IN (2, 3)").await, (5, vec![ChainFault::Missing { from: 2, to: 3 }]));
     }

@@ -159,8 +159,10 @@ fn dissolve(tx: &Transaction<'_>, id: &str, by: By, at: Timestamp) -> Result<Vec
     for (side, merged) in &sides {
         // What people did meanwhile belongs to both sides.
         tx.prepare_cached(
-            "INSERT INTO alert_history (alert, at, actor, what, text) SELECT ?1, at, actor, what, text FROM alert_history
-             WHERE alert = ?2 AND at >= ?3 AND actor NOT LIKE 'gateway:%' AND what <> 'paired' ORDER BY number",
+            "INSERT INTO alert_history (alert, at, actor, what, text) SELECT ?1, at, actor, what, text FROM alert_history AS merged
+             WHERE alert = ?2 AND at >= ?3 AND actor NOT LIKE 'gateway:%' AND what <> 'paired' AND NOT EXISTS
+             (SELECT 1 FROM alert_history AS own WHERE own.alert = ?1
+              AND (own.at, own.actor, own.what, own.text) = (merged.at, merged.actor, merged.what, merged.text)) ORDER BY number",
         )?
         .execute(params![side, merged, declared_at])?;
         let revision = super::next_change(tx)?;

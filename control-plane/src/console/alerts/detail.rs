@@ -11,7 +11,7 @@ use postern_protocol::timestamp::Timestamp;
 use rusqlite::OptionalExtension as _;
 
 use super::evidence::{self, Fact};
-use super::gateway_names;
+use super::{GatewayNames, gateway_names};
 use super::timeline::{self, Entry};
 use crate::app::App;
 use crate::auth::Permission;
@@ -20,7 +20,7 @@ use crate::console::fault::Fault;
 use crate::console::moment::{self, Moment};
 use crate::console::page::{self, Shell};
 use crate::console::{figures, url};
-use crate::store::alerts::{AlertView, OccurrenceView};
+use crate::store::alerts::{AlertView, OccurrenceView, Report};
 use crate::store::{StoreError, TenantStore};
 
 /// What only this page shows of an alert.
@@ -34,7 +34,8 @@ impl TenantStore {
     async fn alert_particulars(&self, id: &str) -> Result<Option<Particulars>, StoreError> {
         let id = id.to_owned();
         self.read(move |db| {
-            let mut query = db.prepare_cached("SELECT rule_version, closed_by, close_count_seen IS NOT NULL FROM alert WHERE id = ?1")?;
+            let mut query = db.prepare_cached("SELECT rule_version, closed_by, close_count_seen IS NOT NULL FROM alert WHERE id =
+                 (SELECT coalesce(merged_into, id) FROM alert WHERE id = ?1)")?;
             let row =
                 |row: &rusqlite::Row<'_>| Ok(Particulars { rule_version: row.get(0)?, closed_by: row.get(1)?, close_pending: row.get(2)? });
             Ok(query.query_row([id], row).optional()?)
@@ -83,7 +84,19 @@ struct AlertBody<'a> {
     last_seen: Moment,
     lasted: Option<String>,
     occurrences: Vec<Earlier>,
+    reports: Vec<SideLine>,
     rule_version: u32,
+}
+
+/// What one gateway of a pair says.
+struct SideLine {
+    count: String,
+    gateway: String,
+    last_seen: Moment,
+    name: String,
+    peer: String,
+    severity: Severity,
+    state: AlertState,
 }
 
 /// Shows one alert.
@@ -132,11 +145,24 @@ pub(super) async fn body(app: &App, person: &ConsolePrincipal, id: &str) -> Resu
         last_seen: Moment::new(alert.last_seen, now),
         lasted: end(alert.state, alert.cleared_at, alert.closed_at).map(|end| moment::lasted(alert.first_seen, end)),
         occurrences: occurrences.into_iter().map(|occurrence| earlier(occurrence, now)).collect(),
+        reports: alert.reports.iter().map(|report| side(report, &names, now)).collect(),
         rule_version: particulars.rule_version,
         alert: &alert,
     };
     let text = page::part(&body)?;
     Ok((alert, text))
+}
+
+fn side(report: &Report, names: &GatewayNames, now: Timestamp) -> SideLine {
+    SideLine {
+        count: figures::count(report.count),
+        gateway: report.gateway.as_str().to_owned(),
+        last_seen: Moment::new(report.last_seen, now),
+        name: names.get(&report.gateway).cloned().unwrap_or_else(|| report.gateway.as_str().to_owned()),
+        peer: report.evidence.peer.clone(),
+        severity: report.severity,
+        state: report.state,
+    }
 }
 
 fn earlier(occurrence: OccurrenceView, now: Timestamp) -> Earlier {

@@ -35,6 +35,8 @@ fn in_words(entry: HistoryEntry, gateways: &GatewayNames, now: Timestamp) -> Ent
         "acknowledged" => ("acknowledged", "i-cleared", "Acknowledged"),
         "unacknowledged" => ("unacknowledged", "i-dot", "Acknowledgement taken back"),
         "closed" => ("closed", "i-closed", "Closed"),
+        "paired" => ("other", "i-dot", "Merged with its pair's"),
+        "unpaired" => ("other", "i-dot", "Its own again"),
         "note" => ("note", "i-note", "Note"),
         other => ("other", "i-dot", other),
     };
