@@ -99,10 +99,9 @@ pub fn judge(arrival: Arrival, chain: Chain) -> Verdict {
     if arrival.incarnation == 0 {
         return Verdict::Untold;
     }
-    for standing in [chain.arriving, chain.previous].into_iter().flatten() {
-        if matches!(standing, Standing::Refused | Standing::Suspect) {
-            return Verdict::KeptOut(standing);
-        }
+    // Of a start that is known, what it followed says nothing more: an admin may have kept it in place of the one before.
+    if let Some(standing @ (Standing::Refused | Standing::Suspect)) = chain.arriving.or(chain.previous) {
+        return Verdict::KeptOut(standing);
     }
     let Some(current) = chain.current else { return Verdict::Fits };
     if arrival.incarnation == current.incarnation {
@@ -223,6 +222,12 @@ mod tests {
             let follows = Chain { previous: Some(standing), ..known(A, 1) };
             assert_eq!(judge(arrival(C, B, 1), follows), Verdict::KeptOut(standing));
         }
+    }
+
+    #[test]
+    fn a_copy_that_an_admin_kept_is_not_held_to_the_refused_start_that_it_followed() {
+        let kept = Chain { arriving: Some(Standing::Current), previous: Some(Standing::Refused), ..known(B, 0) };
+        assert_eq!(judge(arrival(B, A, 2), kept), Verdict::Fits);
     }
 
     #[test]
