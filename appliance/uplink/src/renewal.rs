@@ -132,7 +132,7 @@ fn sign(identity: &Identity, input: &[u8]) -> Result<Vec<u8>, RenewalError> {
 }
 
 /// Writes a certificate as PEM (RFC 7468).
-fn encode_pem(der: &[u8]) -> String {
+pub fn encode_pem(der: &[u8]) -> String {
     let text = BASE64.encode(der);
     let mut pem = String::from("-----BEGIN CERTIFICATE-----\n");
     let mut rest = text.as_str();

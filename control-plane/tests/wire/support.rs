@@ -45,8 +45,13 @@ pub(crate) struct Site {
 
 impl Site {
     pub(crate) async fn start() -> Self {
+        Self::start_with(|_| ()).await
+    }
+
+    /// Starts with another configuration.
+    pub(crate) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let config = Config {
+        let mut config = Config {
             listen: "127.0.0.1:0".parse().unwrap(),
             admin_listen: "127.0.0.1:0".parse().unwrap(),
             data_dir: folder.path().to_owned(),
@@ -56,6 +61,7 @@ impl Site {
             unreachable_after: Duration::from_secs(60),
             bulk_slow_after: Duration::from_secs(1),
         };
+        change(&mut config);
         std::fs::create_dir(config.keys()).unwrap();
         CertificateAuthority::create(&config.keys(), "ca", clock::now()).unwrap();
         tls::create_keys(&config.keys()).unwrap();
@@ -177,6 +183,19 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
+    /// Returns the same gateway with a renewed certificate, DER.
+    pub(crate) fn renewed(&self, key: &KeyPair, certificate: &[u8]) -> Self {
+        let mut response = self.response.clone();
+        let text = data_encoding::BASE64.encode(certificate);
+        response.client_certificate = format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n");
+        Self { key: key.serialize_der(), response }
+    }
+
+    /// Returns the key of its certificate, PKCS#8.
+    pub(crate) fn key_der(&self) -> Vec<u8> {
+        self.key.clone()
+    }
+
     fn chain(&self) -> Vec<CertificateDer<'static>> {
         vec![CertificateDer::from_pem_slice(self.response.client_certificate.as_bytes()).unwrap()]
     }
