@@ -93,3 +93,27 @@ pub struct LedgerSpan {
     #[param(format = DateTime)]
     pub to: Option<String>,
 }
+
+/// Which measurements to list.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct ListSamples {
+    /// Of this gateway.
+    pub gateway: Option<String>,
+    /// Of exactly this resource.
+    pub resource: Option<String>,
+    /// Of exactly this metric.
+    #[param(example = "cpu.load")]
+    pub metric: Option<String>,
+    /// Measured at this time or later.
+    #[param(format = DateTime)]
+    pub from: Option<String>,
+    /// Measured before this time.
+    #[param(format = DateTime)]
+    pub to: Option<String>,
+    /// Most measurements on the page; 100 when left out.
+    #[param(minimum = 1, maximum = 1000)]
+    pub limit: Option<u32>,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
