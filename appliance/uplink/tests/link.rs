@@ -90,6 +90,24 @@ async fn another_identity_is_used_at_once_also_while_the_tunnel_waits() {
 }
 
 #[tokio::test]
+async fn an_identity_that_is_not_usable_is_left_aside() {
+    let site = site();
+    let (pki, dir) = (Pki::new(), tempfile::tempdir().unwrap());
+    pki.identity(dir.path(), &[site.pki.server_pin()]);
+    // The certificate of one, the key of another.
+    std::fs::copy(site.dir.path().join("client.key"), dir.path().join("client.key")).unwrap();
+    let unusable = Arc::new(postern_uplink::identity::Identity::load(dir.path()).unwrap());
+    let cloud = Cloud::start(&site.pki, Store::default()).await;
+    let (identities, identity) = watch::channel(Arc::clone(&site.identity));
+    let mut gateway = Gateway::start(site.dir.path(), TunnelOptions { identity, ..options(cloud.url(), site.identity) });
+    gateway.until(|state| state.state == TunnelState::Up).await;
+    identities.send_replace(unusable);
+    cloud.until(|store| store.hellos.len() == 2).await;
+    gateway.commit(Lane::Alerts, "0").await;
+    cloud.until(|store| store.records.len() == 1).await;
+}
+
+#[tokio::test]
 async fn an_address_that_serves_something_else_gives_way_to_the_next() {
     let (site, other) = (site(), Pki::new());
     let (wrong, right) = (Cloud::start(&other, Store::default()).await, Cloud::start(&site.pki, Store::default()).await);

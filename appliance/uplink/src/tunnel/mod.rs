@@ -182,12 +182,22 @@ pub async fn run(options: TunnelOptions, spool: Spool, mut control: Control, sto
     let mut mail = Mail::default();
     let mut interrupt = Interrupt { stop, link: options.link.clone(), identity: options.identity.clone() };
     let (mut attempt, mut turn) = (0_u64, 0_usize);
+    let mut usable = None;
     loop {
         attempt = attempt.saturating_add(1);
         let settings = interrupt.link.borrow_and_update().clone();
         let identity = Arc::clone(&interrupt.identity.borrow_and_update());
         settings.server.server_name()?;
-        let tls = Arc::new(tls::tunnel_client(&identity)?);
+        let tls = match (tls::tunnel_client(&identity), &usable) {
+            (Ok(tls), _) => Arc::new(tls),
+            // A new identity that is no good must not end the link that could bring a better one.
+            (Err(error), Some(before)) => {
+                tracing::warn!(error = chain(&error), "the new identity is not usable for TLS: going on with the one before");
+                Arc::clone(before)
+            }
+            (Err(error), None) => return Err(error.into()),
+        };
+        usable = Some(Arc::clone(&tls));
         report(&control.state, TunnelState::Connecting, None);
         let around = Surroundings { options: &options, settings, turn, attempt, tls, spool: &spool };
         let Ended { lived, ending } = control::run(&around, &mut control, &mut mail, &mut interrupt).await;
