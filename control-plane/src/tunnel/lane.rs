@@ -66,20 +66,18 @@ pub(super) async fn serve(mut task: LaneTask) -> Result<(), LaneError> {
             },
         };
         let epoch = batch.epoch;
-        let committed = match task.lane {
-            Lane::Alerts => {
-                let (committed, skipped) = commit_alerts(&task.context, batch).await?;
-                if skipped > 0 && first && !task.resend_asked {
-                    return Err(LaneError::Gap { skipped });
-                }
-                committed
-            }
-            Lane::Inventory => commit_inventory(&task.context, batch).await?,
-            Lane::Samples => commit_samples(&mut task, batch).await?,
+        let (committed, skipped) = match task.lane {
+            Lane::Alerts => commit_alerts(&task.context, batch).await?,
+            // Nobody can send again what is missing of these.
+            Lane::Inventory => (commit_inventory(&task.context, batch).await?, 0),
+            Lane::Samples => (commit_samples(&mut task, batch).await?, 0),
             // `connection` opens no stream for it.
             Lane::Logs => return Ok(()),
         };
         task.writer.send(&Ack { epoch, sequence: committed.0 }).await?;
+        if skipped > 0 && first && !task.resend_asked {
+            return Err(LaneError::Gap { skipped });
+        }
         first = false;
     }
 }
