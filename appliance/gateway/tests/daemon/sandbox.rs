@@ -13,6 +13,7 @@ use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
 use nix::libc;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::statvfs::statvfs;
 use nix::unistd::{getppid, pipe2};
 use postern_gateway::config::Config;
 use postern_gateway::sandbox;
@@ -116,6 +117,9 @@ fn what_the_daemon_needs_is_left_on_every_thread() {
             "read the identity",
             "write the spool",
             "replace a revision",
+            "keep the doctor's report",
+            "keep what left",
+            "ask how much room a disk has",
             "connect to the control plane",
             "send a datagram",
             "look a name up",
@@ -217,6 +221,9 @@ impl Outside {
         tell("read the identity", std::fs::read(data.join("identity/gateway.json")));
         tell("write the spool", std::fs::write(data.join("spool/new"), "1"));
         tell("replace a revision", replace(&data.join("revisions")));
+        tell("keep the doctor's report", replace(&data.join("doctor")));
+        tell("keep what left", std::fs::write(data.join("outbound/1.jsonl"), "{}\n"));
+        tell("ask how much room a disk has", statvfs(&data.join("spool")).map_err(io::Error::from));
         tell("connect to the control plane", TcpStream::connect(&self.control));
         tell("send a datagram", UdpSocket::bind("127.0.0.1:0").and_then(|socket| socket.send_to(b"x", socket.local_addr()?)));
         tell("look a name up", ("localhost", 443).to_socket_addrs());
