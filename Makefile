@@ -45,6 +45,7 @@ fuzz:
 bench:
 	@tests/benches/install-peers
 	$(CARGO) build --release -p postern-control -p postern-gateway -p postern-tests --bins
+	$(CARGO) bench -p postern-tests --bench append
 	$(CARGO) bench -p postern-tests --bench load -- $(ROWS)
 	$(CARGO) bench -p postern-tests --bench instructions
 

@@ -36,7 +36,8 @@ fn victim() {
         let committing = async {
             for sequence in 1.. {
                 let checkpoint = spool.wants_checkpoint().then(|| vec![1; 500]);
-                let commit = Commit { records: vec![Record::plain(Lane::Alerts, content(epoch, sequence))], checkpoint, ..Commit::default() };
+                let commit =
+                    Commit { records: vec![Record::plain(Lane::Alerts, content(epoch, sequence))], checkpoint, ..Commit::default() };
                 spool.commit(commit).await.unwrap();
             }
         };

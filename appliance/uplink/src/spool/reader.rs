@@ -15,8 +15,8 @@ use postern_protocol::status;
 use super::core::Shared;
 use super::index::{Index, Place};
 use super::seal;
-use super::segment::{Kind, Skipped};
 use super::segment::scan::{Step, Walk};
+use super::segment::{Kind, Skipped};
 use super::storage::{self, Storage};
 use super::{OutBatch, SpoolError};
 
@@ -164,11 +164,7 @@ impl<S: Storage> Reader<S> {
 /// A batch has no gap: where records are unreadable it ends, or begins behind them. `None` when nothing readable is left.
 ///
 /// With it comes how many records are missing before it that no mark speaks of.
-fn read_batch(
-    storage: &impl Storage,
-    (lane, most_bytes): (Lane, usize),
-    place: &Place,
-) -> io::Result<Option<(OutBatch, u64)>> {
+fn read_batch(storage: &impl Storage, (lane, most_bytes): (Lane, usize), place: &Place) -> io::Result<Option<(OutBatch, u64)>> {
     let most_bytes = most_bytes.min(MAX_BATCH_BYTES);
     let mut expected_first = place.from;
     let name = place.segment.file_name();

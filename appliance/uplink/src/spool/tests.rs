@@ -98,7 +98,11 @@ fn open_hooked(dir: &Path, sync: impl FnMut() -> io::Result<()> + Send + 'static
 }
 
 fn record(text: &str) -> Commit {
-    Commit { records: vec![Record::plain(LANE, Bytes::copy_from_slice(text.as_bytes()))], at: Timestamp::from_secs(2000), ..Commit::default() }
+    Commit {
+        records: vec![Record::plain(LANE, Bytes::copy_from_slice(text.as_bytes()))],
+        at: Timestamp::from_secs(2000),
+        ..Commit::default()
+    }
 }
 
 fn checkpoint(text: &str) -> Commit {

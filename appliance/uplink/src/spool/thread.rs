@@ -80,7 +80,9 @@ impl<S: Storage> Thread<S> {
     fn settle(&mut self, mut done: Result<(), SpoolError>) -> Result<(), SpoolError> {
         while matches!(done, Err(SpoolError::Full)) {
             if !self.full.send_replace(true) {
-                tracing::error!("the spool's disk is full and nothing is left to give up: free some room; nothing new is accepted until then");
+                tracing::error!(
+                    "the spool's disk is full and nothing is left to give up: free some room; nothing new is accepted until then"
+                );
             }
             if self.commands.is_closed() {
                 return done;

@@ -165,7 +165,8 @@ impl MemoryDisk {
             }
             inode.present.clone_from(&inode.durable);
         }
-        let mut fresh = State { inodes: state.inodes, names: names.clone(), durable_names: names, capacity: state.capacity, ..State::default() };
+        let mut fresh =
+            State { inodes: state.inodes, names: names.clone(), durable_names: names, capacity: state.capacity, ..State::default() };
         fresh.next_inode = state.next_inode;
         Self(Arc::new(Mutex::new(fresh)))
     }
@@ -207,7 +208,8 @@ impl Storage for MemoryDisk {
         let more = sectors(end.max(inode.present.len())) - sectors(inode.present.len());
         let is_full = more > free;
         // A half of it is written before the power goes off or the disk is found full.
-        let most = if is_full { (inode.present.len() + free as usize).saturating_sub(offset as usize).min(bytes.len()) } else { bytes.len() };
+        let most =
+            if is_full { (inode.present.len() + free as usize).saturating_sub(offset as usize).min(bytes.len()) } else { bytes.len() };
         let written = if is_last { most / 2 } else { most };
         let end = offset as usize + written;
         if inode.present.len() < end {

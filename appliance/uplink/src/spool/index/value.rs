@@ -159,7 +159,8 @@ impl Index {
         let waits = |lane| segment.lanes.get(&lane).is_some_and(|span| span.waiting(self.acknowledged(lane, segment.id.epoch).0).0 > 0);
         match class {
             Class::Needless => {
-                let needed: u64 = segment.lanes.iter().map(|(lane, span)| span.waiting(self.acknowledged(*lane, segment.id.epoch).0).1).sum();
+                let needed: u64 =
+                    segment.lanes.iter().map(|(lane, span)| span.waiting(self.acknowledged(*lane, segment.id.epoch).0).1).sum();
                 let needless = segment.bytes.saturating_sub(needed);
                 segment.id.number < needed_from && needless > segment.bytes / NEEDLESS_SHARE && needless > SMALL_BYTES
             }
