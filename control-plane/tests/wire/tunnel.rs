@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::support::{Identity, Link, Site, Stream, hello};
 use hyper::StatusCode;
-use postern_control::store::audit::By;
 use postern_control::auth::{Actor, Principal, Role};
 use postern_control::clock;
 use postern_control::configuration::{self, Force};
+use postern_control::store::audit::By;
 use postern_protocol::alert::{Alert, AlertKey, AlertState, Evidence, Severity};
 use postern_protocol::id::{AlertId, RevisionNumber, RuleId};
 use postern_protocol::message::{
@@ -118,6 +118,69 @@ async fn a_configuration_reaches_the_live_session_and_its_failure_comes_back() {
     let (_link, mut control, _) = site.session(&identity, Hello { newest_revision: 2, ..at_revision_1() }).await;
     control.say(up::Kind::Heartbeat(Heartbeat { nonce: 2 })).await;
     assert!(matches!(control.hear().await, Some(down::Kind::HeartbeatReply(_))));
+    site.stop().await;
+}
+
+/// Says how far revision 2 got.
+async fn say(control: &mut Stream, state: RevisionState) {
+    control.say(up::Kind::RevisionStatus(RevisionStatus { number: 2, state: state.into(), problems: vec![] })).await;
+}
+
+async fn state_of_2(site: &Site, identity: &Identity) -> &'static str {
+    let store = site.app.stores.tenant(&site.tenant).unwrap();
+    store.find_revision(&identity.response.gateway, RevisionNumber(2)).await.unwrap().unwrap().view.state.name()
+}
+
+#[tokio::test]
+async fn a_revision_on_trial_is_confirmed_in_its_session_or_in_the_next() {
+    let site = Site::start().await;
+    let identity = site.enrol().await;
+    let speaks_2 = Hello { protocol: 2, ..at_revision_1() };
+    let (link, mut control, _) = site.session(&identity, speaks_2.clone()).await;
+    let document = br#"{"format":1,"rules":[]}"#;
+    configuration::put(&site.app, &admin(&site), &identity.response.gateway, document, Force::Checked).await.unwrap();
+    while !matches!(control.hear().await, Some(down::Kind::Revision(signed)) if signed.number == 2) {}
+    say(&mut control, RevisionState::Provisional).await;
+    while !matches!(control.hear().await, Some(down::Kind::ConfirmRevision(confirm)) if confirm.number == 2) {}
+    assert_eq!(state_of_2(&site, &identity).await, "provisional");
+    drop((control, link));
+    // The confirm was lost: the greeting says so, and it is said again.
+    let on_trial = Hello { effective_revision: 2, newest_revision: 2, provisional_revision: 2, ..speaks_2.clone() };
+    let (link, mut control, _) = site.session(&identity, on_trial).await;
+    while !matches!(control.hear().await, Some(down::Kind::ConfirmRevision(confirm)) if confirm.number == 2) {}
+    drop((control, link));
+    // It arrived, and what was said of that was lost.
+    let confirmed = Hello { effective_revision: 2, newest_revision: 2, ..speaks_2 };
+    let (_link, mut control, _) = site.session(&identity, confirmed).await;
+    control.say(up::Kind::Heartbeat(Heartbeat { nonce: 3 })).await;
+    while !matches!(control.hear().await, Some(down::Kind::HeartbeatReply(_))) {}
+    assert_eq!(state_of_2(&site, &identity).await, "applied");
+    site.stop().await;
+}
+
+#[tokio::test]
+async fn a_revision_that_was_taken_back_is_not_sent_again() {
+    let site = Site::start().await;
+    let identity = site.enrol().await;
+    let speaks_2 = Hello { protocol: 2, ..at_revision_1() };
+    let (link, mut control, _) = site.session(&identity, speaks_2.clone()).await;
+    let document = br#"{"format":1,"rules":[]}"#;
+    configuration::put(&site.app, &admin(&site), &identity.response.gateway, document, Force::Checked).await.unwrap();
+    while !matches!(control.hear().await, Some(down::Kind::Revision(signed)) if signed.number == 2) {}
+    say(&mut control, RevisionState::Provisional).await;
+    while !matches!(control.hear().await, Some(down::Kind::ConfirmRevision(_))) {}
+    drop((control, link));
+    let (_link, mut control, _) = site.session(&identity, Hello { newest_revision: 2, ..speaks_2 }).await;
+    control.say(up::Kind::Heartbeat(Heartbeat { nonce: 4 })).await;
+    loop {
+        match control.hear().await {
+            Some(down::Kind::HeartbeatReply(_)) => break,
+            Some(down::Kind::Revision(_)) => panic!("it is sent again"),
+            Some(_) => {}
+            None => panic!("the session ended"),
+        }
+    }
+    assert_eq!(state_of_2(&site, &identity).await, "reverted");
     site.stop().await;
 }
 
