@@ -99,7 +99,7 @@ fn a_herd_of_10_000_gateways_comes_back_spread_out_and_soon() {
         let outage = Outage { down, fails_after, accepts_per_second };
         for seed in 1..=3 {
             let seen = run(outage, seed);
-            println!("{outage:?} seed {seed}: {seen:?}");
+            println!("{outage:?} seed {seed}: {} attempts, {seen:?}", seen.attempts);
             worst = (worst.0.max(seen.peaks.0), worst.1.max(seen.peaks.1), worst.2.max(seen.back.1));
         }
     }
