@@ -71,7 +71,7 @@ impl From<PairError> for Problem {
     fn from(error: PairError) -> Self {
         match error {
             PairError::Forbidden(forbidden) => forbidden.into(),
-            PairError::NoGateway(_) => Self::parameter("gateways", error.to_string()),
+            PairError::NoGateway(_) => Self::not_found("gateway"),
             PairError::Store(StoreError::NotFound) => Self::not_found("pair"),
             PairError::Store(error) => error.into(),
         }

@@ -21,7 +21,7 @@ async fn an_alert_has_exactly_the_fields_that_were_promised() {
     let list = world.get(&token, "/api/v1/alerts").await;
     assert_eq!(list.status, StatusCode::OK);
     let expected = json!({
-        "id": id("a", "r"), "gateway": "gateway-a", "state": "open", "severity": "major", "resource": "r", "kind": "link-down",
+        "id": id("a", "r"), "gateway": "gateway-a", "pair": null, "reports": [], "state": "open", "severity": "major", "resource": "r", "kind": "link-down",
         "qualifier": "", "summary": "r is down", "count": 1, "first_seen": "2027-01-15T08:00:01.000000Z",
         "last_seen": "2027-01-15T08:00:01.000000Z", "cleared_at": null, "labels": {"interface": "eth0"}, "closed_at": null,
         "parent": null, "revision": 1, "rule": "link-down", "acknowledged": null, "assignee": null, "notes": [], "suppressed": null,

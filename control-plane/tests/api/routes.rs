@@ -46,14 +46,15 @@ impl Operation {
     }
 
     fn names_a_thing(&self) -> bool {
-        self.path.contains('{')
+        // A pair's gateways are named in the body.
+        self.path.contains('{') || (self.method == Method::POST && self.path == "/api/v1/pairs")
     }
 
     fn body(&self) -> &'static str {
         match (self.method.as_str(), self.path.as_str()) {
             ("POST", "/api/v1/enrolment-tokens") => r#"{"gateway_name":"new"}"#,
             ("POST", "/api/v1/alerts/{id}/notes") => r#"{"text":"hello"}"#,
-            ("POST", "/api/v1/pairs") => r#"{"gateways":["gw-a","gw-a"]}"#,
+            ("POST", "/api/v1/pairs") => r#"{"gateways":["gateway-a","gateway-a"]}"#,
             ("PUT", "/api/v1/gateways/{id}/pace") => r#"{"bytes_per_second":2048}"#,
             ("PUT", "/api/v1/gateways/{id}/quarantine") => r#"{"keep":"current"}"#,
             ("PUT", "/api/v1/gateways/{id}/renewal") => r#"{"open_for_s":3600}"#,
