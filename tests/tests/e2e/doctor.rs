@@ -37,7 +37,7 @@ fn a_healthy_pair_has_no_fault_and_a_revoked_gateway_is_told_so() {
     }
     assert!(code < 2, "{report:#?}");
     assert_eq!(rig.status().unwrap().tunnel.state, TunnelState::Up, "the examination is no second session");
-    rig.control_command(&["gateway", "revoke", "--gateway", &rig.gateway_id()]).unwrap();
+    rig.control_command(&["gateway", "revoke", &rig.gateway_id()]).unwrap();
     let report = wait_for("the doctor to see it", SOON, || {
         let (code, report) = doctor(&rig);
         if code == 2 { Ok(report) } else { Err(format!("{report:#?}")) }
