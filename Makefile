@@ -3,6 +3,8 @@
 
 CARGO ?= cargo
 FUZZ_SECONDS ?= 60
+# Seeds of the deterministic simulation in `make soak`; `make test` tries 1,000 fresh ones.
+SIM_SEEDS ?= 100000
 # Where `cargo deny fetch` puts the RustSec advisory database.
 ADVISORY_DB ?= $(or $(CARGO_HOME),$(HOME)/.cargo)/advisory-dbs
 
@@ -53,6 +55,7 @@ bench:
 soak:
 	$(CARGO) build --release -p postern-control -p postern-gateway -p postern-tests --bins
 	$(CARGO) bench -p postern-tests --bench load -- soak
+	SIM_SEEDS=$(SIM_SEEDS) $(CARGO) test --release -p postern-tests --test simulation every_invariant -- --nocapture
 
 tools:
 	@tests/install-tools

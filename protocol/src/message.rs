@@ -171,7 +171,7 @@ pub struct Hello {
     /// This program's disk was found set back to an earlier state, in words for the audit; empty when not.
     #[prost(string, tag = "16")]
     pub rollback: String,
-    /// The newest alert revision that is durable on its disk; less than what the control plane has: the disk was set back.
+    /// The newest alert revision that this start found on its disk; less than what earlier starts reported: the disk was set back.
     #[prost(uint64, tag = "17")]
     pub alert_revision: u64,
 }

@@ -178,6 +178,7 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
 
     let (intake, outlet) = intake::queue(accounts.clone(), Digests::new(&digest_key));
     let (effective, newest) = revisions.numbers();
+    let provisional = revisions.trial().provisional().map_or(0, |(number, _)| number);
     if options.mode == Mode::Safe {
         audit.note(Action::SafeMode);
     }
@@ -188,6 +189,7 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     let alert_revision = engine.last_revision();
     let facts = GreetingFacts { effective, newest, sealing_key, secrets_serial, dictionary, alert_revision, ..GreetingFacts::default() };
     let facts = GreetingFacts {
+        provisional,
         trust_serial: identity.trust_serial,
         incarnation: incarnation.current,
         previous_incarnation: incarnation.previous,
@@ -225,7 +227,7 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
         orders: order_queue,
         facts: pipeline_facts,
         unknown,
-        milestones: Milestones::new(facts.clone(), outgoing.clone()),
+        milestones: Milestones::new(outgoing.clone()),
         spool: spool.clone(),
     };
     if resend {

@@ -27,6 +27,9 @@ const LOST: &str = "not open on the gateway any more; its clear was lost";
 /// Rules of the alerts that the control plane raises by itself begin so: no gateway knows them.
 const OWN_RULES: &str = "control-plane.%";
 
+/// Version since which a gateway says the newest alert revision that its start found.
+const SAYS_REVISION: u32 = 2;
+
 /// Longest word of a gateway that is kept, in characters.
 const MAX_WORD: usize = 300;
 
@@ -75,19 +78,23 @@ impl TenantStore {
 pub fn judge(db: &Connection, gateway: &GatewayId, hello: &Hello, now: Timestamp) -> Result<Judgement, StoreError> {
     let mut judgement = Judgement { resend: cursors::open_gap(db, gateway)?, ..Judgement::default() };
     let mut find = |what, text| judgement.findings.push(GatewayEvent { at: now, what, text });
-    // A gateway of version 1 does not say it.
-    let known = Some(hello.alert_revision).filter(|revision| *revision > 0);
+    // What its start found, 0 for an empty disk; a gateway of version 1 does not say it. Later greetings of that start say the same,
+    // when more is stored.
+    let known = (hello.protocol >= SAYS_REVISION).then_some(hello.alert_revision);
     let newest = newest_revision(db, gateway)?;
-    if let Some(known) = known.filter(|known| *known < newest) {
+    let is_first = cursors::committed(db, gateway, Lane::Alerts, Epoch(hello.epoch))?.0 == 0;
+    if let Some(known) = known.filter(|known| *known < newest)
+        && (is_first || is_declared(db, gateway)?)
+    {
         judgement.adopt = reported_after(db, gateway, known)?;
-        find(
-            Happening::DiskSetBack,
-            format!(
-                "the gateway's disk was set back to an older state: it knows its alerts up to number {known} and had reported up to \
-                 {newest}. It gets {} back from here and sends all its open ones again",
-                judgement.adopt.len()
-            ),
+        let text = format!(
+            "the gateway's disk was set back to an older state: its start found alerts up to number {known}, and it had reported up to \
+             {newest}. It gets {} back from here and sends all its open ones again",
+            judgement.adopt.len()
         );
+        if is_first {
+            find(Happening::DiskSetBack, text);
+        }
     }
     let is_ahead = |cursor: &cursors::Cursor| cursor.epoch == Epoch(hello.epoch) && head(hello, cursor.lane) < cursor.sequence;
     if cursors::of_gateway(db, gateway)?.iter().any(is_ahead) {
@@ -118,6 +125,15 @@ pub fn judge(db: &Connection, gateway: &GatewayId, hello: &Hello, now: Timestamp
     Ok(judgement)
 }
 
+/// The epoch under which a finding is noted as a gap: no gateway draws it.
+const DECLARED: [u8; 8] = [0; 8];
+
+/// Whether something was declared, and the gateway has not sent its open alerts again since.
+fn is_declared(db: &Connection, gateway: &GatewayId) -> Result<bool, StoreError> {
+    let mut statement = db.prepare_cached("SELECT 1 FROM lane_gap WHERE gateway = ?1 AND resent = 0 AND epoch = ?2 LIMIT 1")?;
+    Ok(statement.exists(params![gateway.as_str(), DECLARED])?)
+}
+
 /// Declares findings: history, audit, and a gap that stays open until the gateway has sent its open alerts again.
 ///
 /// # Errors
@@ -138,7 +154,7 @@ pub fn declare(tx: &Transaction<'_>, gateway: &GatewayId, judgement: &Judgement)
     let Some(first) = judgement.findings.first() else { return Ok(()) };
     tx.prepare_cached("DELETE FROM gateway_resent WHERE gateway = ?1")?.execute([gateway.as_str()])?;
     tx.prepare_cached("INSERT INTO lane_gap (gateway, lane, epoch, after_sequence, records, at) VALUES (?1, ?2, ?3, 0, 0, ?4)")?
-        .execute(params![gateway.as_str(), Lane::Alerts.number(), [0_u8; 8], first.at.as_nanos()])?;
+        .execute(params![gateway.as_str(), Lane::Alerts.number(), DECLARED, first.at.as_nanos()])?;
     Ok(())
 }
 
@@ -148,7 +164,8 @@ pub fn declare(tx: &Transaction<'_>, gateway: &GatewayId, judgement: &Judgement)
 /// # Errors
 /// [`StoreError`] from the database.
 pub fn resent(tx: &Transaction<'_>, gateway: &GatewayId, said: &Resent, now: Timestamp) -> Result<Vec<Change>, StoreError> {
-    let signed = |number: u64| i64::try_from(number).map_err(|_| StoreError::Conflict(format!("{number} is beyond what a store can count")));
+    let signed =
+        |number: u64| i64::try_from(number).map_err(|_| StoreError::Conflict(format!("{number} is beyond what a store can count")));
     tx.prepare_cached("INSERT OR REPLACE INTO gateway_resent (gateway, epoch, sequence, since_revision) VALUES (?1, ?2, ?3, ?4)")?
         .execute(params![gateway.as_str(), said.epoch.to_be_bytes(), signed(said.sequence)?, signed(said.since_revision)?])?;
     settle(tx, gateway, now)
@@ -170,12 +187,7 @@ pub fn settle(tx: &Transaction<'_>, gateway: &GatewayId, now: Timestamp) -> Resu
     }
     tx.prepare_cached("DELETE FROM gateway_resent WHERE gateway = ?1")?.execute([gateway.as_str()])?;
     cursors::mark_resent(tx, gateway)?;
-    let lost = alerts(
-        tx,
-        "gateway = ?1 AND gateway_revision < ?2 AND (state = 'open' OR close_count_seen IS NOT NULL)",
-        gateway,
-        since,
-    )?;
+    let lost = alerts(tx, "gateway = ?1 AND gateway_revision < ?2 AND (state = 'open' OR close_count_seen IS NOT NULL)", gateway, since)?;
     let mut changes = Vec::new();
     for alert in lost {
         let ended = Alert { revision: unsigned(since)?, state: AlertState::Cleared, cleared_at: Some(now.max(alert.last_seen)), ..alert };
@@ -237,7 +249,8 @@ fn alerts(db: &Connection, condition: &str, gateway: &GatewayId, revision: i64) 
 }
 
 fn alert(row: &Row<'_>) -> Result<Alert, StoreError> {
-    let number = |column, what| -> Result<u64, StoreError> { u64::try_from(row.get::<_, i64>(column)?).map_err(|_| StoreError::Corrupt(what)) };
+    let number =
+        |column, what| -> Result<u64, StoreError> { u64::try_from(row.get::<_, i64>(column)?).map_err(|_| StoreError::Corrupt(what)) };
     let stored = AlertState::from_name(&row.get::<_, String>(5)?).ok_or(StoreError::Corrupt("alert state"))?;
     let labels: BTreeMap<String, String> = serde_json::from_str(&row.get::<_, String>(12)?).map_err(|_| StoreError::Corrupt("label"))?;
     let evidence: Evidence = serde_json::from_str(&row.get::<_, String>(15)?).map_err(|_| StoreError::Corrupt("evidence"))?;

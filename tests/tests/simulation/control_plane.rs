@@ -3,20 +3,27 @@
 //! What `tunnel::session` and `tunnel::lane` do between awaits is one step here, and between any two steps the program may die.
 //! SQLite's own atomicity is trusted: what was committed is there after a restart, what was not is not.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use postern_control::store::alert_actions::{self, AlertAction, AlertRequest};
 use postern_control::store::ingest::{self, PendingClose};
-use postern_control::store::{self, StoreError, cursors};
+use postern_control::store::revisions::{self, Greeted, RevisionReport, RevisionState};
+use postern_control::store::{self, StoreError, cursors, healing, samples};
 use postern_control::tunnel::{batch, greeting};
-use postern_protocol::id::{Epoch, GatewayId, Lane};
-use postern_protocol::message::{Ack, Batch, CloseAlert, Down, Goodbye, HeartbeatReply, Hello, Up, down, up};
+use postern_protocol::alert::Alert;
+use postern_protocol::id::{Epoch, GatewayId, Lane, RevisionNumber, Sequence};
+use postern_protocol::message::{
+    self, Ack, Adopt, Batch, CloseAlert, ConfirmRevision, Down, Goodbye, HeartbeatReply, Hello, Resent, RevisionStatus, SignedRevision, Up,
+    down, up,
+};
+use postern_protocol::sample::Sample;
 use postern_protocol::timestamp::Timestamp;
-use rusqlite::Connection;
+use rusqlite::{Connection, OptionalExtension as _, params};
 
 use crate::ledger::Ledger;
 use crate::network::{Arrival, Network, Stream, To, decode};
+use crate::revision::{BUILT_IN, Document};
 use crate::world::Violation;
 
 /// As the real session: silence after which a gateway counts as dead.
@@ -44,6 +51,16 @@ pub(crate) enum Order {
     LosesTheLast,
 }
 
+/// Every state of a revision.
+const STATES: [RevisionState; 6] = [
+    RevisionState::Applied,
+    RevisionState::Applying,
+    RevisionState::Desired,
+    RevisionState::Failed,
+    RevisionState::Provisional,
+    RevisionState::Reverted,
+];
+
 /// What surrounds a step.
 pub(crate) struct Around<'a> {
     pub(crate) network: &'a mut Network,
@@ -61,7 +78,10 @@ struct Session {
     greeted: bool,
     first: bool,
     resend_asked: bool,
-    heartbeats: u64,
+    /// What the gateway has to adopt and was not sent yet; `None` when nothing is.
+    adoption: Option<VecDeque<Vec<u8>>>,
+    /// The newest revision that it has to adopt.
+    adopted: u64,
     heard: Duration,
     told: BTreeSet<PendingClose>,
     is_replaced: bool,
@@ -127,8 +147,13 @@ impl ControlPlane {
     }
 
     /// Takes what the network hands over.
-    pub(crate) fn receive(&mut self, (connection, stream): (u64, Stream), arrival: Arrival, around: &mut Around<'_>) -> Result<(), Violation> {
-        let Arrival::Frame(frame) = arrival else {
+    pub(crate) fn receive(
+        &mut self,
+        (connection, stream): (u64, Option<Stream>),
+        arrival: Arrival,
+        around: &mut Around<'_>,
+    ) -> Result<(), Violation> {
+        let (Some(stream), Arrival::Frame(frame)) = (stream, arrival) else {
             self.sessions.retain(|session| session.connection != connection);
             return Ok(());
         };
@@ -138,7 +163,8 @@ impl ControlPlane {
                 greeted: false,
                 first: true,
                 resend_asked: false,
-                heartbeats: 0,
+                adoption: None,
+                adopted: 0,
                 heard: around.now,
                 told: BTreeSet::new(),
                 is_replaced: false,
@@ -163,17 +189,12 @@ impl ControlPlane {
         match up.kind {
             Some(up::Kind::Hello(hello)) if !self.sessions[index].greeted => self.greet(index, &hello, around),
             Some(up::Kind::Heartbeat(beat)) => {
-                let session = &mut self.sessions[index];
-                session.heartbeats += 1;
-                if session.heartbeats == 2 && session.resend_asked {
-                    let tx = self.db.transaction()?;
-                    cursors::mark_resent(&tx, &self.gateway)?;
-                    tx.commit()?;
-                }
                 let reply = HeartbeatReply { nonce: beat.nonce, time: around.wall.as_nanos() };
                 say(around, connection, down::Kind::HeartbeatReply(reply));
                 Ok(())
             }
+            Some(up::Kind::Resent(resent)) => self.resent(index, &resent, around),
+            Some(up::Kind::RevisionStatus(status)) => self.revision_status(index, &status, around),
             _ => Ok(()),
         }
     }
@@ -183,11 +204,133 @@ impl ControlPlane {
             session.is_replaced |= other != index;
         }
         let committed = cursors::of_gateway(&self.db, &self.gateway)?;
-        let welcome = greeting::welcome(hello, &committed, cursors::open_gap(&self.db, &self.gateway)?, around.wall);
+        let judgement = healing::judge(&self.db, &self.gateway, hello, around.wall)?;
+        if !judgement.findings.is_empty() {
+            let tx = self.db.transaction()?;
+            healing::declare(&tx, &self.gateway, &judgement)?;
+            tx.commit()?;
+        }
+        let mut welcome = greeting::welcome(hello, &committed, judgement.resend, around.wall);
+        welcome.resend_open_alerts &= judgement.adopt.is_empty();
         let session = &mut self.sessions[index];
-        (session.greeted, session.resend_asked) = (true, welcome.resend_open_alerts);
+        let adoption: VecDeque<_> = judgement.adopt.iter().map(Alert::encode).collect();
+        session.adopted = judgement.adopt.last().map_or(0, |alert| alert.revision);
+        session.adoption = (!adoption.is_empty()).then_some(adoption);
+        (session.greeted, session.resend_asked) = (true, judgement.resend || session.adoption.is_some());
         say(around, session.connection, down::Kind::Welcome(welcome));
+        self.greet_revisions(index, hello, around)?;
         self.tell(index, around)
+    }
+
+    /// Sends the next piece of what a gateway has to adopt; says whether there was one.
+    fn adopt(&mut self, around: &mut Around<'_>) -> bool {
+        let Some(session) = self.sessions.iter_mut().find(|session| session.adoption.is_some()) else { return false };
+        let Some(adoption) = &mut session.adoption else { return false };
+        let alerts: Vec<_> = adoption.drain(..adoption.len().min(2)).collect();
+        let complete = adoption.is_empty();
+        if complete {
+            session.adoption = None;
+        }
+        say(around, session.connection, down::Kind::Adopt(Adopt { alerts, complete }));
+        true
+    }
+
+    fn resent(&mut self, index: usize, resent: &Resent, around: &mut Around<'_>) -> Result<(), Violation> {
+        let session = &self.sessions[index];
+        if session.adoption.is_some() || resent.since_revision <= session.adopted {
+            return Ok(());
+        }
+        let tx = self.db.transaction()?;
+        healing::resent(&tx, &self.gateway, resent, around.wall)?;
+        tx.commit()?;
+        Ok(())
+    }
+
+    fn greet_revisions(&mut self, index: usize, hello: &Hello, around: &mut Around<'_>) -> Result<(), Violation> {
+        let [effective, newest, provisional] =
+            [hello.effective_revision, hello.newest_revision, hello.provisional_revision].map(RevisionNumber);
+        let tx = self.db.transaction()?;
+        revisions::greet(&tx, &self.gateway, Greeted { effective, newest, provisional }, around.wall)?;
+        tx.commit()?;
+        if provisional.0 > 0 {
+            self.confirm(index, around)?;
+        }
+        let (number, document, state) = self.newest()?;
+        if number < newest.0 {
+            // This database was restored from an older state: a number that was given out is not given out again.
+            self.insert(newest.0 + 1, document, around)?;
+        } else if number == effective.0 || state.is_undone() && number == newest.0 {
+            return Ok(());
+        }
+        self.send_revision(index, around)
+    }
+
+    fn newest(&self) -> Result<(u64, Document, RevisionState), Violation> {
+        let sql = "SELECT number, document, state FROM revision ORDER BY number DESC LIMIT 1";
+        let row = self
+            .db
+            .prepare_cached(sql)?
+            .query_row([], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?, row.get::<_, String>(2)?)));
+        let Some((number, document, state)) = row.optional()? else { return Ok((0, BUILT_IN, RevisionState::Applied)) };
+        let state = STATES.into_iter().find(|known| known.name() == state).ok_or(StoreError::Corrupt("revision state"))?;
+        Ok((u64::try_from(number).unwrap(), serde_json::from_slice(&document).unwrap(), state))
+    }
+
+    /// Stores a revision as `put_revision` does, without its signature: gateways of the simulation verify none.
+    fn insert(&self, number: u64, document: Document, around: &Around<'_>) -> Result<(), Violation> {
+        let sql = "INSERT INTO revision (gateway, number, document, signature, created_at, created_by, state_at)
+                   VALUES (?1, ?2, ?3, x'', ?4, 'anna', ?4)";
+        let document = serde_json::to_vec(&document).unwrap();
+        self.db.execute(sql, params![self.gateway.as_str(), i64::try_from(number).unwrap(), document, around.wall.as_nanos()])?;
+        Ok(())
+    }
+
+    fn send_revision(&mut self, index: usize, around: &mut Around<'_>) -> Result<(), Violation> {
+        let (number, document, _) = self.newest()?;
+        if number > 0 {
+            let document = serde_json::to_vec(&document).unwrap();
+            let revision = SignedRevision { number, document, signature: Vec::new() };
+            say(around, self.sessions[index].connection, down::Kind::Revision(revision));
+        }
+        Ok(())
+    }
+
+    fn revision_status(&mut self, index: usize, status: &RevisionStatus, around: &mut Around<'_>) -> Result<(), Violation> {
+        let state = match status.state() {
+            message::RevisionState::Applied => RevisionState::Applied,
+            message::RevisionState::Applying => RevisionState::Applying,
+            message::RevisionState::Failed => RevisionState::Failed,
+            message::RevisionState::Provisional => RevisionState::Provisional,
+            message::RevisionState::Reverted => RevisionState::Reverted,
+            message::RevisionState::Unspecified => return Err(Violation::broken("a revision's state that is none")),
+        };
+        let tx = self.db.transaction()?;
+        let report = RevisionReport { number: RevisionNumber(status.number), state, problems: Vec::new() };
+        revisions::report(&tx, &self.gateway, &report, around.wall)?;
+        tx.commit()?;
+        if state == RevisionState::Provisional || state.is_undone() { self.confirm(index, around) } else { Ok(()) }
+    }
+
+    fn confirm(&mut self, index: usize, around: &mut Around<'_>) -> Result<(), Violation> {
+        if let Some(number) = revisions::confirmable(&self.db, &self.gateway)? {
+            say(around, self.sessions[index].connection, down::Kind::ConfirmRevision(ConfirmRevision { number: number.0 }));
+        }
+        Ok(())
+    }
+
+    /// An admin pushes a revision.
+    pub(crate) fn push(&mut self, document: Document, around: &mut Around<'_>) -> Result<(), Violation> {
+        self.insert(self.newest()?.0 + 1, document, around)?;
+        self.newest_session().map_or(Ok(()), |index| self.send_revision(index, around))
+    }
+
+    /// Returns the number of the newest revision, 0 for none, and how far the gateway got with it.
+    pub(crate) fn desired(&self) -> Result<(u64, RevisionState), Violation> {
+        self.newest().map(|(number, _, state)| (number, state))
+    }
+
+    fn newest_session(&self) -> Option<usize> {
+        self.sessions.iter().rposition(|session| session.greeted && !session.is_replaced)
     }
 
     /// Sends the closes that the gateway has not confirmed and was not told in this session.
@@ -206,67 +349,58 @@ impl ControlPlane {
     fn batch(&mut self, index: usize, (lane, wire): (Lane, &Batch), around: &mut Around<'_>) -> Result<(), Violation> {
         let connection = self.sessions[index].connection;
         let epoch = Epoch(wire.epoch);
-        let mut decoded = batch::decode_alerts(wire).map_err(|error| Violation::Protocol(error.to_string()))?;
-        let whole = decoded.alerts.len() as u64;
-        if self.order == Order::LosesTheLast && decoded.alerts.len() > 1 {
-            decoded.alerts.pop();
+        let mut content = Content::decode(lane, wire)?;
+        let last = wire.first_sequence + content.encoded().len() as u64 - 1;
+        if self.order == Order::LosesTheLast {
+            content.lose_the_last();
         }
+        let encoded = content.encoded();
         let ack = |sequence| Ack { epoch: wire.epoch, sequence };
-        let before = cursors::of_gateway(&self.db, &self.gateway)?;
-        let before = before.iter().find(|cursor| cursor.lane == lane && cursor.epoch == epoch).map_or(0, |cursor| cursor.sequence.0);
+        let before = self.cursor(epoch, lane)?;
         if self.order == Order::AckFirst {
-            let sequence = (wire.first_sequence + whole - 1).max(before);
-            around.network.send(connection, (To::Gateway, Stream::Lane(lane)), &ack(sequence), around.now);
+            around.network.send(connection, (To::Gateway, Stream::Lane(lane)), &ack(last.max(before)), around.now);
         }
         let tx = self.db.transaction()?;
-        let applied = ingest::apply(&tx, &self.gateway, &decoded, around.wall)?;
+        let (committed, skipped, close_pending) = content.apply(&tx, &self.gateway, around.wall)?;
         if around.death == Death::BeforeCommit {
             drop(tx);
-            return self.die(around);
-        }
-        tx.commit()?;
-        around.ledger.stored((epoch, lane), (decoded.first_sequence.0, before), &decoded.alerts)?;
-        around.ledger.committed((epoch, lane), applied.committed.0, applied.skipped)?;
-        self.check_rows(&decoded.alerts, around.ledger)?;
-        if around.death == Death::AfterCommit {
-            return self.die(around);
-        }
-        let acknowledged = match self.order {
-            Order::CommitFirst => applied.committed.0,
-            Order::LosesTheLast => applied.committed.0.max(wire.first_sequence + whole - 1),
-            Order::AckFirst => 0,
-        };
-        if acknowledged > 0 {
-            around.network.send(connection, (To::Gateway, Stream::Lane(lane)), &ack(acknowledged), around.now);
-        }
-        if applied.close_pending {
-            // It wakes the newest session.
-            let newest = self.sessions.iter().rposition(|session| session.greeted && !session.is_replaced);
-            newest.map_or(Ok(()), |newest| self.tell(newest, around))?;
-        }
-        let session = &mut self.sessions[index];
-        if applied.skipped > 0 && session.first && !session.resend_asked {
-            self.end(index, Some("records are missing"), around);
+            self.stop(around.network, around.now);
             return Ok(());
         }
-        session.first = false;
-        Ok(())
-    }
-
-    /// Order per alert: what is stored is never older than what was stored, and never older than what was just applied.
-    fn check_rows(&self, alerts: &[postern_protocol::alert::Alert], ledger: &mut Ledger) -> Result<(), Violation> {
-        let kinds: BTreeSet<_> = alerts.iter().map(|alert| alert.key.kind.as_str()).collect();
-        for kind in kinds {
-            let newest = alerts.iter().filter(|alert| alert.key.kind == kind).map(|alert| (alert.occurrence, alert.revision)).max().unwrap();
-            let row = self.rows()?.into_iter().find(|row| row.kind == kind);
-            ledger.row(kind, newest, row.as_ref())?;
+        tx.commit()?;
+        around.ledger.stored((epoch, lane), (wire.first_sequence, before), &encoded)?;
+        around.ledger.committed((epoch, lane), committed.0);
+        content.check(self, around.ledger)?;
+        if around.death == Death::AfterCommit {
+            self.stop(around.network, around.now);
+            return Ok(());
+        }
+        let acknowledged = match self.order {
+            Order::CommitFirst => Some(committed.0),
+            Order::LosesTheLast => Some(committed.0.max(last)),
+            Order::AckFirst => None,
+        };
+        if let Some(sequence) = acknowledged {
+            around.network.send(connection, (To::Gateway, Stream::Lane(lane)), &ack(sequence), around.now);
+        }
+        if close_pending {
+            // It wakes the newest session.
+            self.newest_session().map_or(Ok(()), |newest| self.tell(newest, around))?;
+        }
+        let session = &mut self.sessions[index];
+        if lane == Lane::Alerts {
+            if skipped > 0 && session.first && !session.resend_asked {
+                self.end(index, Some("records are missing"), around);
+                return Ok(());
+            }
+            session.first = false;
         }
         Ok(())
     }
 
-    fn die(&mut self, around: &mut Around<'_>) -> Result<(), Violation> {
-        self.stop(around.network, around.now);
-        Ok(())
+    fn cursor(&self, epoch: Epoch, lane: Lane) -> Result<u64, Violation> {
+        let cursors = cursors::of_gateway(&self.db, &self.gateway)?;
+        Ok(cursors.iter().find(|cursor| cursor.lane == lane && cursor.epoch == epoch).map_or(0, |cursor| cursor.sequence.0))
     }
 
     fn end(&mut self, index: usize, reason: Option<&str>, around: &mut Around<'_>) {
@@ -277,7 +411,7 @@ impl ControlPlane {
         around.network.leave(session.connection, To::Server, around.now);
     }
 
-    /// Ends one session that has to end: another one began, or nothing was heard.
+    /// Ends one session that has to end (another one began, or nothing was heard), or sends a piece; says whether there was one.
     pub(crate) fn tick(&mut self, around: &mut Around<'_>) -> bool {
         let silent = |session: &Session| around.now.saturating_sub(session.heard) >= SILENCE;
         if let Some(index) = self.sessions.iter().position(silent) {
@@ -288,7 +422,7 @@ impl ControlPlane {
             self.end(index, Some("another session of this gateway began"), around);
             return true;
         }
-        false
+        self.adopt(around)
     }
 
     /// A person closes an open alert. The store decides whether that can be.
@@ -303,8 +437,7 @@ impl ControlPlane {
             Err(StoreError::Conflict(_)) => return Ok(()),
             Err(error) => return Err(error.into()),
         }
-        let newest = self.sessions.iter().rposition(|session| session.greeted && !session.is_replaced);
-        newest.map_or(Ok(()), |newest| self.tell(newest, around))
+        self.newest_session().map_or(Ok(()), |newest| self.tell(newest, around))
     }
 
     /// Returns what is stored of the gateway's alerts.
@@ -330,17 +463,73 @@ impl ControlPlane {
         let mut statement = self.db.prepare_cached("SELECT ifnull(sum(records), 0) FROM lane_gap WHERE lane = ?1 AND epoch = ?2")?;
         let mut accounts = Vec::new();
         for cursor in cursors::of_gateway(&self.db, &self.gateway)? {
-            let gaps: i64 = statement
-                .query_row(rusqlite::params![cursor.lane.number(), cursor.epoch.0.to_be_bytes()], |row| row.get(0))?;
+            let gaps: i64 = statement.query_row(rusqlite::params![cursor.lane.number(), cursor.epoch.0.to_be_bytes()], |row| row.get(0))?;
             accounts.push((cursor.epoch, cursor.lane, cursor.sequence.0, u64::try_from(gaps).unwrap_or(0)));
         }
         Ok(accounts)
     }
 
-    /// Returns raises that the history tells more than once: a record that was stored twice.
-    pub(crate) fn raised_twice(&self) -> Result<i64, Violation> {
-        let sql = "SELECT count(*) FROM (SELECT 1 FROM alert_history WHERE what = 'raised' GROUP BY alert, at HAVING count(*) > 1)";
-        Ok(self.db.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
+    /// Returns how many measurements are stored.
+    pub(crate) fn samples(&self) -> Result<u64, Violation> {
+        let count: i64 = self.db.prepare_cached("SELECT count(*) FROM sample")?.query_row([], |row| row.get(0))?;
+        Ok(u64::try_from(count).unwrap_or(0))
+    }
+}
+
+/// What a batch brings.
+enum Content {
+    Alerts(ingest::AlertBatch),
+    Samples(samples::SampleBatch),
+}
+
+impl Content {
+    fn decode(lane: Lane, wire: &Batch) -> Result<Self, Violation> {
+        let refuse = |error: batch::BatchError| Violation::Protocol(error.to_string());
+        match lane {
+            Lane::Alerts => batch::decode_alerts(wire).map(Self::Alerts).map_err(refuse),
+            Lane::Samples => batch::decode_samples(wire).map(Self::Samples).map_err(refuse),
+            Lane::Inventory | Lane::Logs => Err(Violation::broken("a lane that nobody serves")),
+        }
+    }
+
+    fn encoded(&self) -> Vec<Vec<u8>> {
+        match self {
+            Self::Alerts(batch) => batch.alerts.iter().map(Alert::encode).collect(),
+            Self::Samples(batch) => batch.samples.iter().map(Sample::encode).collect(),
+        }
+    }
+
+    fn lose_the_last(&mut self) {
+        match self {
+            Self::Alerts(batch) if batch.alerts.len() > 1 => drop(batch.alerts.pop()),
+            Self::Samples(batch) if batch.samples.len() > 1 => drop(batch.samples.pop()),
+            Self::Alerts(_) | Self::Samples(_) => {}
+        }
+    }
+
+    fn apply(&self, tx: &rusqlite::Transaction<'_>, gateway: &GatewayId, now: Timestamp) -> Result<(Sequence, u64, bool), StoreError> {
+        match self {
+            Self::Alerts(batch) => {
+                let applied = ingest::apply(tx, gateway, batch, now)?;
+                Ok((applied.committed, applied.skipped, applied.close_pending))
+            }
+            Self::Samples(batch) => {
+                let advanced = samples::apply(tx, gateway, batch, now)?;
+                Ok((advanced.committed, advanced.skipped, false))
+            }
+        }
+    }
+
+    /// Order per alert: what is stored is never older than what was stored, and never older than what was just applied.
+    fn check(&self, control: &ControlPlane, ledger: &mut Ledger) -> Result<(), Violation> {
+        let Self::Alerts(batch) = self else { return Ok(()) };
+        let mut newest = BTreeMap::new();
+        for alert in &batch.alerts {
+            let known = newest.entry(alert.key.kind.as_str()).or_insert((0, 0));
+            *known = (*known).max((alert.occurrence, alert.revision));
+        }
+        let rows = control.rows()?;
+        newest.into_iter().try_for_each(|(kind, newest)| ledger.row(kind, newest, rows.iter().find(|row| row.kind == kind)))
     }
 }
 

@@ -12,7 +12,7 @@ use crate::random::Random;
 const SECTOR: usize = 512;
 
 /// A file's identity, whatever its names.
-type Inode = u64;
+pub(crate) type Inode = u64;
 
 /// How the disk betrays its user: only for the tests of the simulation itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +93,11 @@ impl Disk {
         self.state().fuse = Some(operations);
     }
 
+    /// Takes back what [`Disk::arm`] announced.
+    pub(crate) fn disarm(&self) {
+        self.state().fuse = None;
+    }
+
     /// Says whether the machine has died: no operation works until [`Disk::reset`].
     pub(crate) fn is_dead(&self) -> bool {
         self.state().is_dead
@@ -133,20 +138,15 @@ impl Disk {
     pub(crate) fn restore(&self, image: &Image) {
         let mut state = self.state();
         let now = state.clone();
-        *state = State {
-            next_inode: now.next_inode,
-            capacity: now.capacity,
-            random: now.random,
-            honesty: now.honesty,
-            ..image.0.clone()
-        };
+        *state = State { next_inode: now.next_inode, capacity: now.capacity, random: now.random, honesty: now.honesty, ..image.0.clone() };
     }
 
     /// Flips bits in a file that `is_prey`, as a medium does over the years. Returns its name and place.
     pub(crate) fn rot(&self, is_prey: impl Fn(&str) -> bool) -> Option<(String, usize)> {
         let mut state = self.state();
         let mut random = state.random.fork();
-        let prey: Vec<_> = state.cached_names.iter().filter(|(name, _)| is_prey(name)).map(|(name, inode)| (name.clone(), *inode)).collect();
+        let prey: Vec<_> =
+            state.cached_names.iter().filter(|(name, _)| is_prey(name)).map(|(name, inode)| (name.clone(), *inode)).collect();
         let (name, inode) = prey.get(random.index(prey.len()))?.clone();
         let file = state.files.get_mut(&inode)?;
         let most = file.durable.len().min(file.cached.len());
@@ -185,24 +185,35 @@ impl Disk {
         if state.is_dead { Err(io::Error::other("the machine died in this operation")) } else { Ok(done) }
     }
 
-    /// Makes a file, which must not be there.
-    pub(crate) fn create(&self, name: &str) -> io::Result<()> {
+    /// Makes a file, which must not be there, with room for `preallocated` bytes that read as zeros.
+    pub(crate) fn create(&self, name: &str, preallocated: u64) -> io::Result<Inode> {
         let mut state = self.begin()?;
         if state.cached_names.contains_key(name) {
             return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        if preallocated > state.room() {
+            return Err(io::ErrorKind::StorageFull.into());
         }
         let inode = state.next_inode;
         state.next_inode += 1;
         state.files.insert(inode, File::default());
         state.cached_names.insert(name.to_owned(), inode);
         state.pending_names.push(NameChange::Link(name.to_owned(), inode));
-        Self::end(&state, ())
+        if preallocated > 0 {
+            state.files.get_mut(&inode).unwrap().write(Write::Length(usize::try_from(preallocated).unwrap()));
+        }
+        Self::end(&state, inode)
+    }
+
+    /// Opens a file.
+    pub(crate) fn open(&self, name: &str) -> io::Result<Inode> {
+        self.begin()?.find(name)
     }
 
     /// Writes `bytes` at `offset`; a hole before them reads as zeros. A full disk takes a part of them.
-    pub(crate) fn write(&self, name: &str, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    pub(crate) fn write(&self, inode: Inode, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.begin()?;
-        let inode = state.find(name)?;
+        state.holds(inode)?;
         let offset = usize::try_from(offset).unwrap();
         let have = state.files[&inode].cached.len();
         let room = usize::try_from(state.room()).unwrap();
@@ -215,9 +226,9 @@ impl Disk {
     }
 
     /// Sets a file's length: cut off, or filled with zeros when there is room.
-    pub(crate) fn set_length(&self, name: &str, length: u64) -> io::Result<()> {
+    pub(crate) fn set_length(&self, inode: Inode, length: u64) -> io::Result<()> {
         let mut state = self.begin()?;
-        let inode = state.find(name)?;
+        state.holds(inode)?;
         let length = usize::try_from(length).unwrap();
         let more = length.saturating_sub(state.files[&inode].cached.len()) as u64;
         if more > state.room() {
@@ -229,9 +240,9 @@ impl Disk {
 
     /// Makes a file's content durable. After a failure, what was not yet durable is lost for good unless it is written again,
     /// though it can still be read: as Linux does.
-    pub(crate) fn sync_file(&self, name: &str) -> io::Result<()> {
+    pub(crate) fn sync_file(&self, inode: Inode) -> io::Result<()> {
         let mut state = self.begin()?;
-        let inode = state.find(name)?;
+        state.holds(inode)?;
         if state.is_dead {
             return Self::end(&state, ());
         }
@@ -325,6 +336,11 @@ impl Disk {
         Ok(state.files[&state.find(name)?].cached.len() as u64)
     }
 
+    /// Returns how many bytes are taken.
+    pub(crate) fn used(&self) -> u64 {
+        self.state().used()
+    }
+
     /// Returns how many bytes may still be written.
     pub(crate) fn room(&self) -> u64 {
         self.state().room()
@@ -336,11 +352,19 @@ impl State {
         self.cached_names.get(name).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
     }
 
+    /// A file that lost its last name is not kept here for those who hold it open: nobody may write to one.
+    fn holds(&self, inode: Inode) -> io::Result<()> {
+        if self.files.contains_key(&inode) { Ok(()) } else { Err(io::Error::other("the file was removed while it was open")) }
+    }
+
     /// A file counts while a program sees it: what was removed is free at once.
-    fn room(&self) -> u64 {
+    fn used(&self) -> u64 {
         let seen: BTreeSet<_> = self.cached_names.values().collect();
-        let used: u64 = seen.into_iter().map(|inode| self.files[inode].cached.len() as u64).sum();
-        self.capacity.saturating_sub(used)
+        seen.into_iter().map(|inode| self.files[inode].cached.len() as u64).sum()
+    }
+
+    fn room(&self) -> u64 {
+        self.capacity.saturating_sub(self.used())
     }
 
     fn cut_power(&mut self, random: &mut Random) {

@@ -13,10 +13,12 @@ use crate::world::Violation;
 /// How far a record got on the gateway.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
-    /// Handed to the spool: it may be there after a crash, or not.
-    Queued,
     /// The spool said that it is durable: it must arrive.
     Durable,
+    /// A crash took it before it was durable.
+    Lost,
+    /// Handed to the spool: it may be there after a crash, or not.
+    Queued,
     /// It was durable, and an older disk or database was put back: whoever did that gave it up.
     SetBack,
 }
@@ -67,6 +69,13 @@ impl Ledger {
         }
     }
 
+    /// Notes that a start found everything up to `commit`, and nothing later.
+    pub(crate) fn recovered(&mut self, commit: u64) {
+        for record in self.records.iter_mut().filter(|record| record.standing == Standing::Queued) {
+            record.standing = if record.commit <= commit { Standing::Durable } else { Standing::Lost };
+        }
+    }
+
     /// Notes that all records are given up that `keeps` does not name: by commit number.
     pub(crate) fn set_back(&mut self, keeps: impl Fn(u64) -> bool) {
         for record in self.records.iter_mut().filter(|record| record.standing == Standing::Durable && !keeps(record.commit)) {
@@ -98,6 +107,9 @@ impl Ledger {
             let (now, before) = (&self.records[record].what, &self.records[known].what);
             return Err(Violation::broken(format!("{} is {now}, and was {before} before", place())));
         }
+        if self.records[record].standing == Standing::Lost {
+            return Err(Violation::broken(format!("{} is {}, which a start did not find", place(), self.records[record].what)));
+        }
         if self.records[record].lane != lane {
             return Err(Violation::broken(format!("{} belongs to another lane", place())));
         }
@@ -113,7 +125,12 @@ impl Ledger {
     }
 
     /// Notes the records of a batch that was committed; those up to `before` were there already.
-    pub(crate) fn stored(&mut self, (epoch, lane): (Epoch, Lane), (first, before): (u64, u64), contents: &[Vec<u8>]) -> Result<(), Violation> {
+    pub(crate) fn stored(
+        &mut self,
+        (epoch, lane): (Epoch, Lane),
+        (first, before): (u64, u64),
+        contents: &[Vec<u8>],
+    ) -> Result<(), Violation> {
         for (sequence, content) in (first..).zip(contents) {
             let record = self.identify((epoch, lane, sequence), content)?;
             if sequence <= before {
@@ -142,7 +159,8 @@ impl Ledger {
     pub(crate) fn acknowledged(&self, (epoch, lane): (Epoch, Lane), sequence: u64) -> Result<(), Violation> {
         let committed = self.committed.get(&(epoch, lane)).copied().unwrap_or(0);
         if sequence > committed {
-            let what = format!("lane {} of epoch {:x} is acknowledged up to {sequence} and committed up to {committed}", lane.name(), epoch.0);
+            let what =
+                format!("lane {} of epoch {:x} is acknowledged up to {sequence} and committed up to {committed}", lane.name(), epoch.0);
             return Err(Violation::broken(what));
         }
         Ok(())
@@ -164,7 +182,8 @@ impl Ledger {
     pub(crate) fn account(&self, place: (Epoch, Lane), cursor: u64, gaps: u64) -> Result<(), Violation> {
         let stored = self.stored.places.get(&place).map_or(0, |(count, _)| *count);
         if stored + gaps != cursor {
-            let what = format!("lane {} of epoch {:x}: {stored} stored and {gaps} missed, and the cursor is {cursor}", place.1.name(), place.0.0);
+            let what =
+                format!("lane {} of epoch {:x}: {stored} stored and {gaps} missed, and the cursor is {cursor}", place.1.name(), place.0.0);
             return Err(Violation::broken(what));
         }
         Ok(())
@@ -179,6 +198,9 @@ impl Ledger {
 
     /// Returns how many records are stored, and how many were ever durable.
     pub(crate) fn counts(&self) -> (usize, usize) {
-        (self.stored.records.len(), self.records.iter().filter(|record| record.standing != Standing::Queued).count())
+        (
+            self.stored.records.len(),
+            self.records.iter().filter(|record| matches!(record.standing, Standing::Durable | Standing::SetBack)).count(),
+        )
     }
 }

@@ -133,8 +133,7 @@ impl Network {
     pub(crate) fn ready(&self, to: To, now: Duration) -> Vec<(u64, Option<Stream>)> {
         let mut ready = Vec::new();
         for connection in &self.connections {
-            let (pipes, side) =
-                if to == To::Server { (&connection.up, connection.server) } else { (&connection.down, connection.gateway) };
+            let (pipes, side) = if to == To::Server { (&connection.up, connection.server) } else { (&connection.down, connection.gateway) };
             if side == Side::Gone {
                 continue;
             }
@@ -170,7 +169,11 @@ impl Network {
     pub(crate) fn take(&mut self, to: To, number: u64, stream: Option<Stream>) -> Arrival {
         let connection = self.find(number).unwrap();
         let Some(stream) = stream else {
-            if to == To::Server { connection.server = Side::Gone } else { connection.gateway = Side::Gone }
+            if to == To::Server {
+                connection.server = Side::Gone
+            } else {
+                connection.gateway = Side::Gone
+            }
             self.sweep();
             return Arrival::End;
         };

@@ -441,7 +441,7 @@ impl Pipeline {
             self.last_commit = self.spool.commit(commit).await?;
         }
         self.checkpoint = false;
-        self.milestones.committed(self.last_commit, self.engine.last_revision());
+        self.milestones.committed(self.last_commit);
         self.committed.push_back((self.last_commit, std::mem::take(&mut self.waiting)));
         self.last_commit_at = Instant::now();
         if extent == Extent::All {

@@ -137,10 +137,25 @@ async fn a_disk_that_was_set_back_gets_back_what_it_had_reported_before_it_resen
 }
 
 #[tokio::test]
+async fn an_adoption_that_was_cut_off_begins_again_whatever_came_meanwhile() {
+    let site = Site::new();
+    site.apply(1, vec![alert("a", 5, AlertState::Open), alert("b", 6, AlertState::Cleared)]).await;
+    let set_back = || Hello { epoch: 10, ..hello(5, 0) };
+    assert_eq!(site.judge(set_back()).await.adopt, [alert("b", 6, AlertState::Cleared)]);
+    // That session ended before the gateway had it all; it has committed something new under its own epoch by now.
+    let batch = AlertBatch { epoch: Epoch(10), first_sequence: Sequence(1), alerts: vec![alert("c", 8, AlertState::Open)] };
+    site.store.apply_alerts(&site.gateway, batch, NOW).await.unwrap();
+    assert_eq!(site.judge(set_back()).await.adopt.len(), 2, "what it has already, it passes over");
+    site.resent(0, 9).await;
+    assert_eq!(site.judge(set_back()).await, Judgement::default(), "what it reported since its start is no sign");
+    assert!(site.history().await.contains(&Happening::DiskSetBack));
+}
+
+#[tokio::test]
 async fn a_gateway_of_version_1_that_was_set_back_while_it_ran_is_asked_for_its_open_alerts() {
     let site = Site::new();
     site.apply(1, vec![alert("a", 5, AlertState::Open), alert("b", 6, AlertState::Open)]).await;
-    let judgement = site.judge(hello(0, 1)).await;
+    let judgement = site.judge(Hello { protocol: 1, ..hello(0, 1) }).await;
     assert!(judgement.resend && judgement.adopt.is_empty());
 }
 
