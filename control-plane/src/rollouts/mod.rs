@@ -62,7 +62,7 @@ pub struct Wish {
 #[derive(Debug, thiserror::Error)]
 pub enum RolloutError {
     /// The change does not fit a gateway's document.
-    #[error("for {gateway}: {cause}")]
+    #[error("the change does not fit {gateway}")]
     Change {
         /// Which.
         gateway: GatewayId,
