@@ -21,10 +21,8 @@ enum Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = prop_oneof![
-        (0..40_i64).prop_map(Step::Clear),
-        (0..40_i64, 1..=5_u8).prop_map(|(after, severity)| Step::Report(after, severity)),
-    ];
+    let step =
+        prop_oneof![(0..40_i64).prop_map(Step::Clear), (0..40_i64, 1..=5_u8).prop_map(|(after, severity)| Step::Report(after, severity)),];
     prop::collection::vec(step, 1..8)
 }
 

@@ -49,7 +49,11 @@ pub(super) async fn list(State(app): State<Arc<App>>, api: ApiPrincipal) -> Resu
     request_body = schema::audit::NewPair,
     responses((status = 201, description = "The pair", body = schema::audit::Pair), ChangeProblems),
 )]
-pub(super) async fn declare(State(app): State<Arc<App>>, api: ApiPrincipal, change: Change) -> Result<(StatusCode, Json<PairView>), Problem> {
+pub(super) async fn declare(
+    State(app): State<Arc<App>>,
+    api: ApiPrincipal,
+    change: Change,
+) -> Result<(StatusCode, Json<PairView>), Problem> {
     api.principal.require(Permission::Configure)?;
     let NewPair { gateways: [first, second] } = change.json()?;
     let pair = pairs::declare(&app, &api.principal, [&first, &second]).await?;

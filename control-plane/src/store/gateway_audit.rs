@@ -117,7 +117,12 @@ impl TenantStore {
     ///
     /// # Errors
     /// [`StoreError`] from the database.
-    pub async fn gateway_audit(&self, gateway: &GatewayId, limit: usize, before: Option<AuditCursor>) -> Result<Vec<GatewayEntry>, StoreError> {
+    pub async fn gateway_audit(
+        &self,
+        gateway: &GatewayId,
+        limit: usize,
+        before: Option<AuditCursor>,
+    ) -> Result<Vec<GatewayEntry>, StoreError> {
         let gateway = gateway.clone();
         self.read(move |db| list(db, &gateway, limit, before)).await
     }
@@ -202,7 +207,14 @@ fn declare(tx: &Transaction<'_>, gateway: &GatewayId, branch: i64, found: &Break
     tx.prepare_cached("INSERT INTO gateway_audit_break (gateway, branch, number, kind, at, text) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
         .execute(params![gateway.as_str(), branch, signed(found.number)?, found.kind.name(), found.at.as_nanos(), found.text])?;
     let about = format!("gateway {gateway}");
-    let deed = Deed { at: found.at, by: By::gateway(gateway), what: What::GatewayLogBroken, about, detail: found.text.clone(), outcome: Outcome::Done };
+    let deed = Deed {
+        at: found.at,
+        by: By::gateway(gateway),
+        what: What::GatewayLogBroken,
+        about,
+        detail: found.text.clone(),
+        outcome: Outcome::Done,
+    };
     audit::note(tx, deed)
 }
 
@@ -325,7 +337,10 @@ mod tests {
         let taken = site.take(&anew[2..]).await;
         assert_eq!((taken.breaks.len(), taken.stored, taken.last.number), (0, 1, 4));
         let all = site.store.gateway_audit(&site.gateway, 9, None).await.unwrap();
-        assert_eq!(all.iter().map(|entry| (entry.branch, entry.number)).collect::<Vec<_>>(), [(1, 4), (1, 3), (0, 4), (0, 3), (0, 2), (0, 1)]);
+        assert_eq!(
+            all.iter().map(|entry| (entry.branch, entry.number)).collect::<Vec<_>>(),
+            [(1, 4), (1, 3), (0, 4), (0, 3), (0, 2), (0, 1)]
+        );
         assert_eq!(site.store.audit_breaks(&site.gateway).await.unwrap().len(), 1);
     }
 

@@ -19,7 +19,8 @@ fn gateway(rig: &Rig, args: &[&str]) -> Output {
 }
 
 fn file(rig: &Rig) -> PathBuf {
-    let mut files: Vec<PathBuf> = std::fs::read_dir(rig.layout().gateway_dir().join("audit")).unwrap().map(|file| file.unwrap().path()).collect();
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(rig.layout().gateway_dir().join("audit")).unwrap().map(|file| file.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|extension| extension == "jsonl"));
     assert_eq!(files.len(), 1, "{files:?}");
     files.remove(0)

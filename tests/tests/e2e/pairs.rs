@@ -92,7 +92,8 @@ fn a_pair_is_one_alert_with_both_as_evidence_and_one_death_changes_nothing() {
     for traps in [first_traps, second.traps] {
         inform(traps, LINK_DOWN, 2);
     }
-    let alert = rig.api.wait_for_alert("both reports", |alert| is_link(alert, 2) && alert["reports"].as_array().is_some_and(|all| all.len() == 2));
+    let alert =
+        rig.api.wait_for_alert("both reports", |alert| is_link(alert, 2) && alert["reports"].as_array().is_some_and(|all| all.len() == 2));
     let id = alert["id"].clone();
     assert_eq!((&alert["pair"], &alert["count"], links(&rig, 2).len()), (&json!(pair), &json!(1), 1));
     let mut gateways: Vec<&str> = alert["reports"].as_array().unwrap().iter().map(|report| report["gateway"].as_str().unwrap()).collect();

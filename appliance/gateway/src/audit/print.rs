@@ -44,7 +44,14 @@ pub fn entries(config: &Config, form: Form) -> Result<String, AuditError> {
             }
             (Form::Text, Ok(known)) => {
                 let mark = if signed { '✓' } else { ' ' };
-                writeln!(out, "{:>6} {mark} {}  {:<14} {}", entry.number, moment(known.at), known.by.to_string(), printable(&known.action.to_string()))
+                writeln!(
+                    out,
+                    "{:>6} {mark} {}  {:<14} {}",
+                    entry.number,
+                    moment(known.at),
+                    known.by.to_string(),
+                    printable(&known.action.to_string())
+                )
             }
             // Of a newer version.
             (Form::Text, Err(_)) => writeln!(out, "{:>6}   {}", entry.number, printable(&text)),

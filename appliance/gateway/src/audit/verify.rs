@@ -10,10 +10,10 @@ use std::path::Path;
 use postern_protocol::message::AuditReceipt;
 use serde::Serialize;
 
+use super::AuditError;
 use super::line::{self, Place};
 use super::log::{self, LogFile};
 use super::receipt::{self, Found};
-use super::AuditError;
 use crate::revision::Signers;
 
 /// What is wrong.

@@ -45,7 +45,12 @@ struct SideRow {
 }
 
 /// Writes the merged row of `key` anew; `None` while no side has it.
-pub(in crate::store) fn refresh(tx: &Transaction<'_>, pair: &GatewayId, key: &AlertKey, actor: Actor<'_>) -> Result<Option<Refreshed>, StoreError> {
+pub(in crate::store) fn refresh(
+    tx: &Transaction<'_>,
+    pair: &GatewayId,
+    key: &AlertKey,
+    actor: Actor<'_>,
+) -> Result<Option<Refreshed>, StoreError> {
     let merged_id = AlertId::derive(pair, key);
     let before = before(tx, merged_id.as_str())?;
     let mut sides = sides(tx, pair, key)?;
@@ -64,7 +69,8 @@ pub(in crate::store) fn refresh(tx: &Transaction<'_>, pair: &GatewayId, key: &Al
         .execute(params![merged_id.as_str(), pair.as_str(), key.resource, key.kind, key.qualifier])?;
     } else if begins {
         alert_record::archive(tx, merged_id.as_str())?;
-        tx.prepare_cached("UPDATE alert SET acknowledged_by = NULL, acknowledged_at = NULL WHERE id = ?1")?.execute([merged_id.as_str()])?;
+        tx.prepare_cached("UPDATE alert SET acknowledged_by = NULL, acknowledged_at = NULL WHERE id = ?1")?
+            .execute([merged_id.as_str()])?;
     }
     write(tx, merged_id.as_str(), change, (&merged, decider))?;
     for row in &sides {
@@ -78,7 +84,8 @@ pub(in crate::store) fn refresh(tx: &Transaction<'_>, pair: &GatewayId, key: &Al
 
 /// Closes every side of a merged alert, for a person; says which gateways have to be told.
 pub(in crate::store) fn close_sides(tx: &Transaction<'_>, merged: &str, by: &str, now: Timestamp) -> Result<Vec<GatewayId>, StoreError> {
-    let mut query = tx.prepare_cached("SELECT id, gateway, state FROM alert WHERE merged_into = ?1 AND state <> 'closed' ORDER BY gateway")?;
+    let mut query =
+        tx.prepare_cached("SELECT id, gateway, state FROM alert WHERE merged_into = ?1 AND state <> 'closed' ORDER BY gateway")?;
     let sides: Vec<(String, String, String)> =
         query.query_map([merged], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect::<Result<_, _>>()?;
     let mut tell = Vec::new();
@@ -190,9 +197,7 @@ fn before(tx: &Transaction<'_>, id: &str) -> Result<Option<Before>, StoreError> 
 }
 
 fn sides(tx: &Transaction<'_>, pair: &GatewayId, key: &AlertKey) -> Result<Vec<SideRow>, StoreError> {
-    let sql = format!(
-        "SELECT state, severity, count, first_seen, last_seen, cleared_at FROM alert WHERE id = ?1 AND NOT {ABOUT_ITSELF}"
-    );
+    let sql = format!("SELECT state, severity, count, first_seen, last_seen, cleared_at FROM alert WHERE id = ?1 AND NOT {ABOUT_ITSELF}");
     let mut query = tx.prepare_cached(&sql)?;
     let mut sides = Vec::new();
     for gateway in members(tx, pair.as_str())? {
