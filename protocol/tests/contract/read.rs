@@ -73,7 +73,12 @@ impl Types {
                         enums.insert(item.ident.to_string(), item);
                     }
                     Item::Mod(module) if module.ident == "up" => {
-                        up = module.content.unwrap().1.into_iter().find_map(|item| if let Item::Enum(item) = item { Some(item) } else { None });
+                        up = module
+                            .content
+                            .unwrap()
+                            .1
+                            .into_iter()
+                            .find_map(|item| if let Item::Enum(item) = item { Some(item) } else { None });
                     }
                     _ => {}
                 }
@@ -209,9 +214,11 @@ impl Types {
         };
         let segment = path.path.segments.last().unwrap();
         let arguments: Vec<&Type> = match &segment.arguments {
-            PathArguments::AngleBracketed(arguments) => {
-                arguments.args.iter().filter_map(|argument| if let GenericArgument::Type(kind) = argument { Some(kind) } else { None }).collect()
-            }
+            PathArguments::AngleBracketed(arguments) => arguments
+                .args
+                .iter()
+                .filter_map(|argument| if let GenericArgument::Type(kind) = argument { Some(kind) } else { None })
+                .collect(),
             _ => Vec::new(),
         };
         match segment.ident.to_string().as_str() {
