@@ -468,12 +468,6 @@ impl ControlPlane {
         }
         Ok(accounts)
     }
-
-    /// Returns how many measurements are stored.
-    pub(crate) fn samples(&self) -> Result<u64, Violation> {
-        let count: i64 = self.db.prepare_cached("SELECT count(*) FROM sample")?.query_row([], |row| row.get(0))?;
-        Ok(u64::try_from(count).unwrap_or(0))
-    }
 }
 
 /// What a batch brings.

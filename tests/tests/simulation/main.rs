@@ -15,6 +15,7 @@ mod gateway;
 mod ledger;
 mod network;
 mod random;
+mod recovery;
 mod revision;
 mod seeds;
 mod spool;

@@ -121,14 +121,6 @@ impl Network {
         frames.push_back((due, frame));
     }
 
-    /// Says how many frames wait in a stream: a sender with a bounded queue looks here.
-    pub(crate) fn waiting(&mut self, number: u64, (to, stream): (To, Stream)) -> usize {
-        self.find(number).map_or(0, |connection| {
-            let pipes = if to == To::Server { &connection.up } else { &connection.down };
-            pipes[stream.index()].frames.len()
-        })
-    }
-
     /// Says which connections have something for that side now: a frame of one stream, or their end.
     pub(crate) fn ready(&self, to: To, now: Duration) -> Vec<(u64, Option<Stream>)> {
         let mut ready = Vec::new();
