@@ -28,7 +28,7 @@ const KEY_EVERY_BYTES: u64 = 64 * 1024;
 
 /// Small groups go over zeros that were written before: then a sync has no extent of the file to convert. So many are written at
 /// once, so that few groups pay for it.
-const ZEROS_AHEAD_BYTES: usize = 1024 * 1024;
+const ZEROS_AHEAD_BYTES: usize = 4 * 1024 * 1024;
 const SMALL_GROUP_BYTES: usize = 8 * 1024;
 
 /// How big a spool may grow, and its key. No `Debug`.
