@@ -84,7 +84,8 @@ mod tests {
 
     #[test]
     fn a_record_is_read_as_it_was_written_and_bounded() {
-        let record = Inventory { version: "0.5.0".into(), cpus: 2, listeners: vec!["proxy tcp [::]:3128".into()], at: 7, ..Inventory::default() };
+        let record =
+            Inventory { version: "0.5.0".into(), cpus: 2, listeners: vec!["proxy tcp [::]:3128".into()], at: 7, ..Inventory::default() };
         assert_eq!(Inventory::read(&record.encode_to_vec()), Ok(record.clone()));
         assert!(record.is_same_as(&Inventory { at: 8, ..record.clone() }));
         assert!(!record.is_same_as(&Inventory { cpus: 3, ..record.clone() }));

@@ -60,8 +60,11 @@ pub fn apply(tx: &Transaction<'_>, gateway: &GatewayId, batch: &InventoryBatch, 
     let advanced = cursors::take(tx, gateway, place, now)?;
     if let Some(newest) = batch.records.iter().skip(advanced.repeated).last() {
         let text = serde_json::to_string(newest).map_err(|_| StoreError::Corrupt("inventory"))?;
-        tx.prepare_cached("INSERT OR REPLACE INTO gateway_inventory (gateway, record, at) VALUES (?1, ?2, ?3)")?
-            .execute(params![gateway.as_str(), text, now.as_nanos()])?;
+        tx.prepare_cached("INSERT OR REPLACE INTO gateway_inventory (gateway, record, at) VALUES (?1, ?2, ?3)")?.execute(params![
+            gateway.as_str(),
+            text,
+            now.as_nanos()
+        ])?;
     }
     Ok(advanced)
 }

@@ -113,12 +113,7 @@ impl TenantStore {
     ///
     /// # Errors
     /// [`StoreError`] from the database; nothing is committed then.
-    pub async fn apply_samples(
-        &self,
-        gateway: &GatewayId,
-        batch: SampleBatch,
-        now: Timestamp,
-    ) -> Result<cursors::Advanced, StoreError> {
+    pub async fn apply_samples(&self, gateway: &GatewayId, batch: SampleBatch, now: Timestamp) -> Result<cursors::Advanced, StoreError> {
         let gateway = gateway.clone();
         self.write_in_turn(move |tx| apply(tx, &gateway, &batch, now)).await
     }
@@ -222,8 +217,11 @@ pub fn apply(tx: &Transaction<'_>, gateway: &GatewayId, batch: &SampleBatch, now
             None => series(tx, gateway, sample)?,
         };
         known = Some((sample, number));
-        tx.prepare_cached("INSERT OR IGNORE INTO sample (series, at, value) VALUES (?1, ?2, ?3)")?
-            .execute(params![number, sample.at.as_nanos(), sample.value])?;
+        tx.prepare_cached("INSERT OR IGNORE INTO sample (series, at, value) VALUES (?1, ?2, ?3)")?.execute(params![
+            number,
+            sample.at.as_nanos(),
+            sample.value
+        ])?;
     }
     Ok(advanced)
 }
@@ -343,7 +341,14 @@ mod tests {
 
     fn sample(resource: &str, secs: i64, value: f64) -> Sample {
         let at = Timestamp::from_secs(secs);
-        Sample { resource: resource.into(), metric: "cpu.load".into(), value, unit: "%".into(), at, labels: [("core".into(), "1".into())].into() }
+        Sample {
+            resource: resource.into(),
+            metric: "cpu.load".into(),
+            value,
+            unit: "%".into(),
+            at,
+            labels: [("core".into(), "1".into())].into(),
+        }
     }
 
     #[tokio::test]

@@ -48,7 +48,8 @@ fn measurements_are_pushed_and_read_and_arrive_once_after_an_outage() {
     let expected: Vec<f64> = (0..40).map(|n| f64::from(n) + 0.5).collect();
     wait_for("every measurement once", SOON, || (values(&rig) == expected).then_some(()).ok_or_else(|| format!("{:?}", values(&rig))));
     // Counted like events: the repetition as a duplicate.
-    let account = rig.wait_for_status("the account", |status| status.ledger.by_protocol.get("push").is_some_and(|push| push.in_flight == 0));
+    let account =
+        rig.wait_for_status("the account", |status| status.ledger.by_protocol.get("push").is_some_and(|push| push.in_flight == 0));
     let push = &account.ledger.by_protocol["push"];
     assert_eq!((push.received, push.accepted, push.dropped["duplicate"]), (42, 40, 2));
 }

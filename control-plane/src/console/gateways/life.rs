@@ -180,7 +180,10 @@ mod tests {
             ..IdentityState::default()
         };
         let live = identity(&state(30), now);
-        assert_eq!((live.left.as_deref(), live.renew.as_str(), live.trust_serial.as_str()), (Some("30 d 0 h"), "in 20 d 0 h", "what enrolment gave"));
+        assert_eq!(
+            (live.left.as_deref(), live.renew.as_str(), live.trust_serial.as_str()),
+            (Some("30 d 0 h"), "in 20 d 0 h", "what enrolment gave")
+        );
         let ended = identity(&state(-1), now);
         assert_eq!((ended.left, ended.renew.as_str()), (None, "due"));
     }
