@@ -153,7 +153,7 @@ fn black_hole(facts: &WayFacts) -> Option<Finding> {
     facts.small.as_ref().filter(|look| look.is_control_plane())?;
     let what = "long packets are lost on the way (MTU black hole)";
     let evidence = format!(
-        "the exchange with {} stalled for {} s, and passed at once with segments of {} bytes",
+        "the exchange with {} stalled ({} s at most), and passed at once with segments of {} bytes",
         facts.whom(),
         STEP.as_secs(),
         super::probe::SMALL_SEGMENT_BYTES

@@ -10,7 +10,7 @@ mod verifier;
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use postern_protocol::timestamp::Timestamp;
 use rustls::client::Resumption;
@@ -28,6 +28,9 @@ use crate::url::{ServerUrl, UrlError};
 
 /// How long one step may take.
 pub const STEP: Duration = Duration::from_secs(10);
+
+/// A handshake that ends after so long a silence stalled, whoever ended it: a peer that refuses does so at once.
+const QUIET: Duration = Duration::from_secs(4);
 
 /// Which of the port's services is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,7 +114,7 @@ pub enum Silence {
     #[error("the peer's certificate is refused")]
     Refused(#[source] rustls::Error),
     /// Nothing came in the TLS handshake.
-    #[error("nothing came within {} s of the TLS handshake", STEP.as_secs())]
+    #[error("the TLS handshake stalled: nothing came for seconds")]
     Stalled,
     /// The handshake was done, and a longer request was never answered.
     #[error("the request was not answered within {} s", STEP.as_secs())]
@@ -176,8 +179,11 @@ where
     config.alpn_protocols = vec![alpn.to_vec()];
     config.resumption = Resumption::disabled();
     let handshake = TlsConnector::from(Arc::new(config)).connect(name, stream);
+    let start = Instant::now();
     let answer = match tokio::time::timeout(STEP, handshake).await {
         Err(_) => Err(Silence::Stalled),
+        // The other side lost its patience first.
+        Ok(Err(_)) if start.elapsed() > QUIET => Err(Silence::Stalled),
         Ok(Err(error)) => Err(silence(error)),
         Ok(Ok(tls)) if tls.get_ref().1.alpn_protocol() != Some(alpn) => Err(Silence::Alpn),
         Ok(Ok(tls)) => http::ask(tls, service, &server.authority()).await,

@@ -69,7 +69,7 @@ fn behind(proxy: &str) -> Sites {
 fn delivers(sites: &mut Sites) {
     sites.start_gateway();
     let status = sites.wait_for_tunnel(TunnelState::Up);
-    assert_eq!(status.tunnel.proxy.as_deref(), Some(format!("{CLOUD}:3128").as_str()), "the way leads through the proxy");
+    assert_eq!(status.tunnel.proxy.as_deref(), Some(format!("http://{CLOUD}:3128").as_str()), "the way leads through the proxy");
     let Sites { rig, wire } = sites;
     wire.cloud.run(|| {
         postern_tests::snmp::Sender::new(rig.prepared.sockets.snmp_trap()).send(&link(TRAP_V2, 1, LINK_DOWN, 7));
