@@ -112,7 +112,7 @@ impl Audit {
         let lost = Arc::new(AtomicU64::new(0));
         let mut writer = Writer { dir: dir.to_owned(), log, state, lost: Arc::clone(&lost), waiting: Vec::new(), damage: damage.clone() };
         if let Some(damage) = damage {
-            tracing::error!(damage, "the audit log is damaged; run postern-gateway audit verify");
+            tracing::warn!(damage, "the audit log is damaged; run postern-gateway audit verify");
             writer.wait(now(), Action::AuditDamaged { damage }, None);
             writer.write();
         }
@@ -264,7 +264,7 @@ impl Writer {
         if ours.is_none_or(|ours| ours.digest != receipt.digest) {
             let damage = verify::Fault::Another { number: receipt.number }.to_string();
             if self.damage.is_none() {
-                tracing::error!(damage, "the audit log is damaged; run postern-gateway audit verify");
+                tracing::warn!(damage, "the audit log is damaged; run postern-gateway audit verify");
                 self.damage = Some(damage.clone());
                 self.wait(now(), Action::AuditDamaged { damage }, None);
             }
