@@ -87,9 +87,25 @@ impl AlertEngine {
         self
     }
 
-    /// Takes in a record that was committed after the checkpoint. Records come in the order in which they were drained.
+    /// Takes in a record that was committed after the checkpoint. Records come in the order in which they were drained: only for a
+    /// recovery, see [`AlertEngine::adopt`].
     pub fn apply(&mut self, alert: Alert) {
         self.table.apply(alert);
+    }
+
+    /// Takes in a record that this gateway had reported before its disk was set back, and that others hold it to.
+    ///
+    /// Both sides may have gone on meanwhile, so the two are merged, and doing it twice is as good as once:
+    /// - the newer one's state wins, and what only sent an alert again makes it no newer;
+    /// - the occurrence never falls: others pass over records of one that they have seen the last of, for ever;
+    /// - when theirs had ended and ours was reported after that, ours is a new occurrence;
+    /// - when both are open, its count is more than theirs, so that no one closes a report that they have not seen.
+    ///
+    /// What differs from both gets a new revision and is drained. A record beyond the bound of open alerts is taken in, too.
+    /// An alert that was raised before the disk was set back and ended after that, and whose end was drained, opens again: this
+    /// table does not remember ends.
+    pub fn adopt(&mut self, alert: Alert, now: Timestamp) {
+        self.table.adopt(alert, now);
     }
 
     /// Handles one event at `now`. When several rules decide about it (`continue`), the verdict is the last one's.

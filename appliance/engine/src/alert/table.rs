@@ -32,6 +32,8 @@ struct Slot {
     change: Change,
     /// The remembered notification that wrote its texts and evidence.
     writer: Option<Writer>,
+    /// Its revision when it was last reported; a later one only sent it again.
+    reported: u64,
 }
 
 /// What happened to an open alert since it was last drained.
@@ -111,6 +113,61 @@ impl Table {
                 self.open.remove(&alert.key);
             }
         }
+    }
+
+    /// Takes in what this gateway had reported before its disk was set back; see [`super::AlertEngine::adopt`].
+    pub(super) fn adopt(&mut self, theirs: Alert, now: Timestamp) {
+        self.last_revision = self.last_revision.max(theirs.revision);
+        let Some(slot) = self.open.get_mut(&theirs.key) else {
+            // An end that is still to be sent is as good as an open alert: the newer one wins.
+            let ended = self.ended.iter().any(|ours| ours.key == theirs.key && ours.revision > theirs.revision);
+            if theirs.state == AlertState::Open && !ended {
+                self.open.insert(theirs.key.clone(), Slot::new(theirs));
+            }
+            return;
+        };
+        if theirs.revision == slot.reported {
+            return;
+        }
+        let ours = &mut slot.alert;
+        let revision = next_revision(&mut self.last_revision, now);
+        match (theirs.revision > slot.reported, theirs.state) {
+            // It had ended when ours, which the disk had kept, was last reported.
+            (true, AlertState::Cleared | AlertState::Closed) if theirs.occurrence >= ours.occurrence => {
+                self.open.remove(&theirs.key);
+                return;
+            }
+            // Ours began after the disk was set back, by a clock that is behind: it is news.
+            (true, AlertState::Cleared | AlertState::Closed) => slot.reported = revision,
+            (true, AlertState::Open) if theirs.occurrence >= ours.occurrence && theirs.revision > ours.revision => {
+                *slot = Slot::new(theirs);
+                return;
+            }
+            (true, AlertState::Open) => {
+                let (occurrence, count) = (ours.occurrence.max(theirs.occurrence), ours.count.max(theirs.count));
+                *slot = Slot::new(Alert { occurrence, count, ..theirs });
+            }
+            (false, AlertState::Open) => {
+                if theirs.occurrence < ours.occurrence || (theirs.occurrence == ours.occurrence && ours.count > theirs.count) {
+                    return;
+                }
+                // Nobody closes a report that they have not seen: there is at least one more than they were shown.
+                ours.count = ours.count.max(theirs.count.saturating_add(1));
+                ours.occurrence = theirs.occurrence;
+                ours.first_seen = ours.first_seen.min(theirs.first_seen);
+            }
+            (false, AlertState::Cleared | AlertState::Closed) => {
+                if theirs.occurrence < ours.occurrence {
+                    return;
+                }
+                // It ended and was reported again. When the first of these reports came is not kept.
+                ours.count = ours.count.saturating_sub(theirs.count).max(1);
+                ours.occurrence = revision;
+                ours.first_seen = ours.last_seen;
+            }
+        }
+        slot.alert.revision = revision;
+        slot.mark(Change::Urgent, &mut self.urgent);
     }
 
     /// Opens an alert that was seen at `seen`, or counts it again.
@@ -213,6 +270,7 @@ impl Table {
         slot.alert.revision = next_revision(&mut self.last_revision, now);
         slot.alert.count = slot.alert.count.saturating_add(1);
         slot.alert.last_seen = slot.alert.last_seen.max(seen);
+        slot.reported = slot.alert.revision;
         slot.mark(Change::Counted, &mut self.counted);
         true
     }
@@ -245,7 +303,7 @@ impl Table {
                 alert.rule = report.rule;
                 alert.rule_version = report.rule_version;
                 alert.evidence = report.evidence;
-                slot.writer = None;
+                (slot.writer, slot.reported) = (None, revision);
                 if same {
                     slot.mark(Change::Counted, &mut self.counted);
                 } else {
@@ -307,7 +365,8 @@ impl Table {
 
 impl Slot {
     const fn new(alert: Alert) -> Self {
-        Self { alert, change: Change::None, writer: None }
+        let reported = alert.revision;
+        Self { alert, change: Change::None, writer: None, reported }
     }
 
     /// Notes a change, with the key in `keys` unless what was noted before says as much.

@@ -380,7 +380,7 @@ impl Pipeline {
         let now = Timestamp::from(SystemTime::now());
         match order {
             Order::Adopt { alerts, complete } => {
-                alerts.into_iter().for_each(|alert| self.engine.apply(alert));
+                alerts.into_iter().for_each(|alert| self.engine.adopt(alert, now));
                 // What was taken in is in no record of the spool.
                 self.checkpoint = true;
                 if complete {
