@@ -4,11 +4,14 @@ use postern_protocol::id::{GatewayId, TenantId};
 use postern_protocol::timestamp::Timestamp;
 use serde::Serialize;
 
+use crate::app::App;
+use crate::feed::Change;
 use crate::rfc3339;
 use crate::store::audit::{By, Deed, Outcome, What};
 use crate::store::certificates::{CertificateView, ConfirmedTrust};
 use crate::store::incarnations::{IncarnationView, Quarantine};
 use crate::store::{StoreError, Stores};
+use crate::tunnel::registry::EndReason;
 
 /// A gateway's identity.
 #[derive(Clone, Debug, Serialize)]
@@ -79,4 +82,27 @@ pub async fn allow_renewal(
     let (about, detail) = (format!("gateway {gateway}"), format!("until {}", rfc3339::format(until)));
     let deed = Deed { at: now, by, what: What::RenewalAllowed, about, detail, outcome: Outcome::Done };
     stores.system().allow_renewal(tenant, gateway, Some(until), deed).await
+}
+
+/// Revokes a gateway for good: audited for the operator and for the tenant, and in the gateway's history. Revoking it twice changes
+/// nothing. A session of it ends within seconds.
+///
+/// # Errors
+/// [`StoreError::NotFound`] when the tenant has no such gateway.
+pub async fn revoke(stores: &Stores, (tenant, gateway): (&TenantId, &GatewayId), (by, now): (By, Timestamp)) -> Result<(), StoreError> {
+    if stores.system().revoke_gateway(tenant, gateway, (by.clone(), now)).await? {
+        stores.tenant(tenant)?.gateway_revoked(gateway, (by, now)).await?;
+    }
+    Ok(())
+}
+
+/// As [`revoke`], from the program that has the sessions: one of the gateway is told at once.
+///
+/// # Errors
+/// [`StoreError::NotFound`] when the tenant has no such gateway.
+pub async fn revoke_live(app: &App, (tenant, gateway): (&TenantId, &GatewayId), by: By) -> Result<(), StoreError> {
+    revoke(&app.stores, (tenant, gateway), (by, app.now())).await?;
+    app.gateways.end(gateway, EndReason::Revoked);
+    app.feed.publish(tenant, Change::Gateway { id: gateway.clone() });
+    Ok(())
 }

@@ -32,6 +32,7 @@ mod named_secrets;
 pub mod oid_names;
 pub mod pairs;
 pub mod random;
+pub mod retention;
 pub mod revocation;
 pub mod rfc3339;
 pub mod rollouts;

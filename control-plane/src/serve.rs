@@ -29,7 +29,7 @@ use crate::tls::{ServerConfigs, TlsError};
 use crate::trust::{self, Authorities};
 use crate::tunnel::incarnations::Doubts;
 use crate::tunnel::registry::Registry;
-use crate::{admin, listener, revocation, secrets, unreachable};
+use crate::{admin, listener, retention, revocation, secrets, unreachable};
 
 /// How long everything may take to end; the public port has its own, shorter limit.
 const DRAIN: Duration = Duration::from_secs(9);
@@ -147,6 +147,7 @@ impl Server {
         spawn(&mut tasks, "listener", listener::serve(Arc::clone(&app), public, configs));
         spawn(&mut tasks, "admin", serve_admin(Arc::clone(&app), admin));
         spawn(&mut tasks, "unreachable", unreachable::watch(Arc::clone(&app)));
+        spawn(&mut tasks, "retention", retention::watch(Arc::clone(&app)));
         spawn(&mut tasks, "revocation", revocation::watch(Arc::clone(&app)));
         spawn(&mut tasks, "configuration", configuration::watch(Arc::clone(&app)));
         spawn(&mut tasks, "roll-outs", rollouts::watch(Arc::clone(&app)));

@@ -2,15 +2,18 @@
 
 const zone = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
 
+function span(seconds) {
+  if (seconds < 60) return `${seconds} s`;
+  if (seconds < 3600) return `${Math.floor(seconds / 60)} min`;
+  if (seconds < 86400) return `${Math.floor(seconds / 3600)} h`;
+  return `${Math.floor(seconds / 86400)} d`;
+}
+
 /** The same words as `console::moment` on the server. */
 export function relative(then, now) {
   const seconds = Math.floor((now - then) / 1000);
-  if (seconds < -5) return "in the future";
-  if (seconds < 5) return "now";
-  if (seconds < 60) return `${seconds} s ago`;
-  if (seconds < 3600) return `${Math.floor(seconds / 60)} min ago`;
-  if (seconds < 86400) return `${Math.floor(seconds / 3600)} h ago`;
-  return `${Math.floor(seconds / 86400)} d ago`;
+  if (seconds < -5) return `in ${span(-seconds)}`;
+  return seconds < 5 ? "now" : `${span(seconds)} ago`;
 }
 
 function refresh(root) {

@@ -55,6 +55,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/gateways", get(gateways::list))
         .route("/gateways/{id}", get(gateways::find))
         .route("/gateways/{id}/revisions", get(gateways::revisions))
+        .route("/gateways/{id}/history", get(gateways::history))
+        .route("/gateways/{id}/revoke", post(gateways::revoke))
         .route("/gateways/{id}/ledger", get(ledger::read))
         .route("/audit", get(audit::list))
         .route("/gateways/{id}/audit", get(audit::of_gateway))

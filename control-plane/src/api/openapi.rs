@@ -38,6 +38,8 @@ const PUSH_SCHEMA: &str = include_str!("../../../appliance/engine/schema/push.sc
         gateways::list,
         gateways::find,
         gateways::revisions,
+        gateways::history,
+        gateways::revoke,
         identity::read,
         identity::decide,
         identity::allow_renewal,

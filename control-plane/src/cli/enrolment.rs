@@ -192,7 +192,7 @@ pub(super) async fn gateway(command: GatewayCommand, stores: &Stores) -> Result<
         }
         GatewayCommand::Revoke { id } => {
             let record = find(stores, &id).await?;
-            Ok(stores.system().revoke_gateway(&record.tenant, &id, (By::command_line(), clock::now())).await?)
+            Ok(identities::revoke(stores, (&record.tenant, &id), (By::command_line(), clock::now())).await?)
         }
     }
 }

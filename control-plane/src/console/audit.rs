@@ -9,6 +9,7 @@ use axum::response::Response;
 use postern_protocol::id::GatewayId;
 use postern_protocol::timestamp::Timestamp;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::fault::Fault;
 use super::moment::Moment;
@@ -131,7 +132,7 @@ fn entry_line(entry: GatewayEntry, now: Timestamp) -> EntryLine {
     let text = |name: &str| known.and_then(|fields| fields.get(name)?.as_str()).unwrap_or_default().replace('-', " ");
     let at = known.and_then(|fields| fields.get("at")?.as_i64());
     let facts = known.map(|fields| fields.iter().filter(|(name, _)| !matches!(name.as_str(), "at" | "what")));
-    let facts: Vec<String> = facts.into_iter().flatten().map(|(name, value)| format!("{name} {}", plain(value))).collect();
+    let facts: Vec<String> = facts.into_iter().flatten().map(|(name, value)| format!("{} {}", name.replace('_', " "), plain(value, now))).collect();
     EntryLine {
         number: entry.number,
         branch: entry.branch,
@@ -143,6 +144,32 @@ fn entry_line(entry: GatewayEntry, now: Timestamp) -> EntryLine {
     }
 }
 
-fn plain(value: &serde_json::Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+/// From here on, a number can only be nanoseconds since the Unix epoch: of the year 2001 and later.
+const LEAST_NANOS: i64 = 1_000_000_000_000_000_000;
+
+fn plain(value: &Value, now: Timestamp) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        Value::Object(fields) => fields.iter().map(|(name, value)| format!("{name} {}", plain(value, now))).collect::<Vec<_>>().join(", "),
+        Value::Array(items) => items.iter().map(|item| plain(item, now)).collect::<Vec<_>>().join(", "),
+        Value::Number(number) => match number.as_i64().filter(|number| *number >= LEAST_NANOS) {
+            Some(nanos) => Moment::from_nanos(nanos, now).utc,
+            None => number.to_string(),
+        },
+        Value::Bool(_) | Value::Null => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn facts_read_like_words_and_times_like_times() {
+        let facts = json!({"by": {"local": 0}, "until": 1_795_336_484_111_468_526_i64, "paths": ["a", "b"], "number": 5});
+        let text = plain(&facts, Timestamp::from_secs(1_795_336_000));
+        assert_eq!(text, "by local 0, number 5, paths a, b, until 2026-11-22 08:34:44 UTC");
+    }
 }

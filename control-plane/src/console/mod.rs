@@ -70,6 +70,8 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/gateways/{id}/identity", get(gateways::identity::page))
         .route("/gateways/{id}/identity/allow-renewal", post(gateways::identity::allow_renewal))
         .route("/gateways/{id}/identity/keep", post(gateways::identity::decide))
+        .route("/gateways/{id}/pace", post(gateways::pace::store))
+        .route("/gateways/{id}/revoke", get(gateways::end::page).post(gateways::end::revoke))
         .route("/gateways/{id}/secrets", get(gateways::secrets::page).post(gateways::secrets::store))
         .route("/gateways/{id}/secrets/{name}/delete", post(gateways::secrets::delete))
         .route("/gateways/{id}/ledger", get(gateways::minutes::page))

@@ -14,7 +14,7 @@ pub(super) struct Moment {
     pub(super) iso: String,
     /// To the second in UTC.
     pub(super) utc: String,
-    /// How long ago.
+    /// How long ago, or in how long.
     pub(super) relative: String,
 }
 
@@ -33,15 +33,22 @@ impl Moment {
 }
 
 fn relative(at: Timestamp, now: Timestamp) -> String {
-    if at.saturating_since(now) > Duration::from_secs(5) {
-        return "in the future".to_owned();
+    let ahead = at.saturating_since(now);
+    if ahead > Duration::from_secs(5) {
+        return format!("in {}", span(ahead.as_secs()));
     }
     match now.saturating_since(at).as_secs() {
         0..5 => "now".to_owned(),
-        seconds @ 5..60 => format!("{seconds} s ago"),
-        seconds @ 60..3600 => format!("{} min ago", seconds / 60),
-        seconds @ 3600..86_400 => format!("{} h ago", seconds / 3600),
-        seconds => format!("{} d ago", seconds / 86_400),
+        seconds => format!("{} ago", span(seconds)),
+    }
+}
+
+fn span(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..86_400 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
     }
 }
 
@@ -58,9 +65,9 @@ mod tests {
     fn times_read_like_speech() {
         let now = Timestamp::from_secs(1_795_300_000);
         let text = |ago: i64| relative(Timestamp::from_secs(1_795_300_000 - ago), now);
-        let read: Vec<_> = [0, 4, 5, 59, 60, 3599, 3600, 86_399, 86_400, -3, -60].map(text).into();
+        let read: Vec<_> = [0, 4, 5, 59, 60, 3599, 3600, 86_399, 86_400, -3, -60, -90_000].map(text).into();
         let said =
-            ["now", "now", "5 s ago", "59 s ago", "1 min ago", "59 min ago", "1 h ago", "23 h ago", "1 d ago", "now", "in the future"];
+            ["now", "now", "5 s ago", "59 s ago", "1 min ago", "59 min ago", "1 h ago", "23 h ago", "1 d ago", "now", "in 1 min", "in 1 d"];
         assert_eq!(read, said);
         assert_eq!(Moment::new(now, now).utc, "2026-11-21 22:26:40 UTC");
     }

@@ -12,6 +12,7 @@ use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use serde::Serialize;
 
 use super::audit::{self, By, Deed, Outcome, Place, What};
+use super::gateway_events::{self, GatewayEvent, Happening};
 use super::{StoreError, TenantStore};
 
 /// Most entries in one message, and most bytes of one entry's text.
@@ -206,6 +207,7 @@ fn text(kind: BreakKind, last: u64, number: u64) -> String {
 fn declare(tx: &Transaction<'_>, gateway: &GatewayId, branch: i64, found: &Break) -> Result<(), StoreError> {
     tx.prepare_cached("INSERT INTO gateway_audit_break (gateway, branch, number, kind, at, text) VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?
         .execute(params![gateway.as_str(), branch, signed(found.number)?, found.kind.name(), found.at.as_nanos(), found.text])?;
+    gateway_events::note(tx, gateway, &GatewayEvent { at: found.at, what: Happening::AuditBroken, text: found.text.clone() })?;
     let about = format!("gateway {gateway}");
     let deed = Deed {
         at: found.at,

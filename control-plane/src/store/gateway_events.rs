@@ -4,7 +4,9 @@ use postern_protocol::id::GatewayId;
 use postern_protocol::status::doctor::Report;
 use postern_protocol::timestamp::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+use serde::Serialize;
 
+use super::alerts::Page;
 use super::{StoreError, TenantStore};
 
 /// Entries of a gateway that are kept.
@@ -14,7 +16,8 @@ const KEPT: i64 = 1_000;
 const MAX_TEXT: usize = 1_000;
 
 /// What can happen to a gateway.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Happening {
     /// Alerts were cleared because the gateway does not have them open any more.
     AlertsHealed,
@@ -36,12 +39,14 @@ pub enum Happening {
     RecordsMissing,
     /// Its certificate was renewed.
     Renewed,
+    /// It was revoked.
+    Revoked,
     /// It runs another version of the program.
     Version,
 }
 
 impl Happening {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::AlertsHealed,
         Self::AuditBroken,
         Self::Cloned,
@@ -52,6 +57,7 @@ impl Happening {
         Self::Pace,
         Self::RecordsMissing,
         Self::Renewed,
+        Self::Revoked,
         Self::Version,
     ];
 
@@ -68,15 +74,17 @@ impl Happening {
             Self::Pace => "pace",
             Self::RecordsMissing => "records missing",
             Self::Renewed => "renewed",
+            Self::Revoked => "revoked",
             Self::Version => "version",
         }
     }
 }
 
 /// One entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct GatewayEvent {
     /// When.
+    #[serde(serialize_with = "crate::rfc3339::serialize")]
     pub at: Timestamp,
     /// What.
     pub what: Happening,
@@ -98,9 +106,22 @@ impl TenantStore {
     ///
     /// # Errors
     /// [`StoreError`] from the database.
-    pub async fn gateway_events(&self, gateway: &GatewayId, most: u32) -> Result<Vec<GatewayEvent>, StoreError> {
+    pub async fn gateway_events(&self, gateway: &GatewayId, most: usize) -> Result<Vec<GatewayEvent>, StoreError> {
+        Ok(self.gateway_history(gateway, most, None).await?.items)
+    }
+
+    /// Lists the history of `gateway`, newest first, at most `limit` entries, from behind the one that the cursor `after` numbers.
+    ///
+    /// # Errors
+    /// [`StoreError`] from the database.
+    pub async fn gateway_history(
+        &self,
+        gateway: &GatewayId,
+        limit: usize,
+        after: Option<u64>,
+    ) -> Result<Page<GatewayEvent>, StoreError> {
         let gateway = gateway.clone();
-        self.read(move |db| newest(db, &gateway, most)).await
+        self.read(move |db| page(db, &gateway, limit, after)).await
     }
 }
 
@@ -143,16 +164,24 @@ pub fn note(tx: &Transaction<'_>, gateway: &GatewayId, event: &GatewayEvent) -> 
     Ok(())
 }
 
-fn newest(db: &Connection, gateway: &GatewayId, most: u32) -> Result<Vec<GatewayEvent>, StoreError> {
-    let mut statement = db.prepare_cached("SELECT at, what, text FROM gateway_event WHERE gateway = ?1 ORDER BY number DESC LIMIT ?2")?;
-    let mut rows = statement.query(params![gateway.as_str(), most])?;
-    let mut events = Vec::new();
+fn page(db: &Connection, gateway: &GatewayId, limit: usize, after: Option<u64>) -> Result<Page<GatewayEvent>, StoreError> {
+    let before = after.and_then(|number| i64::try_from(number).ok()).unwrap_or(i64::MAX);
+    let most = i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1);
+    let mut statement = db.prepare_cached(
+        "SELECT at, what, text, number FROM gateway_event WHERE gateway = ?1 AND number < ?2 ORDER BY number DESC LIMIT ?3",
+    )?;
+    let mut rows = statement.query(params![gateway.as_str(), before, most])?;
+    let (mut items, mut last) = (Vec::new(), 0_i64);
     while let Some(row) = rows.next()? {
+        if items.len() == limit {
+            return Ok(Page { items, next_cursor: Some(last.to_string()) });
+        }
         let name: String = row.get(1)?;
         let what = Happening::ALL.into_iter().find(|what| what.name() == name).ok_or(StoreError::Corrupt("gateway event"))?;
-        events.push(GatewayEvent { at: Timestamp::from_nanos(row.get(0)?), what, text: row.get(2)? });
+        items.push(GatewayEvent { at: Timestamp::from_nanos(row.get(0)?), what, text: row.get(2)? });
+        last = row.get(3)?;
     }
-    Ok(events)
+    Ok(Page { items, next_cursor: None })
 }
 
 #[cfg(test)]
@@ -171,5 +200,25 @@ mod tests {
         let kept = store.gateway_events(&one, 5_000).await.unwrap();
         assert_eq!((kept.len(), kept[0].text.as_str(), kept[999].text.as_str()), (1000, "1004", "5"));
         assert_eq!(store.gateway_events(&other, 10).await.unwrap(), [event(-1)]);
+    }
+    #[tokio::test]
+    async fn pages_neither_repeat_nor_miss_an_entry() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = TenantStore::open(&folder.path().join("t.db")).unwrap();
+        let gateway = GatewayId::new("one").unwrap();
+        for n in 0..7 {
+            let event = GatewayEvent { at: Timestamp::from_secs(1), what: Happening::Version, text: n.to_string() };
+            store.note_gateway_event(&gateway, event.clone()).await.unwrap();
+            store.note_gateway_event(&GatewayId::new("other").unwrap(), event).await.unwrap();
+        }
+        let (mut seen, mut cursor) = (Vec::new(), None);
+        loop {
+            let page = store.gateway_history(&gateway, 3, cursor).await.unwrap();
+            seen.extend(page.items.into_iter().map(|event| event.text));
+            let Some(next) = page.next_cursor else { break };
+            cursor = Some(next.parse().unwrap());
+        }
+        assert_eq!(seen, ["6", "5", "4", "3", "2", "1", "0"]);
+        assert_eq!(store.gateway_history(&gateway, 7, None).await.unwrap().next_cursor, None);
     }
 }

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::revisions::RevisionState;
 use super::audit::{self, By, Deed, Outcome, What};
+use super::gateway_events::{self, GatewayEvent, Happening};
 use super::{StoreError, Stores, SystemStore, TenantStore};
 
 /// A gateway as the API and the console show it.
@@ -160,33 +161,64 @@ impl SystemStore {
         .await
     }
 
-    /// Revokes a gateway: its certificate opens no session any more. Revoking it twice changes nothing.
+    /// Revokes a gateway: its certificate opens no session any more. Returns whether it was not revoked before: then nothing changes.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when the tenant has no such gateway.
-    pub async fn revoke_gateway(&self, tenant: &TenantId, gateway: &GatewayId, (by, now): (By, Timestamp)) -> Result<(), StoreError> {
+    pub async fn revoke_gateway(&self, tenant: &TenantId, gateway: &GatewayId, (by, now): (By, Timestamp)) -> Result<bool, StoreError> {
         let (tenant, gateway) = (tenant.clone(), gateway.clone());
-        let about = format!("gateway {gateway}");
-        let deed = Deed { at: now, by, what: What::GatewayRevoked, about, detail: String::new(), outcome: Outcome::Done };
+        let deed = revoked(&gateway, by, now);
         self.write(move |tx| {
-            let changed = tx.execute(
-                "UPDATE gateway SET revoked_at = coalesce(revoked_at, ?3) WHERE id = ?1 AND tenant = ?2",
-                params![gateway.as_str(), tenant.as_str(), now.as_nanos()],
-            )?;
-            if changed == 0 { Err(StoreError::NotFound) } else { audit::note(tx, deed) }
+            let known = tx
+                .prepare_cached("SELECT revoked_at FROM gateway WHERE id = ?1 AND tenant = ?2")?
+                .query_row([gateway.as_str(), tenant.as_str()], |row| row.get::<_, Option<i64>>(0))
+                .optional()?;
+            if known.ok_or(StoreError::NotFound)?.is_some() {
+                return Ok(false);
+            }
+            tx.execute("UPDATE gateway SET revoked_at = ?2 WHERE id = ?1", params![gateway.as_str(), now.as_nanos()])?;
+            audit::note(tx, deed)?;
+            Ok(true)
         })
         .await
     }
 }
 
+fn revoked(gateway: &GatewayId, by: By, now: Timestamp) -> Deed {
+    let about = format!("gateway {gateway}");
+    Deed { at: now, by, what: What::GatewayRevoked, about, detail: String::new(), outcome: Outcome::Done }
+}
+
 impl TenantStore {
-    /// Records that a session of `gateway` began.
+    /// Writes down for the tenant, in its audit and in the gateway's history, that `gateway` was revoked.
+    ///
+    /// # Errors
+    /// [`StoreError`] from the database.
+    pub async fn gateway_revoked(&self, gateway: &GatewayId, (by, now): (By, Timestamp)) -> Result<(), StoreError> {
+        let gateway = gateway.clone();
+        self.write(move |tx| {
+            let text = format!("revoked by {}: it cannot connect any more", by.who);
+            gateway_events::note(tx, &gateway, &GatewayEvent { at: now, what: Happening::Revoked, text })?;
+            audit::note(tx, revoked(&gateway, by, now))
+        })
+        .await
+    }
+
+    /// Records that a session of `gateway` began; another program version than before is an entry of its history.
     ///
     /// # Errors
     /// [`StoreError`] from the database.
     pub async fn gateway_connected(&self, gateway: &GatewayId, program_version: &str, now: Timestamp) -> Result<(), StoreError> {
         let (gateway, version) = (gateway.clone(), program_version.to_owned());
         self.write(move |tx| {
+            let before: Option<Option<String>> = tx
+                .prepare_cached("SELECT program_version FROM gateway_state WHERE gateway = ?1")?
+                .query_row([gateway.as_str()], |row| row.get(0))
+                .optional()?;
+            if let Some(before) = before.flatten().filter(|before| *before != version) {
+                let text = format!("version {version} runs; before, it was {before}");
+                gateway_events::note(tx, &gateway, &GatewayEvent { at: now, what: Happening::Version, text })?;
+            }
             tx.prepare_cached(
                 "INSERT INTO gateway_state (gateway, connected, last_seen, program_version) VALUES (?1, 1, ?2, ?3)
                  ON CONFLICT (gateway) DO UPDATE SET connected = 1, last_seen = ?2, program_version = ?3",
@@ -395,7 +427,9 @@ mod tests {
         assert_eq!(stores.find_gateway(&other, &gateway).await.unwrap(), None);
         assert!(stores.list_gateways(&other).await.unwrap().is_empty());
         assert!(matches!(stores.system().revoke_gateway(&other, &gateway, (By::command_line(), NOW)).await, Err(StoreError::NotFound)));
-        stores.system().revoke_gateway(&acme, &gateway, (By::command_line(), NOW)).await.unwrap();
+        assert!(stores.system().revoke_gateway(&acme, &gateway, (By::command_line(), NOW)).await.unwrap());
+        let later = Timestamp::from_secs(2_000);
+        assert!(!stores.system().revoke_gateway(&acme, &gateway, (By::command_line(), later)).await.unwrap(), "it is already");
         assert_eq!(stores.find_gateway(&acme, &gateway).await.unwrap().unwrap().revoked_at, Some(NOW));
     }
 
@@ -409,5 +443,16 @@ mod tests {
         assert!(store.gateway_states(None).await.unwrap()["gw"].connected);
         store.gateway_disconnected(&gateway, NOW, || true).await.unwrap();
         assert!(!store.gateway_states(None).await.unwrap()["gw"].connected);
+    }
+    #[tokio::test]
+    async fn another_version_is_in_the_history_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = TenantStore::open(&folder.path().join("t.db")).unwrap();
+        let gateway = GatewayId::new("gw").unwrap();
+        for version in ["1", "1", "2", "2"] {
+            store.gateway_connected(&gateway, version, NOW).await.unwrap();
+        }
+        let text = "version 2 runs; before, it was 1".to_owned();
+        assert_eq!(store.gateway_events(&gateway, 9).await.unwrap(), [GatewayEvent { at: NOW, what: Happening::Version, text }]);
     }
 }

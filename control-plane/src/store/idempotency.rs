@@ -50,6 +50,14 @@ pub enum Known {
 const BEGUN: u16 = 0;
 
 impl TenantStore {
+    /// Forgets answers that are too old to be asked for again.
+    ///
+    /// # Errors
+    /// [`StoreError`] from the database.
+    pub async fn forget_answers(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.write_in_turn(move |tx| forget(tx, now)).await
+    }
+
     /// Looks for the answer to a request; a new one is marked as begun. For work that is not done in the tenant's database: if the
     /// program dies before [`Self::answer_once`], the request stays [`Known::Unanswered`].
     ///
@@ -102,9 +110,14 @@ pub(super) fn look_up(db: &Connection, once: &OnceKey, now: Timestamp) -> Result
     })
 }
 
+fn forget(tx: &Transaction<'_>, now: Timestamp) -> Result<(), StoreError> {
+    tx.execute("DELETE FROM idempotency WHERE created_at <= ?1", [horizon(now)])?;
+    Ok(())
+}
+
 /// Keeps the answer to a request, and forgets those that are too old.
 pub(super) fn keep(tx: &Transaction<'_>, once: &OnceKey, answer: &Answer, now: Timestamp) -> Result<(), StoreError> {
-    tx.execute("DELETE FROM idempotency WHERE created_at <= ?1", [horizon(now)])?;
+    forget(tx, now)?;
     tx.execute(
         "INSERT INTO idempotency (principal, key, request, status, body, created_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
         params![once.principal, once.key, once.request, answer.status, answer.body, now.as_nanos()],

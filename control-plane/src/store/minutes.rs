@@ -68,14 +68,18 @@ impl TenantStore {
             for minute in &minutes {
                 put(tx, gateway.as_str(), minute)?;
             }
-            let present = minute_of(now);
-            for (table, kept) in [("ledger_minute", KEPT_MINUTES), ("ledger_source", KEPT_SOURCE_MINUTES)] {
-                let sql = format!("DELETE FROM {table} WHERE gateway = ?1 AND minute < ?2");
-                tx.prepare_cached(&sql)?.execute(params![gateway.as_str(), number(present.saturating_sub(kept))])?;
-            }
-            Ok(())
+            forget(tx, &gateway, now)
         })
         .await
+    }
+
+    /// Forgets minutes of `gateway` that are too old: for one that sends none any more.
+    ///
+    /// # Errors
+    /// [`StoreError`] from the database.
+    pub async fn forget_minutes(&self, gateway: &GatewayId, now: Timestamp) -> Result<(), StoreError> {
+        let gateway = gateway.clone();
+        self.write_in_turn(move |tx| forget(tx, &gateway, now)).await
     }
 
     /// Returns the minutes of `gateway` in `span`.
@@ -144,6 +148,15 @@ pub fn add(sum: &mut Account, one: &Account) {
         let dropped = sum.dropped.entry(reason.clone()).or_default();
         *dropped = dropped.saturating_add(*count);
     }
+}
+
+fn forget(tx: &Transaction<'_>, gateway: &GatewayId, now: Timestamp) -> Result<(), StoreError> {
+    let present = minute_of(now);
+    for (table, kept) in [("ledger_minute", KEPT_MINUTES), ("ledger_source", KEPT_SOURCE_MINUTES)] {
+        let sql = format!("DELETE FROM {table} WHERE gateway = ?1 AND minute < ?2");
+        tx.prepare_cached(&sql)?.execute(params![gateway.as_str(), number(present.saturating_sub(kept))])?;
+    }
+    Ok(())
 }
 
 fn put(tx: &Transaction<'_>, gateway: &str, one: &Minute) -> Result<(), StoreError> {

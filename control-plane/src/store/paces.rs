@@ -47,6 +47,7 @@ impl TenantStore {
             )?;
             let text = match bytes_per_second {
                 0 => "what is not an alert may be sent without a limit".to_owned(),
+                limit if limit.is_multiple_of(1024) => format!("what is not an alert may be sent with {} KiB a second", limit / 1024),
                 limit => format!("what is not an alert may be sent with {limit} bytes a second"),
             };
             gateway_events::note(tx, &gateway, &GatewayEvent { at: now, what: Happening::Pace, text: text.clone() })?;

@@ -9,6 +9,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 use serde::Serialize;
 
 use super::audit::{self, By, Deed, Outcome, What};
+use super::gateway_events::{self, GatewayEvent, Happening};
 use super::{StoreError, TenantStore, rollouts};
 use crate::signer::Signer;
 
@@ -261,16 +262,20 @@ pub fn report(tx: &Transaction<'_>, gateway: &GatewayId, told: &RevisionReport, 
     if matches!(told.state, RevisionState::Applied | RevisionState::Provisional) {
         in_force(tx, gateway, told.number)?;
     }
-    if told.state.is_undone() && before != told.state.name() {
-        let reason = told.problems.first().map_or("", |problem| problem.reason.as_str());
-        let deed = Deed {
-            at: now,
-            by: By::gateway(gateway),
-            what: What::ConfigurationUndone,
-            about: format!("gateway {gateway}"),
-            detail: format!("revision {number} {}: {reason}", told.state.name()),
-            outcome: Outcome::Done,
-        };
+    if before == told.state.name() {
+        return Ok(());
+    }
+    let words = format!("revision {number} {}", told.state.name());
+    let text = match told.problems.first() {
+        Some(first) if told.state.is_undone() => format!("{words}: {}", first.reason),
+        _ => words,
+    };
+    if told.state.is_undone() || told.state == RevisionState::Applied {
+        gateway_events::note(tx, gateway, &GatewayEvent { at: now, what: Happening::Configuration, text: text.clone() })?;
+    }
+    if told.state.is_undone() {
+        let about = format!("gateway {gateway}");
+        let deed = Deed { at: now, by: By::gateway(gateway), what: What::ConfigurationUndone, about, detail: text, outcome: Outcome::Done };
         audit::note(tx, deed)?;
     }
     Ok(())
@@ -507,6 +512,7 @@ mod tests {
         }
         let last = store.read(|db| Ok(audit::last(db)?.number)).await.unwrap();
         assert_eq!(last, 2, "put, and undone");
+        assert_eq!(store.gateway_events(&GatewayId::new("gw").unwrap(), 9).await.unwrap().len(), 1);
     }
 
     #[test]

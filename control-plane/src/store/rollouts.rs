@@ -145,7 +145,7 @@ impl TenantStore {
                     params![new.id, gateway.as_str(), stage, at.as_nanos()],
                 )?;
             }
-            note(tx, &new.id, (by, at), format!("began with {} gateways: {}", new.members.len(), new.change.in_words()))
+            note(tx, &new.id, (by, at), format!("began; gateways: {}; change: {}", new.members.len(), new.change.in_words()))
         })
         .await
     }

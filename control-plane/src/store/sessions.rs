@@ -43,6 +43,21 @@ pub struct NewSessionRow {
 }
 
 impl SystemStore {
+    /// Forgets sessions, access tokens and sign-ins of unknown names that are over: nobody may come again who would have it done.
+    ///
+    /// # Errors
+    /// [`StoreError`] from the database.
+    pub async fn forget_ended(&self, now: Timestamp) -> Result<(), StoreError> {
+        let day_ago = now.as_nanos().saturating_sub(24 * 60 * 60 * 1_000_000_000);
+        self.write(move |tx| {
+            tx.execute("DELETE FROM session WHERE expires_at <= ?1", [now.as_nanos()])?;
+            tx.execute("DELETE FROM access_token WHERE expires_at <= ?1", [now.as_nanos()])?;
+            tx.execute("DELETE FROM unknown_sign_in WHERE last_at < ?1", [day_ago])?;
+            Ok(())
+        })
+        .await
+    }
+
     /// Begins a session after a sign-in that succeeded: no failure counts any more. Forgets sessions that are over.
     ///
     /// # Errors

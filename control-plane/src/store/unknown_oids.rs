@@ -33,7 +33,23 @@ pub struct UnknownOidView {
     pub source: String,
 }
 
+fn oldest(now: Timestamp) -> i64 {
+    Timestamp::from_secs(now.as_secs().saturating_sub(KEPT_SECS)).as_nanos()
+}
+
 impl TenantStore {
+    /// Forgets those of all gateways that were not seen for too long.
+    ///
+    /// # Errors
+    /// [`StoreError`] from the database.
+    pub async fn forget_unknown_oids(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.write_in_turn(move |tx| {
+            tx.prepare_cached("DELETE FROM unknown_oid WHERE last_seen < ?1")?.execute([oldest(now)])?;
+            Ok(())
+        })
+        .await
+    }
+
     /// Stores the unknown OIDs that `gateway` reports. One that it no longer reports stays until it is too old: a gateway forgets at
     /// its restart, and when others are more frequent.
     ///
@@ -42,7 +58,7 @@ impl TenantStore {
     pub async fn put_unknown_oids(&self, gateway: &GatewayId, oids: Vec<UnknownOid>, now: Timestamp) -> Result<(), StoreError> {
         let gateway = gateway.clone();
         self.write_lazily(move |tx| {
-            let oldest = Timestamp::from_secs(now.as_secs().saturating_sub(KEPT_SECS)).as_nanos();
+            let oldest = oldest(now);
             for one in oids.iter().filter(|one| one.last_seen >= oldest) {
                 // A count below ours is of a gateway that started over: both are worth keeping.
                 tx.prepare_cached(
@@ -77,7 +93,7 @@ impl TenantStore {
     /// [`StoreError`] from the database.
     pub async fn unknown_oids(&self, now: Timestamp, most: usize) -> Result<Vec<UnknownOidView>, StoreError> {
         self.read(move |db| {
-            let oldest = Timestamp::from_secs(now.as_secs().saturating_sub(KEPT_SECS)).as_nanos();
+            let oldest = oldest(now);
             let mut statement = db.prepare_cached(
                 "SELECT oid, gateway, count, first_seen, last_seen, source FROM unknown_oid WHERE last_seen >= ?1
                  ORDER BY count DESC, oid, gateway LIMIT ?2",

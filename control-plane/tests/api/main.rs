@@ -10,6 +10,7 @@
 
 mod actions;
 mod configuration;
+mod gateways;
 mod intake;
 mod lists;
 mod mibs;

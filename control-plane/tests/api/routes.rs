@@ -25,7 +25,7 @@ impl Operation {
             (_, path) if path.starts_with("/api/v1/enrolment-tokens") => Role::Admin,
             ("GET", "/api/v1/audit" | "/api/v1/gateways/{id}/audit") | ("POST", "/api/v1/pairs") | ("DELETE", "/api/v1/pairs/{id}") => Role::Admin,
             ("DELETE", "/api/v1/gateways/{id}/secrets/{name}") | ("PUT", _) => Role::Admin,
-            ("POST", "/api/v1/gateways/{id}/waiting-room/bind" | "/api/v1/mibs") | ("DELETE", "/api/v1/mibs/{number}") => Role::Admin,
+            ("POST", "/api/v1/gateways/{id}/revoke" | "/api/v1/gateways/{id}/waiting-room/bind" | "/api/v1/mibs") | ("DELETE", "/api/v1/mibs/{number}") => Role::Admin,
             ("POST", "/api/v1/gateways/{id}/configuration/import" | "/api/v1/gateways/{id}/revisions/{number}/return") => Role::Admin,
             ("POST", path) if path.starts_with("/api/v1/rollouts") => Role::Admin,
             ("POST", path) if path.starts_with("/api/v1/alerts/") => Role::Operator,
@@ -114,7 +114,7 @@ fn bearer(token: &str) -> Option<(header::HeaderName, String)> {
 fn only_the_token_endpoint_and_the_documents_need_no_token() {
     let open: Vec<String> = operations().into_iter().filter(|o| !o.guarded).map(|o| format!("{} {}", o.method, o.path)).collect();
     assert_eq!(open, ["GET /api/v1/openapi.json", "GET /api/v1/schemas/{name}", "POST /oauth2/token"]);
-    assert_eq!(operations().len(), 52);
+    assert_eq!(operations().len(), 54);
 }
 
 #[tokio::test]
@@ -180,7 +180,9 @@ async fn every_route_refuses_too_low_a_role_and_takes_the_least() {
         }
     }
     assert_eq!(snapshot(&world).await, before);
-    for operation in operations().iter().filter(|operation| operation.guarded) {
+    // A gateway that is revoked takes nothing any more: that comes last.
+    let (last, first): (Vec<_>, Vec<_>) = operations().into_iter().partition(|operation| operation.path.ends_with("/revoke"));
+    for operation in first.iter().chain(&last).filter(|operation| operation.guarded) {
         // A close ends what the others act on; a configuration is there only after the PUT.
         let token = world.token("a", operation.least_role()).await;
         let answer = operation.send(&world, &token_id, bearer(&token)).await;

@@ -255,3 +255,41 @@ async fn a_roll_out_is_begun_and_stopped_in_the_console() {
     let other = world.browser("b", "bea", Role::Admin).await;
     assert_eq!(other.get(&path).await.status, StatusCode::NOT_FOUND);
 }
+
+#[tokio::test]
+async fn an_admin_bounds_the_pace_and_revokes_after_a_question() {
+    let world = World::new().await;
+    let browser = world.browser("a", "anna", Role::Admin).await;
+    let store = world.app.stores.tenant(&tenant("a")).unwrap();
+    let paced = browser.post("/gateways/gateway-a/pace", &[("kib_per_second", "256")]).await;
+    assert_eq!((paced.status, paced.header("location")), (StatusCode::SEE_OTHER, "/gateways/gateway-a"));
+    assert_eq!(store.pace(&gateway("a")).await.unwrap(), 262_144);
+    store.gateway_connected(&gateway("a"), "0.1.0", clock::now()).await.unwrap();
+    store.set_status(&gateway("a"), &status(), clock::now()).await.unwrap();
+    let page = browser.get("/gateways/gateway-a").await.body;
+    for text in ["name=\"kib_per_second\" value=\"256\"", "with at most 256 KiB a second", "href=\"/gateways/gateway-a/revoke\""] {
+        assert!(page.contains(text), "{text} in {page}");
+    }
+    assert_eq!(browser.post("/gateways/gateway-a/pace", &[("kib_per_second", "fast")]).await.status, StatusCode::UNPROCESSABLE_ENTITY);
+    let operator = world.browser("a", "olga", Role::Operator).await;
+    let page = operator.get("/gateways/gateway-a").await.body;
+    assert!(!page.contains("kib_per_second") && !page.contains("/revoke"), "{page}");
+    assert_eq!(operator.get("/gateways/gateway-a/revoke").await.status, StatusCode::FORBIDDEN);
+    assert_eq!(operator.post("/gateways/gateway-a/revoke", &[]).await.status, StatusCode::FORBIDDEN);
+    assert_eq!(operator.post("/gateways/gateway-a/pace", &[("kib_per_second", "1")]).await.status, StatusCode::FORBIDDEN);
+    let asked = browser.get("/gateways/gateway-a/revoke").await.body;
+    assert!(asked.contains("Revoke Site a for good?") && asked.contains("action=\"/gateways/gateway-a/revoke\""), "{asked}");
+    let without = [("csrf", "x")];
+    assert_eq!(browser.post_bare("/gateways/gateway-a/revoke", &without, "text/html").await.status, StatusCode::FORBIDDEN);
+    let found = world.app.stores.find_gateway(&tenant("a"), &gateway("a")).await.unwrap().unwrap();
+    assert_eq!(found.revoked_at, None, "nothing happens without the page's token");
+    let revoked = browser.post("/gateways/gateway-a/revoke", &[]).await;
+    assert_eq!((revoked.status, revoked.header("location")), (StatusCode::SEE_OTHER, "/gateways/gateway-a"));
+    let page = browser.get("/gateways/gateway-a").await.body;
+    assert!(page.contains("This gateway is revoked") && page.contains("revoked by anna") && !page.contains("kib_per_second"), "{page}");
+    assert!(browser.get("/audit").await.body.contains("gateway revoked"));
+    let asked = browser.get("/gateways/gateway-a/revoke").await.body;
+    assert!(asked.contains("It was revoked") && !asked.contains("action=\"/gateways/gateway-a/revoke\""), "{asked}");
+    let other = world.browser("b", "bea", Role::Admin).await;
+    assert_eq!(other.post("/gateways/gateway-a/revoke", &[]).await.status, StatusCode::NOT_FOUND);
+}

@@ -202,3 +202,17 @@ async fn a_change_of_trust_goes_down_signed_and_is_counted_once_it_is_confirmed(
     assert_eq!(site.app.stores.system().confirmed_trust(&late.response.gateway).await.unwrap().confirmed, 1);
     site.stop().await;
 }
+
+#[tokio::test]
+async fn a_revoked_gateway_is_told_at_once_and_does_not_come_back() {
+    let site = Site::start().await;
+    let enrolled = site.enrol().await;
+    let (_link, mut control, _) = site.session(&enrolled, start(1, 0, 1)).await;
+    let began = std::time::Instant::now();
+    identities::revoke_live(&site.app, (&site.tenant, &enrolled.response.gateway), By::command_line()).await.unwrap();
+    let (reason, retry) = goodbye(&mut control).await;
+    assert!(reason.contains("was revoked") && !retry, "{reason}");
+    // The look for revocations of other programs takes up to two seconds; this one did not wait for it.
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    site.stop().await;
+}

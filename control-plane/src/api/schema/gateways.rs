@@ -145,3 +145,55 @@ pub struct StoredRevision {
     /// `desired`: it is on its way.
     pub state: RevisionState,
 }
+
+/// One page of a gateway's history.
+#[derive(ToSchema)]
+pub struct GatewayHistoryPage {
+    /// Newest first.
+    pub items: Vec<GatewayHistoryEntry>,
+    /// Where the next page begins; null on the last.
+    #[schema(required)]
+    pub next_cursor: Option<String>,
+}
+
+/// Something that happened to a gateway.
+#[derive(ToSchema)]
+pub struct GatewayHistoryEntry {
+    /// When.
+    #[schema(format = DateTime)]
+    pub at: String,
+    /// What.
+    pub what: GatewayHappening,
+    /// In words.
+    pub text: String,
+}
+
+/// What can happen to a gateway.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub enum GatewayHappening {
+    /// Alerts were cleared because the gateway does not have them open any more.
+    AlertsHealed,
+    /// Its audit log does not fit what was stored.
+    AuditBroken,
+    /// Its identity is in use twice.
+    Cloned,
+    /// A revision came into force, was refused or was taken back.
+    Configuration,
+    /// The control plane's database was restored from an older state.
+    DatabaseRestored,
+    /// Its disk was set back to an older state.
+    DiskSetBack,
+    /// Its doctor found something else than before.
+    Doctor,
+    /// How fast it may send was changed.
+    Pace,
+    /// Records of a lane never came.
+    RecordsMissing,
+    /// Its certificate was renewed.
+    Renewed,
+    /// It was revoked.
+    Revoked,
+    /// It runs another version of the program.
+    Version,
+}

@@ -2,6 +2,7 @@
 
 use postern_protocol::timestamp::Timestamp;
 
+use crate::console::figures;
 use crate::console::moment::Moment;
 use crate::store::samples::Series;
 
@@ -25,13 +26,22 @@ pub(super) struct SeriesLine {
 impl SeriesLine {
     /// Draws `course` from `from` to `now`.
     pub(super) fn new(series: Series, course: &[(Timestamp, f64)], from: Timestamp, now: Timestamp) -> Self {
-        let unit = |text: String| if series.unit.is_empty() { text } else { format!("{text} {}", series.unit) };
+        let unit = |text: String| match series.unit.as_str() {
+            "" => text,
+            // UCUM's word for it.
+            "Cel" => format!("{text} °C"),
+            other => format!("{text} {other}"),
+        };
         let least = course.iter().map(|(_, value)| *value).fold(f64::INFINITY, f64::min);
         let greatest = course.iter().map(|(_, value)| *value).fold(f64::NEG_INFINITY, f64::max);
         Self {
             last: unit(number(series.last)),
             last_at: Moment::new(series.last_at, now),
-            range: if course.is_empty() { String::new() } else { unit(format!("{} to {}", number(least), number(greatest))) },
+            range: match course.len() {
+                0 | 1 => String::new(),
+                _ if number(least) == number(greatest) => format!("always {}", unit(number(least))),
+                _ => unit(format!("{} to {}", number(least), number(greatest))),
+            },
             points: points(course, (from, now), (least, greatest)),
             resource: series.resource,
             metric: series.metric,
@@ -58,11 +68,21 @@ fn points(course: &[(Timestamp, f64)], (from, to): (Timestamp, Timestamp), (leas
 fn number(value: f64) -> String {
     match value.abs() {
         zero if zero == 0.0 => "0".to_owned(),
-        small if small < 0.001 => format!("{value:.3e}"),
-        great if great >= 1e15 => format!("{value:.3e}"),
-        whole if whole.fract() == 0.0 => format!("{value:.0}"),
-        large if large >= 100.0 => format!("{value:.1}"),
-        _ => format!("{value:.3}").trim_end_matches('0').to_owned(),
+        small if small < 0.001 => format!("{value:.2e}"),
+        great if great >= 1e15 => format!("{value:.2e}"),
+        large if large >= 100.0 => short(&format!("{value:.1}")),
+        _ => short(&format!("{value:.3}")),
+    }
+}
+
+/// Takes noughts off the end of a decimal fraction, and parts its thousands.
+fn short(digits: &str) -> String {
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let (sign, whole) = whole.strip_prefix('-').map_or(("", whole), |rest| ("-", rest));
+    let whole = whole.parse().map_or_else(|_| whole.to_owned(), figures::count);
+    match fraction.trim_end_matches('0') {
+        "" => format!("{sign}{whole}"),
+        fraction => format!("{sign}{whole}.{fraction}"),
     }
 }
 
@@ -90,6 +110,7 @@ mod tests {
         assert_eq!(drawn(&[(at(1), 5.0)]), "");
         assert_eq!(drawn(&[(at(0), 5.0), (at(10), 5.0)]), "0.0,15.0 220.0,15.0");
         assert_eq!(drawn(&[(at(0), -f64::MAX), (at(10), f64::MAX)]), "0.0,28.0 220.0,2.0");
-        assert_eq!([0.0, 1234.0, 0.25, 1e-9, 1e300, 123.456].map(number), ["0", "1234", "0.25", "1.000e-9", "1.000e300", "123.5"]);
+        let read = [0.0, 1234.0, 0.25, 1e-9, 1e300, 123.456, 51.0004, -1_245_656.24, -0.5].map(number);
+        assert_eq!(read, ["0", "1,234", "0.25", "1.00e-9", "1.00e300", "123.5", "51", "-1,245,656.2", "-0.5"]);
     }
 }

@@ -11,7 +11,7 @@ use super::intake::IntakeLines;
 use super::life::Life;
 use super::minutes::{self, RecentBalance};
 use super::report::Report;
-use super::{Link, ProblemLine, find, problem_lines};
+use super::{Link, ProblemLine, find, pace, problem_lines};
 use crate::app::App;
 use crate::auth::Permission;
 use crate::auth::console::ConsolePrincipal;
@@ -27,6 +27,9 @@ struct GatewayPage {
     body: String,
     id: String,
     name: String,
+    /// KiB a second; empty for no limit.
+    pace: String,
+    revoked: bool,
     shell: Shell,
 }
 
@@ -74,6 +77,8 @@ pub(in crate::console) async fn page(
     let page = GatewayPage {
         body: body(&app, &person, &gateway).await?,
         id: gateway.id.to_string(),
+        pace: pace::shown(&app.stores.tenant(&person.principal.tenant)?, &gateway.id).await?,
+        revoked: gateway.revoked_at.is_some(),
         name: gateway.name,
         shell: Shell::new(&person, "gateways"),
     };

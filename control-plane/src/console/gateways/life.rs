@@ -23,7 +23,7 @@ const MAX_POINTS: u32 = 300;
 const MAX_SERIES: usize = 20;
 
 /// Most entries of the history on the page.
-const MAX_EVENTS: u32 = 50;
+const MAX_EVENTS: usize = 50;
 
 /// One finding of the doctor.
 pub(super) struct FindingLine {
