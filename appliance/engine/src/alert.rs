@@ -4,6 +4,7 @@
 //! `restore(checkpoint)` plus [`AlertEngine::apply`] for every record that was committed later.
 
 mod checkpoint;
+mod ends;
 mod memo;
 mod own;
 mod table;
@@ -98,12 +99,11 @@ impl AlertEngine {
     /// Both sides may have gone on meanwhile, so the two are merged, and doing it twice is as good as once:
     /// - the newer one's state wins, and what only sent an alert again makes it no newer;
     /// - the occurrence never falls: others pass over records of one that they have seen the last of, for ever;
+    /// - what ended here after they last heard of it stays ended (the newest ends are remembered);
     /// - when theirs had ended and ours was reported after that, ours is a new occurrence;
     /// - when both are open, its count is more than theirs, so that no one closes a report that they have not seen.
     ///
     /// What differs from both gets a new revision and is drained. A record beyond the bound of open alerts is taken in, too.
-    /// An alert that was raised before the disk was set back and ended after that, and whose end was drained, opens again: this
-    /// table does not remember ends.
     pub fn adopt(&mut self, alert: Alert, now: Timestamp) {
         self.table.adopt(alert, now);
     }

@@ -136,14 +136,21 @@ fn an_occurrence_that_began_by_a_clock_that_is_behind_is_kept() {
 }
 
 #[test]
-fn an_end_that_is_still_to_be_sent_is_not_taken_back() {
+fn an_end_after_that_stays_an_end_over_a_restart_too() {
     let (mut forgotten, mut kept) = lives();
     raise(&mut forgotten, 10);
     let theirs = change(&mut forgotten);
+    let rules = || RuleIndex::built_in().unwrap();
+    let mut replayed = AlertEngine::restore(rules(), &kept.checkpoint()).unwrap();
     kept.own_clear(KIND, "", second(20));
-    kept.adopt(theirs, second(100));
-    assert_eq!(kept.open_count(), 0);
-    assert_eq!(change(&mut kept).state, AlertState::Cleared);
+    let ended = change(&mut kept);
+    assert_eq!(ended.state, AlertState::Cleared);
+    let restored = AlertEngine::restore(rules(), &kept.checkpoint()).unwrap();
+    replayed.apply(ended);
+    for mut engine in [kept, restored, replayed] {
+        assert_eq!(adopt(&mut engine, &theirs), []);
+        assert_eq!(engine.open_count(), 0);
+    }
 }
 
 #[test]

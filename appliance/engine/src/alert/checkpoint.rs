@@ -1,6 +1,6 @@
 //! The engine's whole state as bytes (protobuf): what each spool segment begins with.
 
-use postern_protocol::alert::{Alert, AlertError, AlertState};
+use postern_protocol::alert::{Alert, AlertError, AlertKey, AlertState};
 use prost::Message as _;
 
 use super::table::Table;
@@ -35,6 +35,28 @@ struct WireCheckpoint {
     open: Vec<WireSlot>,
     #[prost(bytes = "vec", repeated, tag = "4")]
     ended: Vec<Vec<u8>>,
+    /// The newest ends; an earlier build wrote none.
+    #[prost(message, repeated, tag = "5")]
+    ends: Vec<WireEnd>,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+struct WireEnd {
+    #[prost(string, tag = "1")]
+    resource: String,
+    #[prost(string, tag = "2")]
+    kind: String,
+    #[prost(string, tag = "3")]
+    qualifier: String,
+    #[prost(uint64, tag = "4")]
+    revision: u64,
+}
+
+impl WireEnd {
+    fn new(revision: u64, key: &AlertKey) -> Self {
+        let AlertKey { resource, kind, qualifier } = key.clone();
+        Self { resource, kind, qualifier, revision }
+    }
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -52,7 +74,8 @@ pub(super) fn encode(table: &Table) -> Vec<u8> {
     slots.sort_unstable_by_key(|(alert, _)| alert.revision);
     let open = slots.into_iter().map(|(alert, changed)| WireSlot { alert: alert.encode(), changed }).collect();
     let ended = table.ended().iter().map(Alert::encode).collect();
-    WireCheckpoint { format: FORMAT, last_revision: table.last_revision(), open, ended }.encode_to_vec()
+    let ends = table.ends().map(|(revision, key)| WireEnd::new(revision, key)).collect();
+    WireCheckpoint { format: FORMAT, last_revision: table.last_revision(), open, ended, ends }.encode_to_vec()
 }
 
 /// Decodes and checks a table.
@@ -76,5 +99,9 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Table, CheckpointError> {
     if open.iter().map(|(alert, _)| alert).chain(&ended).any(|alert| alert.revision > wire.last_revision) {
         return Err(CheckpointError::Field("revision"));
     }
-    Ok(Table::from_parts(wire.last_revision, open, ended))
+    let mut table = Table::from_parts(wire.last_revision, open, ended);
+    for WireEnd { resource, kind, qualifier, revision } in wire.ends {
+        table.note_end(&AlertKey { resource, kind, qualifier }, revision);
+    }
+    Ok(table)
 }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use postern_protocol::alert::{Alert, AlertKey, AlertState, Evidence, Severity};
 use postern_protocol::timestamp::Timestamp;
 
+use super::ends::Ends;
 use super::memo::Writer;
 use super::{MAX_OPEN_ALERTS, TABLE_FULL_KIND, TABLE_FULL_RESOURCE, Verdict};
 use crate::rule::Report;
@@ -19,6 +20,7 @@ pub(super) struct Table {
     urgent: Vec<AlertKey>,
     /// Occurrences that ended since the last drain.
     ended: Vec<Alert>,
+    ends: Ends,
     last_revision: u64,
     max_open: usize,
     /// Key of the alert that says that the table is full; it has a place beyond the limit.
@@ -54,6 +56,7 @@ impl Table {
             counted: Vec::new(),
             urgent: Vec::new(),
             ended: Vec::new(),
+            ends: Ends::default(),
             last_revision: 0,
             max_open: MAX_OPEN_ALERTS,
             full_key,
@@ -82,6 +85,16 @@ impl Table {
         &self.ended
     }
 
+    /// Returns the ends that are remembered, oldest first.
+    pub(super) fn ends(&self) -> impl Iterator<Item = (u64, &AlertKey)> {
+        self.ends.iter()
+    }
+
+    /// Remembers an end.
+    pub(super) fn note_end(&mut self, key: &AlertKey, revision: u64) {
+        self.ends.note(key, revision);
+    }
+
     pub(super) const fn last_revision(&self) -> u64 {
         self.last_revision
     }
@@ -89,6 +102,9 @@ impl Table {
     /// Puts back the pieces that a checkpoint holds.
     pub(super) fn from_parts(last_revision: u64, open: Vec<(Alert, bool)>, ended: Vec<Alert>) -> Self {
         let mut table = Self { ended, last_revision, ..Self::new() };
+        for alert in &table.ended {
+            table.ends.note(&alert.key, alert.revision);
+        }
         for (alert, changed) in open {
             let mut slot = Slot::new(alert);
             if changed {
@@ -110,6 +126,7 @@ impl Table {
                 self.open.insert(alert.key.clone(), Slot::new(alert));
             }
             AlertState::Cleared | AlertState::Closed => {
+                self.ends.note(&alert.key, alert.revision);
                 self.open.remove(&alert.key);
             }
         }
@@ -119,9 +136,7 @@ impl Table {
     pub(super) fn adopt(&mut self, theirs: Alert, now: Timestamp) {
         self.last_revision = self.last_revision.max(theirs.revision);
         let Some(slot) = self.open.get_mut(&theirs.key) else {
-            // An end that is still to be sent is as good as an open alert: the newer one wins.
-            let ended = self.ended.iter().any(|ours| ours.key == theirs.key && ours.revision > theirs.revision);
-            if theirs.state == AlertState::Open && !ended {
+            if theirs.state == AlertState::Open && !self.ends.is_after(&theirs.key, theirs.revision) {
                 self.open.insert(theirs.key.clone(), Slot::new(theirs));
             }
             return;
@@ -190,6 +205,7 @@ impl Table {
         // A clock that was set back must not end an alert before its last report.
         alert.cleared_at = Some(seen.max(alert.last_seen));
         alert.evidence = evidence;
+        self.ends.note(key, alert.revision);
         self.ended.push(alert);
         self.end_table_full(seen, now);
         Verdict::Cleared
@@ -209,6 +225,7 @@ impl Table {
         alert.state = AlertState::Closed;
         alert.count = seen;
         let ended_at = alert.last_seen;
+        self.ends.note(key, alert.revision);
         self.ended.push(alert);
         if let Some(mut alert) = unseen {
             alert.revision = self.next_revision(now);
