@@ -34,7 +34,8 @@ impl IdentityView {
     pub fn lines(&self) -> Vec<String> {
         let mut lines = Vec::new();
         for certificate in &self.certificates {
-            let used = certificate.first_used_at.map_or_else(|| "not used yet".to_owned(), |at| format!("used since {}", rfc3339::format(at)));
+            let used =
+                certificate.first_used_at.map_or_else(|| "not used yet".to_owned(), |at| format!("used since {}", rfc3339::format(at)));
             lines.push(format!("certificate {}\tends {}\t{used}", certificate.serial, rfc3339::format(certificate.not_after)));
         }
         if let Some(until) = self.renewal_allowed_until {
@@ -44,7 +45,8 @@ impl IdentityView {
         lines.extend(self.trust.refused.iter().map(|why| format!("trust refused: {why}")));
         for start in &self.incarnations {
             let (state, seen) = (start.state.name(), rfc3339::format(start.last_seen));
-            lines.push(format!("start {}\t{state}\tlast greeted {seen}\tfrom {}\tversion {}", start.incarnation, start.peer, start.version));
+            lines
+                .push(format!("start {}\t{state}\tlast greeted {seen}\tfrom {}\tversion {}", start.incarnation, start.peer, start.version));
         }
         if let Some(quarantine) = &self.quarantine {
             lines.push(format!("QUARANTINED since {}: {}", rfc3339::format(quarantine.since), quarantine.proof));

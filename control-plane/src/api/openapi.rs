@@ -10,7 +10,10 @@ use utoipa::{Modify, OpenApi as _};
 
 use super::problem::Problem;
 use super::request::PathId;
-use super::{alerts, audit, configuration, gateways, history, identity, ledger, mibs, oauth, pace, pairs, rollouts, samples, schema, secrets, stream, tokens, waiting_room};
+use super::{
+    alerts, audit, configuration, gateways, history, identity, ledger, mibs, oauth, pace, pairs, rollouts, samples, schema, secrets,
+    stream, tokens, waiting_room,
+};
 
 /// Shape of a configuration document.
 const REVISION_SCHEMA: &str = include_str!("../../../protocol/schema/revision.schema.json");

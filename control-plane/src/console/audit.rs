@@ -132,7 +132,8 @@ fn entry_line(entry: GatewayEntry, now: Timestamp) -> EntryLine {
     let text = |name: &str| known.and_then(|fields| fields.get(name)?.as_str()).unwrap_or_default().replace('-', " ");
     let at = known.and_then(|fields| fields.get("at")?.as_i64());
     let facts = known.map(|fields| fields.iter().filter(|(name, _)| !matches!(name.as_str(), "at" | "what")));
-    let facts: Vec<String> = facts.into_iter().flatten().map(|(name, value)| format!("{} {}", name.replace('_', " "), plain(value, now))).collect();
+    let facts: Vec<String> =
+        facts.into_iter().flatten().map(|(name, value)| format!("{} {}", name.replace('_', " "), plain(value, now))).collect();
     EntryLine {
         number: entry.number,
         branch: entry.branch,
@@ -150,6 +151,10 @@ const LEAST_NANOS: i64 = 1_000_000_000_000_000_000;
 fn plain(value: &Value, now: Timestamp) -> String {
     match value {
         Value::String(text) => text.clone(),
+        // A person at the gateway itself, by the number of the account.
+        Value::Object(fields) if fields.len() == 1 && fields.contains_key("local") => {
+            format!("local user {}", fields.get("local").map(|user| plain(user, now)).unwrap_or_default())
+        }
         Value::Object(fields) => fields.iter().map(|(name, value)| format!("{name} {}", plain(value, now))).collect::<Vec<_>>().join(", "),
         Value::Array(items) => items.iter().map(|item| plain(item, now)).collect::<Vec<_>>().join(", "),
         Value::Number(number) => match number.as_i64().filter(|number| *number >= LEAST_NANOS) {
@@ -170,6 +175,6 @@ mod tests {
     fn facts_read_like_words_and_times_like_times() {
         let facts = json!({"by": {"local": 0}, "until": 1_795_336_484_111_468_526_i64, "paths": ["a", "b"], "number": 5});
         let text = plain(&facts, Timestamp::from_secs(1_795_336_000));
-        assert_eq!(text, "by local 0, number 5, paths a, b, until 2026-11-22 08:34:44 UTC");
+        assert_eq!(text, "by local user 0, number 5, paths a, b, until 2026-11-22 08:34:44 UTC");
     }
 }

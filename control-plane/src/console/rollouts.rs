@@ -10,6 +10,7 @@ use postern_protocol::timestamp::Timestamp;
 use serde::Deserialize;
 
 use super::fault::Fault;
+use super::figures;
 use super::moment::Moment;
 use super::page::{self, NoFields, Shell};
 use crate::app::App;
@@ -173,7 +174,7 @@ pub(super) async fn one(State(app): State<Arc<App>>, person: ConsolePrincipal, P
             Some(stage) => stage.members.push(shown),
             None => {
                 let place = usize::try_from(member.stage.saturating_sub(1)).unwrap_or(usize::MAX);
-                let reach = rollout.stages.get(place).map(ToString::to_string).unwrap_or_default();
+                let reach = rollout.stages.get(place).map(|stage| in_words(*stage)).unwrap_or_default();
                 stages.push(StageView { members: vec![shown], number: member.stage, reach });
             }
         }
@@ -227,5 +228,14 @@ fn item(rollout: RolloutView, now: Timestamp) -> Item {
         reason: rollout.reason,
         state: rollout.state.name(),
         tag: if rollout.tag.is_empty() { "every gateway".to_owned() } else { rollout.tag },
+    }
+}
+
+/// How far a stage reaches; those of the stages before it are in it.
+fn in_words(stage: Stage) -> String {
+    match stage {
+        Stage::All => "all gateways".to_owned(),
+        Stage::Count(count) => figures::counted(count as usize, "gateway"),
+        Stage::Percent(part) => format!("{part} % of the gateways"),
     }
 }

@@ -114,12 +114,7 @@ impl TenantStore {
     ///
     /// # Errors
     /// [`StoreError`] from the database.
-    pub async fn gateway_history(
-        &self,
-        gateway: &GatewayId,
-        limit: usize,
-        after: Option<u64>,
-    ) -> Result<Page<GatewayEvent>, StoreError> {
+    pub async fn gateway_history(&self, gateway: &GatewayId, limit: usize, after: Option<u64>) -> Result<Page<GatewayEvent>, StoreError> {
         let gateway = gateway.clone();
         self.read(move |db| page(db, &gateway, limit, after)).await
     }

@@ -8,9 +8,9 @@ use postern_protocol::timestamp::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde::Serialize;
 
-use super::revisions::RevisionState;
 use super::audit::{self, By, Deed, Outcome, What};
 use super::gateway_events::{self, GatewayEvent, Happening};
+use super::revisions::RevisionState;
 use super::{StoreError, Stores, SystemStore, TenantStore};
 
 /// A gateway as the API and the console show it.

@@ -86,7 +86,8 @@ async fn the_retention_task_forgets_what_is_too_old_and_nothing_else() {
     let forgotten = async {
         loop {
             let left = store.read(|db| {
-                let sql = "SELECT (SELECT count(*) FROM ledger_minute) + (SELECT count(*) FROM idempotency) + (SELECT count(*) FROM unknown_oid)";
+                let sql =
+                    "SELECT (SELECT count(*) FROM ledger_minute) + (SELECT count(*) FROM idempotency) + (SELECT count(*) FROM unknown_oid)";
                 Ok(db.query_row(sql, [], |row| row.get::<_, i64>(0))?)
             });
             let tokens = system.read(|db| Ok(db.query_row("SELECT count(*) FROM access_token", [], |row| row.get::<_, i64>(0))?));

@@ -23,9 +23,12 @@ impl Operation {
     fn least_role(&self) -> Role {
         match (self.method.as_str(), self.path.as_str()) {
             (_, path) if path.starts_with("/api/v1/enrolment-tokens") => Role::Admin,
-            ("GET", "/api/v1/audit" | "/api/v1/gateways/{id}/audit") | ("POST", "/api/v1/pairs") | ("DELETE", "/api/v1/pairs/{id}") => Role::Admin,
+            ("GET", "/api/v1/audit" | "/api/v1/gateways/{id}/audit") | ("POST", "/api/v1/pairs") | ("DELETE", "/api/v1/pairs/{id}") => {
+                Role::Admin
+            }
             ("DELETE", "/api/v1/gateways/{id}/secrets/{name}") | ("PUT", _) => Role::Admin,
-            ("POST", "/api/v1/gateways/{id}/revoke" | "/api/v1/gateways/{id}/waiting-room/bind" | "/api/v1/mibs") | ("DELETE", "/api/v1/mibs/{number}") => Role::Admin,
+            ("POST", "/api/v1/gateways/{id}/revoke" | "/api/v1/gateways/{id}/waiting-room/bind" | "/api/v1/mibs")
+            | ("DELETE", "/api/v1/mibs/{number}") => Role::Admin,
             ("POST", "/api/v1/gateways/{id}/configuration/import" | "/api/v1/gateways/{id}/revisions/{number}/return") => Role::Admin,
             ("POST", path) if path.starts_with("/api/v1/rollouts") => Role::Admin,
             ("POST", path) if path.starts_with("/api/v1/alerts/") => Role::Operator,

@@ -32,7 +32,14 @@ async fn pages(world: &World) -> Vec<(String, String)> {
     let hostile = [("name", ATTACK), ("engines", ATTACK), ("sources", ATTACK), ("auth_secret", ATTACK), ("auth", "md5"), ("do", "preview")];
     let bind = "/gateways/gateway-a/waiting-room/bind";
     pages.push((format!("{bind}#posted"), browser.post(bind, &hostile).await.body));
-    let more = ["/gateways/gateway-a/configuration", "/gateways/gateway-a/secrets", "/gateways/gateway-a/revoke", "/gateways/enrol", "/change-password", "/nowhere"];
+    let more = [
+        "/gateways/gateway-a/configuration",
+        "/gateways/gateway-a/secrets",
+        "/gateways/gateway-a/revoke",
+        "/gateways/enrol",
+        "/change-password",
+        "/nowhere",
+    ];
     for path in paths.into_iter().chain(more) {
         pages.push((path.to_owned(), browser.get(path).await.body));
     }

@@ -69,7 +69,8 @@ async fn a_bad_request_over_the_tunnel_is_refused_in_words_and_the_session_goes_
     let enrolled = site.enrol().await;
     let (_link, mut control, _) = site.session(&enrolled, start(1, 0, 1)).await;
     control.say(up::Kind::CertificateRequest(CertificateRequest { request: vec![1, 2, 3], listener_request: Vec::new() })).await;
-    let refused = until(&mut control, "a refusal", |kind| if let down::Kind::CertificateReply(reply) = kind { Some(reply) } else { None }).await;
+    let refused =
+        until(&mut control, "a refusal", |kind| if let down::Kind::CertificateReply(reply) = kind { Some(reply) } else { None }).await;
     assert!(refused.chain.is_empty() && refused.refused.contains("certificate request is not valid"), "{}", refused.refused);
     renew_by_tunnel(&mut control).await;
     site.stop().await;
@@ -154,7 +155,10 @@ async fn a_copy_is_proven_by_a_sign_of_life_of_the_original_and_kept_out_until_s
     };
     assert!(reason.contains("is quarantined") && reason.contains("--other") && !retry, "{reason}");
     let seen = identities::view(&site.app.stores, &gateway).await.unwrap().quarantine.unwrap();
-    assert_eq!((seen.current.unwrap().incarnation, seen.other.unwrap().incarnation), ("0000000000000001".into(), "0000000000000002".into()));
+    assert_eq!(
+        (seen.current.unwrap().incarnation, seen.other.unwrap().incarnation),
+        ("0000000000000001".into(), "0000000000000002".into())
+    );
     // Renewal is no way around it.
     assert!(renew(&site, &signed(&enrolled, ["2", "1"])).await.unwrap_err().contains("is quarantined"));
     // The other way round: the copy takes the place, and the original's session ends within seconds.

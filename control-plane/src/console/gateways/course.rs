@@ -67,7 +67,7 @@ fn points(course: &[(Timestamp, f64)], (from, to): (Timestamp, Timestamp), (leas
 /// Writes a measured number with the digits that matter.
 fn number(value: f64) -> String {
     match value.abs() {
-        zero if zero == 0.0 => "0".to_owned(),
+        0.0 => "0".to_owned(),
         small if small < 0.001 => format!("{value:.2e}"),
         great if great >= 1e15 => format!("{value:.2e}"),
         large if large >= 100.0 => short(&format!("{value:.1}")),

@@ -6,6 +6,7 @@ use askama::Template;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use postern_protocol::status::FailedRevision;
 
 use super::intake::IntakeLines;
 use super::life::Life;
@@ -19,7 +20,7 @@ use crate::console::fault::Fault;
 use crate::console::figures;
 use crate::console::moment::Moment;
 use crate::console::page::{self, Shell};
-use crate::store::gateways::{GatewayRevisions, GatewayView};
+use crate::store::gateways::{Drift, GatewayRevisions, GatewayView};
 
 #[derive(Template)]
 #[template(path = "gateway.html")]
@@ -42,7 +43,14 @@ struct FailedLine {
 struct RevisionLines {
     desired: String,
     effective: String,
+    /// The newest one, when it was refused.
     failed: Option<FailedLine>,
+    /// The newest one, when it was taken back.
+    reverted: Option<FailedLine>,
+    /// Whether it is in force on trial.
+    is_on_trial: bool,
+    /// Whether it runs one that nobody here made.
+    is_unknown: bool,
     in_step: bool,
 }
 
@@ -60,6 +68,7 @@ struct GatewayBody<'a> {
     link: Link,
     name: &'a str,
     open_alerts: String,
+    quarantined: bool,
     report: Option<Report>,
     revision: RevisionLines,
     version: &'a str,
@@ -104,6 +113,7 @@ pub(super) async fn body(app: &App, person: &ConsolePrincipal, gateway: &Gateway
         link: Link::of(gateway),
         name: &gateway.name,
         open_alerts: figures::count(open.get(gateway.id.as_str()).copied().unwrap_or(0)),
+        quarantined: app.stores.system().quarantine(&gateway.id).await?.is_some(),
         report: gateway.status.as_ref().map(|status| Report::new(status, now)),
         revision: revision_lines(&gateway.revision),
         version: gateway.program_version.as_deref().unwrap_or("unknown"),
@@ -116,12 +126,19 @@ fn revision_lines(revision: &GatewayRevisions) -> RevisionLines {
     RevisionLines {
         desired: numbered(revision.desired),
         effective: numbered(revision.effective),
-        failed: revision.failed.as_ref().map(|failed| FailedLine {
-            number: format!("revision {}", failed.number),
-            count: figures::counted(failed.problems.len(), "problem"),
-            problems: problem_lines(&failed.problems),
-        }),
+        failed: revision.failed.as_ref().map(undone),
+        reverted: revision.reverted.as_ref().map(undone),
+        is_on_trial: revision.provisional.is_some() && revision.provisional == revision.effective,
+        is_unknown: revision.drift == Some(Drift::Unknown),
         in_step: revision.desired == revision.effective,
+    }
+}
+
+fn undone(revision: &FailedRevision) -> FailedLine {
+    FailedLine {
+        number: format!("revision {}", revision.number),
+        count: figures::counted(revision.problems.len(), "problem"),
+        problems: problem_lines(&revision.problems),
     }
 }
 

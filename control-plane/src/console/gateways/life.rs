@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use postern_protocol::inventory::Inventory;
 use postern_protocol::status::doctor::{Grade, Report};
-use postern_protocol::status::{IdentityState, Status};
+use postern_protocol::status::{IdentityState, Status, Tunnel, TunnelState};
 use postern_protocol::timestamp::Timestamp;
 
 use super::course::{self, SeriesLine};
@@ -39,6 +39,8 @@ pub(super) struct FindingLine {
 pub(super) struct DoctorLines {
     pub(super) at: Moment,
     pub(super) findings: Vec<FindingLine>,
+    /// Whether the tunnel came up after it, so that what it found is over.
+    pub(super) is_overtaken: bool,
 }
 
 /// How the identity stands.
@@ -98,7 +100,7 @@ impl Life {
         }
         let pace = store.pace(&gateway.id).await?;
         Ok(Self {
-            doctor: status.and_then(|status| status.doctor.as_ref()).map(|report| doctor(report, now)),
+            doctor: status.and_then(|status| Some(doctor(status.doctor.as_ref()?, &status.tunnel, now))),
             identity: status.and_then(|status| status.identity.as_ref()).map(|state| identity(state, now)),
             machine: store.inventory(&gateway.id).await?.map(|inventory| machine(inventory, now)),
             series,
@@ -111,7 +113,7 @@ impl Life {
     }
 }
 
-fn doctor(report: &Report, now: Timestamp) -> DoctorLines {
+fn doctor(report: &Report, tunnel: &Tunnel, now: Timestamp) -> DoctorLines {
     let findings = report.findings.iter().map(|finding| {
         let (class, grade) = match finding.grade {
             Grade::Fault => ("failed", "fault"),
@@ -127,7 +129,8 @@ fn doctor(report: &Report, now: Timestamp) -> DoctorLines {
             advice: finding.advice.clone(),
         }
     });
-    DoctorLines { at: Moment::from_nanos(report.at, now), findings: findings.collect() }
+    let is_overtaken = tunnel.state == TunnelState::Up && tunnel.since > report.at;
+    DoctorLines { at: Moment::from_nanos(report.at, now), findings: findings.collect(), is_overtaken }
 }
 
 fn identity(state: &IdentityState, now: Timestamp) -> IdentityLines {

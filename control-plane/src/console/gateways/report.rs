@@ -102,7 +102,7 @@ impl Report {
             sources: ledger::sources(&status.ledger.top_sources),
             spool_damaged: figures::count(status.spool.damaged_records),
             spool_damaged_files: status.spool.damaged_files.clone(),
-            spool_left: status.spool.seconds_left.map(|seconds| figures::duration(Duration::from_secs(seconds))),
+            spool_left: status.spool.seconds_left.map(time_left),
             spool_on_disk: figures::bytes(status.spool.bytes_on_disk),
             spool_quota: life::quota(status),
             tunnel_since: Moment::from_nanos(status.tunnel.since, now),
@@ -153,6 +153,11 @@ fn listener(one: &Listener) -> ListenerLine {
         drops_some: one.kernel_drops.is_some_and(|drops| drops > 0),
         connections: known(one.connections),
     }
+}
+
+/// Beyond a year, the number would say more than the rate of the last day is good for.
+fn time_left(seconds: u64) -> String {
+    if seconds > 365 * 86_400 { "more than a year".to_owned() } else { figures::duration(Duration::from_secs(seconds)) }
 }
 
 #[cfg(test)]
