@@ -174,6 +174,9 @@ pub struct Hello {
     /// The newest alert revision that this start found on its disk; less than what earlier starts reported: the disk was set back.
     #[prost(uint64, tag = "17")]
     pub alert_revision: u64,
+    /// The last incarnation that had a session, and all since, in order: starts that were never heard leave no hole in the chain.
+    #[prost(fixed64, repeated, tag = "18")]
+    pub earlier_incarnations: Vec<u64>,
 }
 
 /// A place in a lane.

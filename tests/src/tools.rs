@@ -74,8 +74,8 @@ pub fn push(prepared: &Prepared, body: &str, more: &[&str]) -> (u16, String) {
     let mac = hmac(&first.push.key, &format!("{seconds}\n{body}"));
     let header = format!("Postern-Signature: id={}, ts={seconds}, mac={mac}", first.push.id);
     let url = format!("http://{}/v1/push", prepared.sockets.proxy());
-    let args: &[&str] = &["-sS", "-w", "\n%{http_code}", "-H", &header, "--data-binary", body, &url];
-    let output = run("curl", &[more, args].concat());
+    let args: &[&str] = &["-sS", "-w", "\n%{http_code}", "-H", &header, "--data-binary", "@-", &url];
+    let output = run_with_input("curl", &[more, args].concat(), body.as_bytes());
     succeeded(&output);
     let text = String::from_utf8(output.stdout).unwrap();
     let (body, status) = text.rsplit_once('\n').unwrap();

@@ -64,7 +64,8 @@ const DRAIN: Duration = Duration::from_secs(8);
 const CONTROL_QUEUE: usize = 64;
 
 /// What reports say in safe mode.
-const SAFE: &str = "safe mode: the last confirmed revision is in force, or the built-in rules where there is none; nothing pushed is applied";
+const SAFE: &str =
+    "safe mode: the last confirmed revision is in force, or the built-in rules where there is none; nothing pushed is applied";
 
 /// What the daemon must have opened before its sandbox closes.
 pub struct Opened {
@@ -192,7 +193,8 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
         provisional,
         trust_serial: identity.trust_serial,
         incarnation: incarnation.current,
-        previous_incarnation: incarnation.previous,
+        previous_incarnation: incarnation.previous(),
+        earlier_incarnations: incarnation.earlier.clone(),
         ..facts
     };
     let (facts, facts_view) = watch::channel(facts);
@@ -214,7 +216,8 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     if let Some((own, reason)) = own_engine.as_ref().and_then(|own| Some((own, own.warning.clone()?))) {
         audit.note(Action::EngineReset { engine: own.id.to_string(), reason });
     }
-    let usm = own_engine.map(|own| UsmStart { own, restored: memory.usm.restored(now), started: (now, Instant::now()), audit: audit.clone() });
+    let usm =
+        own_engine.map(|own| UsmStart { own, restored: memory.usm.restored(now), started: (now, Instant::now()), audit: audit.clone() });
 
     let mut tasks = Tasks::new(stop.clone());
     tasks.spawn("spool", spool_writer.finished());
@@ -271,8 +274,7 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     let warnings: Vec<String> = listeners.iter().filter_map(ListenerFacts::warning).collect();
     warnings.iter().for_each(|warning| tracing::warn!(warning, "a receive buffer is smaller than asked for"));
     let (letter_box, letters) = upload::letters();
-    let upload =
-        Upload { audit: audit.clone(), signers: signers.clone(), letters, outgoing: outgoing.clone(), facts: facts.clone() };
+    let upload = Upload { audit: audit.clone(), signers: signers.clone(), letters, outgoing: outgoing.clone(), facts: facts.clone() };
     tasks.spawn("audit", upload.run(stop.clone()));
     let (identity_notices, notice_queue) = identity::notices();
     let control = Control {

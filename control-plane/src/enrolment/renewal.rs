@@ -143,7 +143,7 @@ pub(super) async fn renew(app: &App, body: &[u8]) -> Result<(RenewResponse, Peer
     }
     let [incarnation, previous] = request.incarnations.map(|text| text.parse().unwrap_or_default());
     let arrival = Arrival { incarnation, previous, session: u64::MAX };
-    let chain = system.chain(&peer.gateway, arrival).await?;
+    let (arrival, chain) = system.chain(&peer.gateway, arrival, Vec::new()).await?;
     if let Verdict::KeptOut(Standing::Refused | Standing::Suspect) = clones::judge(arrival, chain) {
         return Err(Refusal::SetAside(peer.gateway));
     }

@@ -12,6 +12,9 @@ use crate::clones::{Arrival, Chain, Keep};
 /// Starts that are remembered; of older ones only those that are kept out.
 const MAX_REMEMBERED: i64 = 200;
 
+/// Earlier starts of a greeting that are looked at.
+const MAX_EARLIER: usize = 64;
+
 /// The start that has a gateway's place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Known {
@@ -101,16 +104,24 @@ impl SystemStore {
     ///
     /// # Errors
     /// [`StoreError`] from the database.
-    pub async fn chain(&self, gateway: &GatewayId, arrival: Arrival) -> Result<Chain, StoreError> {
+    pub async fn chain(&self, gateway: &GatewayId, arrival: Arrival, earlier: Vec<u64>) -> Result<(Arrival, Chain), StoreError> {
         let gateway = gateway.clone();
         self.read(move |db| {
             let standing = |incarnation: u64| standing(db, &gateway, incarnation);
-            Ok(Chain {
-                current: current(db, &gateway)?,
-                arriving: standing(arrival.incarnation)?,
-                previous: standing(arrival.previous)?,
-                is_live: false,
-            })
+            let mut arrival = arrival;
+            let mut previous = standing(arrival.previous)?;
+            // The start before may never have been heard: then it follows the latest that was.
+            for incarnation in earlier.into_iter().rev().take(MAX_EARLIER) {
+                if previous.is_some() {
+                    break;
+                }
+                previous = standing(incarnation)?;
+                if previous.is_some() {
+                    arrival.previous = incarnation;
+                }
+            }
+            let chain = Chain { current: current(db, &gateway)?, arriving: standing(arrival.incarnation)?, previous, is_live: false };
+            Ok((arrival, chain))
         })
         .await
     }

@@ -48,8 +48,8 @@ impl Doubts {
 pub(super) async fn arrive(context: &Context, hello: &Hello) -> Result<(), HandlerError> {
     let Context { app, peer, .. } = context;
     let arrival = Arrival { incarnation: hello.incarnation, previous: hello.previous_incarnation, session: hello.session };
+    let (arrival, mut chain) = app.stores.system().chain(&peer.gateway, arrival, hello.earlier_incarnations.clone()).await?;
     let newcomer = Newcomer { context, arrival, seen: Seen { peer: context.from.to_string(), version: greeting::version(hello), at: app.now() } };
-    let mut chain = app.stores.system().chain(&peer.gateway, arrival).await?;
     chain.is_live = app.gateways.heard(&peer.gateway).is_some_and(|heard| Some(heard.incarnation) == chain.current.map(|known| known.incarnation));
     match clones::judge(arrival, chain) {
         Verdict::Untold => {}
@@ -77,11 +77,19 @@ impl Newcomer<'_> {
     async fn admit(&self, doubt: Option<Doubt>) -> Result<(), HandlerError> {
         let Context { app, peer, store, .. } = self.context;
         let deed = doubt.map(|doubt| self.deed(What::GatewayRewound, doubt.harmless()));
+        let text = doubt.map(|doubt| format!("{}; what it had before was silent, so this start goes on", doubt.harmless()));
+        // Before its place in the chain is given to it: the doubt would not come again.
+        match (doubt.filter(|doubt| doubt.is_set_back()), &text) {
+            (Some(_), Some(text)) => store.declare_set_back(&peer.gateway, text.clone(), app.now()).await?,
+            (None, Some(text)) => {
+                let event = GatewayEvent { at: app.now(), what: Happening::DiskSetBack, text: text.clone() };
+                store.note_gateway_event(&peer.gateway, event).await?;
+            }
+            (_, None) => {}
+        }
         app.stores.system().admit(&peer.gateway, self.arrival, self.seen.clone(), deed).await?;
-        if let Some(doubt) = doubt {
-            let text = format!("{}; what it had before was silent, so this start goes on", doubt.harmless());
+        if let Some(text) = text {
             tracing::warn!(gateway = %peer.gateway, text, "a gateway was set back");
-            store.note_gateway_event(&peer.gateway, GatewayEvent { at: app.now(), what: Happening::DiskSetBack, text }).await?;
         }
         Ok(())
     }

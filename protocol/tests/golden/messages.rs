@@ -68,6 +68,7 @@ pub(crate) fn hello() -> Hello {
         provisional_revision: 17,
         rollback: "the disk was set back".to_owned(),
         alert_revision: 18,
+        earlier_incarnations: vec![0x1111_2222_3333_4444, 0x5555_6666_7777_8888],
     }
 }
 
@@ -83,6 +84,7 @@ fn hello_of_version_1() -> Hello {
         provisional_revision: 0,
         rollback: String::new(),
         alert_revision: 0,
+        earlier_incarnations: Vec::new(),
         ..hello()
     }
 }

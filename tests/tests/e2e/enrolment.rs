@@ -135,7 +135,7 @@ fn what_may_pass_is_told_apart_from_what_will_not() {
     let server = rig.api.console().to_owned();
     for (answer, reason) in [
         ("HTTP/1.1 503 Service Unavailable\r\n\r\n", "503"),
-        ("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", "user name and password"),
+        ("HTTP/1.1 407 Proxy Authentication Required\r\n\r\n", "offers no scheme"),
         ("SSH-2.0-OpenSSH\r\n\r\n", "HTTP proxy"),
     ] {
         let (code, told) = enrol_at(&rig, &server, "second", &token, &["--proxy", &proxy_that_says(answer)]).unwrap_err();

@@ -1,4 +1,4 @@
-//! Which start of the daemon this is: a number drawn at random, kept on the disk with the one before.
+//! Which start of the daemon this is: a number drawn at random, kept on the disk with those that it follows.
 //!
 //! The control plane holds the chain of a gateway's starts: a start that does not continue it comes from a disk that was set back, or from
 //! a copy of it. Drawn once the spool's lock says that no other daemon runs on this directory.
@@ -24,21 +24,24 @@ pub(crate) enum IncarnationError {
     Random,
 }
 
-/// This start and the one before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Starts that may pass without a session before the oldest but the first are forgotten.
+const MAX_EARLIER: usize = 64;
+
+/// This start, and those that it follows.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Incarnation {
     /// This one, never 0.
     pub(crate) current: u64,
-    /// The one that the disk held; 0 for none.
-    pub(crate) previous: u64,
+    /// The last one that had a session, and all since: the control plane knows the first of them, and perhaps a later one.
+    pub(crate) earlier: Vec<u64>,
 }
 
 /// As texts: JSON's numbers end at 2^53 in many readers.
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Stored {
     current: String,
-    previous: String,
+    earlier: Vec<String>,
 }
 
 impl Incarnation {
@@ -49,28 +52,59 @@ impl Incarnation {
     pub(crate) fn begin(dir: &Path) -> Result<Self, IncarnationError> {
         let mut bytes = [0; 8];
         aws_lc_rs::rand::fill(&mut bytes).map_err(|_| IncarnationError::Random)?;
-        let this = Self { current: u64::from_be_bytes(bytes).max(1), previous: last(&dir.join(FILE)) };
-        let stored = Stored { current: format!("{:016x}", this.current), previous: format!("{:016x}", this.previous) };
+        let mut earlier = starts(&dir.join(FILE));
+        if earlier.len() > MAX_EARLIER {
+            // The first one had a session; of the others the latest may have had.
+            earlier.drain(1..=earlier.len() - MAX_EARLIER);
+        }
+        let this = Self { current: u64::from_be_bytes(bytes).max(1), earlier };
+        this.keep(dir)?;
+        Ok(this)
+    }
+
+    /// Returns the start before this one; 0 for none.
+    pub(crate) fn previous(&self) -> u64 {
+        self.earlier.last().copied().unwrap_or(0)
+    }
+
+    /// Takes note that this start has a session: the next one follows it, and nothing earlier counts.
+    ///
+    /// # Errors
+    /// [`IncarnationError`].
+    pub(crate) fn heard(&mut self, dir: &Path) -> Result<(), IncarnationError> {
+        if self.earlier.is_empty() {
+            return Ok(());
+        }
+        let heard = Self { current: self.current, earlier: Vec::new() };
+        heard.keep(dir)?;
+        *self = heard;
+        Ok(())
+    }
+
+    fn keep(&self, dir: &Path) -> Result<(), IncarnationError> {
+        let text = |number: &u64| format!("{number:016x}");
+        let stored = Stored { current: text(&self.current), earlier: self.earlier.iter().map(text).collect() };
         let path = dir.join(FILE);
         let text = serde_json::to_vec(&stored).map_err(|error| IdentityError::Malformed { path, reason: error.to_string() })?;
-        renewed::replace(dir, FILE, &text)?;
-        Ok(this)
+        Ok(renewed::replace(dir, FILE, &text)?)
     }
 }
 
-/// Returns the start that the disk holds. What cannot be read is as none: the control plane then asks whether another one lives.
-fn last(path: &Path) -> u64 {
+/// Returns the starts that the disk holds, in order. What cannot be read is as none: the control plane then asks whether another one
+/// lives.
+fn starts(path: &Path) -> Vec<u64> {
     let text = match fs::read(path) {
         Ok(text) => text,
         Err(error) => {
             if error.kind() != io::ErrorKind::NotFound {
                 tracing::warn!(path = %path.display(), %error, "the last start of the gateway cannot be read");
             }
-            return 0;
+            return Vec::new();
         }
     };
-    let stored: Option<Stored> = serde_json::from_slice(&text).ok();
-    stored.and_then(|stored| u64::from_str_radix(&stored.current, 16).ok()).unwrap_or(0)
+    let Stored { current, mut earlier } = serde_json::from_slice(&text).unwrap_or_default();
+    earlier.push(current);
+    earlier.iter().filter_map(|text| u64::from_str_radix(text, 16).ok()).collect()
 }
 
 #[cfg(test)]
@@ -82,14 +116,38 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let first = Incarnation::begin(dir.path()).unwrap();
         let second = Incarnation::begin(dir.path()).unwrap();
-        assert_eq!((first.previous, second.previous), (0, first.current));
+        assert_eq!((first.previous(), second.previous()), (0, first.current));
         assert_ne!(first.current, second.current);
     }
 
     #[test]
     fn a_damaged_file_follows_none() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join(FILE), "{\"current\":\"zz\",\"previous\":\"\"}").unwrap();
-        assert_eq!(Incarnation::begin(dir.path()).unwrap().previous, 0);
+        fs::write(dir.path().join(FILE), "{\"current\":\"zz\",\"earlier\":[]}").unwrap();
+        assert_eq!(Incarnation::begin(dir.path()).unwrap().previous(), 0);
+    }
+
+    #[test]
+    fn starts_without_a_session_keep_what_they_follow() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut known = Incarnation::begin(dir.path()).unwrap();
+        known.heard(dir.path()).unwrap();
+        let starts: Vec<u64> = (0..3).map(|_| Incarnation::begin(dir.path()).unwrap().current).collect();
+        let mut last = Incarnation::begin(dir.path()).unwrap();
+        assert_eq!(last.earlier, [known.current, starts[0], starts[1], starts[2]]);
+        last.heard(dir.path()).unwrap();
+        assert_eq!(Incarnation::begin(dir.path()).unwrap().earlier, [last.current]);
+    }
+
+    #[test]
+    fn of_very_many_starts_without_a_session_the_known_one_is_not_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut known = Incarnation::begin(dir.path()).unwrap();
+        known.heard(dir.path()).unwrap();
+        for _ in 0..2 * MAX_EARLIER {
+            Incarnation::begin(dir.path()).unwrap();
+        }
+        let last = Incarnation::begin(dir.path()).unwrap();
+        assert_eq!((last.earlier.len(), last.earlier[0]), (MAX_EARLIER, known.current));
     }
 }

@@ -13,9 +13,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use data_encoding::HEXLOWER;
 use postern_protocol::message::{CertificateReply, TrustBundle, TrustStatus};
+use postern_protocol::status;
 use postern_protocol::status::{IdentityState, TunnelState};
 use postern_protocol::timestamp::Timestamp;
-use postern_protocol::status;
 use postern_uplink::dial::link::LinkSettings;
 use postern_uplink::identity::renewed::{self, NewCertificates};
 use postern_uplink::identity::{Identity, IdentityError};
@@ -113,10 +113,23 @@ impl Keeper {
                         return Ok(());
                     }
                     let is_up = self.tunnel.borrow_and_update().state == TunnelState::Up;
+                    if is_up {
+                        self.heard().await;
+                    }
                     progress.down_since = if is_up { None } else { progress.down_since.or_else(|| Some(Instant::now())) };
                 }
                 () = tokio::time::sleep(wait) => {}
             }
+        }
+    }
+
+    /// The control plane knows this start now. A disk that does not take it makes the next start say more than it must.
+    async fn heard(&mut self) {
+        let (mut incarnation, dir) = (self.incarnation.clone(), self.dir.clone());
+        match tokio::task::spawn_blocking(move || incarnation.heard(&dir).map(|()| incarnation)).await {
+            Ok(Ok(incarnation)) => self.incarnation = incarnation,
+            Ok(Err(error)) => tracing::warn!(error = crate::chain(&error), "that this start had a session cannot be kept"),
+            Err(_stopping) => {}
         }
     }
 
@@ -128,7 +141,8 @@ impl Keeper {
                 return Ok(left);
             }
             progress.under_way = None;
-            let reason = "the control plane did not answer over the tunnel: it may be too old to renew certificates, or overloaded".to_owned();
+            let reason =
+                "the control plane did not answer over the tunnel: it may be too old to renew certificates, or overloaded".to_owned();
             self.failed(progress, reason);
         }
         if let Some(left) = progress.not_before.map(|at| at.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero()) {
@@ -167,7 +181,7 @@ impl Keeper {
         let link = self.link.borrow().clone();
         let way = link.way(progress.turn);
         progress.turn = progress.turn.wrapping_add(1);
-        let Incarnation { current, previous } = self.incarnation;
+        let (current, previous) = (self.incarnation.current, self.incarnation.previous());
         let program_version = env!("CARGO_PKG_VERSION");
         renew_expired(identity, &Asker { server: &link.server, way: &way, incarnations: [current, previous], program_version }).await
     }
@@ -187,7 +201,11 @@ impl Keeper {
     }
 
     /// Keeps new certificates and puts them to use, or notes why there are none.
-    async fn took(&mut self, progress: &mut Progress, renewed: Result<(Identity, NewCertificates), RenewalError>) -> Result<(), KeeperError> {
+    async fn took(
+        &mut self,
+        progress: &mut Progress,
+        renewed: Result<(Identity, NewCertificates), RenewalError>,
+    ) -> Result<(), KeeperError> {
         let (identity, certificates) = match renewed {
             Ok(renewed) => renewed,
             Err(error) => {
@@ -234,7 +252,8 @@ impl Keeper {
             let kept = match identity.with_trust(&bundle) {
                 Err(error) => Err(crate::chain(&error)),
                 Ok(trusting) => {
-                    let written: Result<(), IdentityError> = tokio::task::spawn_blocking(move || renewed::keep_trust(&dir, &bundle)).await?;
+                    let written: Result<(), IdentityError> =
+                        tokio::task::spawn_blocking(move || renewed::keep_trust(&dir, &bundle)).await?;
                     written.map(|()| trusting).map_err(|error| crate::chain(&error))
                 }
             };

@@ -167,6 +167,7 @@ impl Running<'_> {
             trust_serial: facts.trust_serial,
             incarnation: facts.incarnation,
             previous_incarnation: facts.previous_incarnation,
+            earlier_incarnations: facts.earlier_incarnations,
             session: self.around.attempt,
             audit_number: facts.audit_number,
             provisional_revision: facts.provisional,

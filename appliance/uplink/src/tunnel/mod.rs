@@ -136,6 +136,8 @@ pub struct GreetingFacts {
     pub incarnation: u64,
     /// The incarnation before; 0 for none.
     pub previous_incarnation: u64,
+    /// The last incarnation that had a session, and all since.
+    pub earlier_incarnations: Vec<u64>,
     /// Number of the audit log's last entry.
     pub audit_number: u64,
     /// The revision in force that waits to be confirmed; 0 for none.
