@@ -13,6 +13,7 @@ use postern_protocol::id::{Epoch, Lane};
 use postern_protocol::timestamp::Timestamp;
 use zeroize::Zeroizing;
 
+use super::index::standing::Stand;
 use super::index::{Entry, Index, Segment};
 use super::reader::Reader;
 use super::seal::{Cipher, Random, Sealer, TAG_BYTES};
@@ -117,8 +118,8 @@ struct Encoded {
     records: Vec<Entry>,
     has_checkpoint: bool,
     last: CommitNumber,
-    /// The last rewriting that a standing in it counts.
-    rewritings: Option<u64>,
+    /// What its last standing says.
+    stand: Option<Stand>,
     key_at: Option<u64>,
 }
 
@@ -288,8 +289,8 @@ impl<S: Storage> Core<S> {
             index.note_record(number, entry);
         }
         index.grow(number, current.bytes);
-        if let Some(rewritings) = encoded.rewritings {
-            index.standing_written(rewritings);
+        if let Some(stand) = encoded.stand {
+            index.standing_written(stand);
         }
         if encoded.has_checkpoint {
             index.note_checkpoint(number);
@@ -340,7 +341,7 @@ impl<S: Storage> Core<S> {
             let mut index = self.shared.index();
             if index.take_changed() || standing_due {
                 append((id, base), out, Label::plain(Kind::Standing, 0), &index.standing());
-                made.rewritings = Some(index.rewritings());
+                made.stand = Some(index.stand());
             }
             drop(index);
             standing_due = false;

@@ -7,9 +7,10 @@ use std::io;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use postern_protocol::id::{Epoch, Lane};
+use postern_protocol::id::{Epoch, Lane, Sequence};
 
 use super::give_up::{RESERVE, UNFINISHED};
+use super::index::value::Reason;
 use super::index::{Entry, Index, Segment};
 use super::seal::{self, Cipher, Sealer};
 use super::segment::scan::{Found, Scan, Tail, scan};
@@ -189,6 +190,9 @@ impl<S: Storage> Recovery<'_, S> {
             Kind::Skipped(lane) => {
                 if let Some(skipped) = Skipped::decode(record.body) {
                     self.index.note_head(lane, id.epoch, skipped.to);
+                    if Reason::from_number(skipped.reason) == Some(Reason::Acknowledged) {
+                        self.index.acknowledge(lane, id.epoch, Sequence(skipped.to));
+                    }
                     self.marks.push((lane, label.sequence, skipped));
                 }
                 return true;

@@ -26,6 +26,9 @@ pub(crate) struct Index {
     segments: BTreeMap<u32, Segment>,
     heads: BTreeMap<(Lane, Epoch), u64>,
     acknowledged: BTreeMap<(Lane, Epoch), u64>,
+    /// What a durable standing says of that: only such records are removed. A restart that forgot an acknowledgement and has not the
+    /// records any more could not tell that the control plane's database was set back.
+    settled: BTreeMap<(Lane, Epoch), u64>,
     evicted: BTreeMap<(Lane, Reason), u64>,
     evictions: u64,
     rewritings: u64,
@@ -163,6 +166,7 @@ impl Index {
             segments: BTreeMap::new(),
             heads: BTreeMap::new(),
             acknowledged: BTreeMap::new(),
+            settled: BTreeMap::new(),
             evicted: BTreeMap::new(),
             evictions: 0,
             rewritings: 0,
@@ -237,6 +241,9 @@ impl Index {
             return false;
         }
         self.acknowledged.insert((lane, epoch), sequence);
+        if known == 0 {
+            self.forget_epochs(&[]);
+        }
         self.changed = true;
         true
     }
@@ -377,7 +384,7 @@ impl Index {
         let Some(keep_from) = self.needed_from() else { return Vec::new() };
         let done = self.segments.range(..keep_from).map(|(_, segment)| segment);
         // Marks stay until what they count is counted elsewhere.
-        let done = done.filter(|segment| !segment.is_locked && segment.rewriting <= self.recorded && self.waiting(segment) == 0);
+        let done = done.filter(|segment| !segment.is_locked && segment.rewriting <= self.recorded && self.is_settled(segment));
         let done: Vec<_> = done.map(|segment| segment.id).collect();
         self.forget(&done);
         done
@@ -396,13 +403,11 @@ impl Index {
         for id in ids {
             self.segments.remove(&id.number);
         }
-        for id in ids {
-            // The present epoch's places are kept: its sequences go on from there.
-            if self.present != id.epoch && self.segments.values().all(|segment| segment.id.epoch != id.epoch) {
-                self.acknowledged.retain(|(_, epoch), _| *epoch != id.epoch);
-                self.heads.retain(|(_, epoch), _| *epoch != id.epoch);
-            }
-        }
+        // The present epoch's places are kept: its sequences go on from there.
+        let is_gone = |epoch: Epoch| self.present != epoch && self.segments.values().all(|segment| segment.id.epoch != epoch);
+        let gone: Vec<_> = ids.iter().map(|id| id.epoch).filter(|epoch| is_gone(*epoch)).collect();
+        self.heads.retain(|(_, epoch), _| !gone.contains(epoch));
+        self.forget_epochs(&gone);
         if !ids.is_empty() {
             let segments = &self.segments;
             self.newest.retain(|latest| segments.contains_key(&latest.segment));
@@ -410,8 +415,22 @@ impl Index {
         }
     }
 
-    fn waiting(&self, segment: &Segment) -> u64 {
-        segment.lanes.iter().map(|(lane, span)| span.waiting(self.acknowledged(*lane, segment.id.epoch).0).0).sum()
+    /// Forgets what is acknowledged in epochs of which no segment is left, but for the newest place of each lane: whoever has not
+    /// committed that far any more was set back. `gone` are those epochs of which the last segment went now, oldest first.
+    fn forget_epochs(&mut self, gone: &[Epoch]) {
+        let here: BTreeSet<Epoch> = self.segments.values().map(|segment| segment.id.epoch).chain([self.present]).collect();
+        for lane in Lane::ALL {
+            let is_overtaken = self.acknowledged.keys().any(|(of, epoch)| *of == lane && here.contains(epoch));
+            let newest = gone.iter().rev().find(|epoch| self.acknowledged.contains_key(&(lane, **epoch)));
+            self.acknowledged.retain(|(of, epoch), _| {
+                *of != lane || here.contains(epoch) || (!is_overtaken && newest.is_none_or(|newest| newest == epoch))
+            });
+        }
+    }
+
+    fn is_settled(&self, segment: &Segment) -> bool {
+        let settled = |lane: Lane| self.settled.get(&(lane, segment.id.epoch)).copied().unwrap_or(0);
+        segment.lanes.iter().all(|(lane, span)| span.waiting(settled(*lane)).0 == 0)
     }
 
     /// Returns what waits in each lane, and what was evicted from it.
@@ -505,8 +524,37 @@ mod tests {
         assert_eq!(index.trim(), []);
         index.acknowledge(Lane::Alerts, OLD, Sequence(20));
         index.acknowledge(Lane::Alerts, NEW, Sequence(10));
+        assert_eq!(index.trim(), [], "a restart would not know what is acknowledged");
+        index.standing_written(index.stand());
         assert_eq!(index.trim(), [SegmentId::new(1, OLD)]);
         assert_eq!(index.trim(), []);
+    }
+
+    #[test]
+    fn the_newest_acknowledgement_of_a_lane_outlives_its_records() {
+        let mut index = index();
+        index.note_record(2, &Entry { lane: Lane::Samples, ..entry(1, 0, Worth::Plain) });
+        let third = Epoch(11);
+        for number in [4, 5] {
+            index.add(Segment::new(SegmentId::new(number, third), None));
+            index.note_checkpoint(number);
+        }
+        index.present = third;
+        index.acknowledge(Lane::Alerts, OLD, Sequence(20));
+        index.acknowledge(Lane::Samples, OLD, Sequence(1));
+        index.acknowledge(Lane::Alerts, NEW, Sequence(10));
+        index.standing_written(index.stand());
+        assert_eq!(index.trim().len(), 3);
+        let known = |index: &Index| index.acknowledged.keys().copied().collect::<Vec<_>>();
+        assert_eq!(known(&index), [(Lane::Alerts, NEW), (Lane::Samples, OLD)]);
+        // So it does over a restart, until the lane has a newer one.
+        let mut after = Index::new(Epoch(12));
+        after.add(Segment::new(SegmentId::new(5, third), None));
+        after.restore_standing((Version::Two, &index.standing()), &[]);
+        assert_eq!(known(&after), known(&index));
+        after.note_record(5, &entry(1, 0, Worth::Plain));
+        after.acknowledge(Lane::Alerts, third, Sequence(1));
+        assert_eq!(known(&after), [(Lane::Alerts, third), (Lane::Samples, OLD)]);
     }
 
     #[test]

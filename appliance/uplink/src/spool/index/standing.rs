@@ -1,5 +1,7 @@
 //! The standing: what of the index is not to be found in the segments' records, as bytes.
 
+use std::collections::BTreeMap;
+
 use postern_protocol::id::{Epoch, Lane, Sequence};
 
 use super::super::segment::{Skipped, Version};
@@ -9,6 +11,13 @@ use super::value::Reason;
 const EVICTED_BYTES: usize = 10;
 const EVICTED_BYTES_1: usize = 9;
 const ACKNOWLEDGED_BYTES: usize = 17;
+
+/// What a standing says of records that may go.
+pub(crate) struct Stand {
+    /// It counts the rewritings up to this one.
+    rewritings: u64,
+    acknowledged: BTreeMap<(Lane, Epoch), u64>,
+}
 
 impl Index {
     /// Encodes what is acknowledged and what was evicted: the body of a `Standing` record.
@@ -29,9 +38,14 @@ impl Index {
         out
     }
 
-    /// Says that a standing that counts the rewritings up to this one is durable.
-    pub(crate) fn standing_written(&mut self, rewritings: u64) {
-        self.recorded = rewritings;
+    /// Returns what must be in a durable standing before the records that it is about go.
+    pub(crate) fn stand(&self) -> Stand {
+        Stand { rewritings: self.rewritings, acknowledged: self.acknowledged.clone() }
+    }
+
+    /// Says that a standing of then is durable.
+    pub(crate) fn standing_written(&mut self, stand: Stand) {
+        (self.recorded, self.settled) = (stand.rewritings, stand.acknowledged);
     }
 
     /// Takes over the newest `Standing` record of an earlier run, and the marks of rewritings that came after it; says whether that
@@ -49,6 +63,7 @@ impl Index {
             lost |= *lane == Lane::Alerts && reason.loses_state();
         }
         self.evictions = 0;
+        self.settled = self.acknowledged.clone();
         self.changed = true;
         lost
     }
@@ -74,7 +89,12 @@ impl Index {
                 && let (Some(lane), Some((epoch, sequence))) = (Lane::from_number(*lane), place.split_first_chunk())
                 && let Some(sequence) = sequence.first_chunk()
             {
-                self.acknowledge(lane, Epoch(u64::from_le_bytes(*epoch)), Sequence(u64::from_le_bytes(*sequence)));
+                let (epoch, sequence) = (Epoch(u64::from_le_bytes(*epoch)), u64::from_le_bytes(*sequence));
+                if self.segments.values().all(|segment| segment.id.epoch != epoch) {
+                    self.acknowledged.insert((lane, epoch), sequence);
+                } else {
+                    self.acknowledge(lane, epoch, Sequence(sequence));
+                }
             }
         }
         Some(u64::from_le_bytes(*evictions))

@@ -182,11 +182,6 @@ impl Index {
         self.rewritings.saturating_add(1)
     }
 
-    /// Returns the number of the last rewriting.
-    pub(crate) fn rewritings(&self) -> u64 {
-        self.rewritings
-    }
-
     /// Puts a rewritten segment in place of what it was made of.
     pub(crate) fn replace(&mut self, segment: Segment, given_up: &[(Entry, Reason)]) {
         let number = segment.id.number;
