@@ -238,7 +238,7 @@ impl Table {
         self.end_table_full(ended_at, now);
     }
 
-    /// Gives every open alert a new revision, and returns the first of them; with none open, the one that it would have been.
+    /// Gives every open alert a new revision, and returns the first of them; with none open, one that no alert gets.
     pub(super) fn resend_open(&mut self, now: Timestamp) -> u64 {
         let mut keys: Vec<_> = self.open.values().map(|slot| (slot.alert.revision, slot.alert.key.clone())).collect();
         keys.sort_unstable();
@@ -251,7 +251,8 @@ impl Table {
                 slot.mark(Change::Urgent, &mut self.urgent);
             }
         }
-        since.unwrap_or_else(|| self.last_revision.saturating_add(1))
+        // Others may end what they have under it: a later start must not seem to know less.
+        since.unwrap_or_else(|| self.next_revision(now))
     }
 
     /// Returns whether something changed that must not wait.
