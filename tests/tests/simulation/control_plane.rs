@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use postern_control::clones::{self, Chain, Verdict};
 use postern_control::store::alert_actions::{self, AlertAction, AlertRequest};
+use postern_control::store::incarnations::Known;
 use postern_control::store::ingest::{self, PendingClose};
 use postern_control::store::revisions::{self, Greeted, RevisionReport, RevisionState};
 use postern_control::store::{self, StoreError, cursors, healing, samples};
@@ -104,6 +106,8 @@ pub(crate) struct ControlPlane {
     gateway: GatewayId,
     order: Order,
     sessions: Vec<Session>,
+    /// The start that has the gateway's place: in another database, which is not set back.
+    current: Option<Known>,
     pub(crate) is_up: bool,
 }
 
@@ -117,7 +121,7 @@ pub(crate) fn new_tenant() -> Vec<u8> {
 impl ControlPlane {
     /// Starts it on a copy of `database`.
     pub(crate) fn new(database: &[u8], gateway: GatewayId, order: Order) -> Self {
-        let mut new = Self { db: Connection::open_in_memory().unwrap(), gateway, order, sessions: Vec::new(), is_up: true };
+        let mut new = Self { db: Connection::open_in_memory().unwrap(), gateway, order, sessions: Vec::new(), current: None, is_up: true };
         new.restore(database);
         new
     }
@@ -203,6 +207,7 @@ impl ControlPlane {
         for (other, session) in self.sessions.iter_mut().enumerate() {
             session.is_replaced |= other != index;
         }
+        self.arrive(hello, around)?;
         let committed = cursors::of_gateway(&self.db, &self.gateway)?;
         let judgement = healing::judge(&self.db, &self.gateway, hello, around.wall)?;
         if !judgement.findings.is_empty() {
@@ -222,17 +227,38 @@ impl ControlPlane {
         self.tell(index, around)
     }
 
+    /// Finds the gateway's place in the chain of its starts. A doubt always turns out to be harmless: there are no copies here.
+    fn arrive(&mut self, hello: &Hello, around: &mut Around<'_>) -> Result<(), Violation> {
+        let arrival = clones::Arrival { incarnation: hello.incarnation, previous: hello.previous_incarnation, session: hello.session };
+        let chain = Chain { current: self.current, ..Chain::default() };
+        match clones::judge(arrival, chain) {
+            Verdict::Fits => {}
+            Verdict::Doubtful(doubt) => {
+                let tx = self.db.transaction()?;
+                healing::declare(&tx, &self.gateway, &healing::set_back(doubt.harmless().to_owned(), around.wall))?;
+                tx.commit()?;
+            }
+            Verdict::KeptOut(_) | Verdict::Untold => return Err(Violation::broken("a start that is kept out")),
+        }
+        self.current = Some(Known { incarnation: arrival.incarnation, session: arrival.session });
+        Ok(())
+    }
+
     /// Sends the next piece of what a gateway has to adopt; says whether there was one.
-    fn adopt(&mut self, around: &mut Around<'_>) -> bool {
-        let Some(session) = self.sessions.iter_mut().find(|session| session.adoption.is_some()) else { return false };
-        let Some(adoption) = &mut session.adoption else { return false };
+    fn adopt(&mut self, around: &mut Around<'_>) -> Result<bool, Violation> {
+        let Some(index) = self.sessions.iter().position(|session| session.adoption.is_some()) else { return Ok(false) };
+        let session = &mut self.sessions[index];
+        let Some(adoption) = &mut session.adoption else { return Ok(false) };
         let alerts: Vec<_> = adoption.drain(..adoption.len().min(2)).collect();
         let complete = adoption.is_empty();
         if complete {
             session.adoption = None;
         }
         say(around, session.connection, down::Kind::Adopt(Adopt { alerts, complete }));
-        true
+        if complete {
+            self.tell_again(index, around)?;
+        }
+        Ok(true)
     }
 
     fn resent(&mut self, index: usize, resent: &Resent, around: &mut Around<'_>) -> Result<(), Violation> {
@@ -243,7 +269,7 @@ impl ControlPlane {
         let tx = self.db.transaction()?;
         healing::resent(&tx, &self.gateway, resent, around.wall)?;
         tx.commit()?;
-        Ok(())
+        self.tell_again(index, around)
     }
 
     fn greet_revisions(&mut self, index: usize, hello: &Hello, around: &mut Around<'_>) -> Result<(), Violation> {
@@ -346,6 +372,12 @@ impl ControlPlane {
         Ok(())
     }
 
+    /// Sends every close that the gateway has not confirmed: it knows its alerts anew.
+    fn tell_again(&mut self, index: usize, around: &mut Around<'_>) -> Result<(), Violation> {
+        self.sessions[index].told.clear();
+        self.tell(index, around)
+    }
+
     fn batch(&mut self, index: usize, (lane, wire): (Lane, &Batch), around: &mut Around<'_>) -> Result<(), Violation> {
         let connection = self.sessions[index].connection;
         let epoch = Epoch(wire.epoch);
@@ -412,15 +444,15 @@ impl ControlPlane {
     }
 
     /// Ends one session that has to end (another one began, or nothing was heard), or sends a piece; says whether there was one.
-    pub(crate) fn tick(&mut self, around: &mut Around<'_>) -> bool {
+    pub(crate) fn tick(&mut self, around: &mut Around<'_>) -> Result<bool, Violation> {
         let silent = |session: &Session| around.now.saturating_sub(session.heard) >= SILENCE;
         if let Some(index) = self.sessions.iter().position(silent) {
             self.end(index, None, around);
-            return true;
+            return Ok(true);
         }
         if let Some(index) = self.sessions.iter().position(|session| session.is_replaced) {
             self.end(index, Some("another session of this gateway began"), around);
-            return true;
+            return Ok(true);
         }
         self.adopt(around)
     }

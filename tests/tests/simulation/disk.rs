@@ -93,11 +93,6 @@ impl Disk {
         self.state().fuse = Some(operations);
     }
 
-    /// Takes back what [`Disk::arm`] announced.
-    pub(crate) fn disarm(&self) {
-        self.state().fuse = None;
-    }
-
     /// Says whether the machine has died: no operation works until [`Disk::reset`].
     pub(crate) fn is_dead(&self) -> bool {
         self.state().is_dead

@@ -1,7 +1,10 @@
 //! What goes wrong, and how often. Each run draws its own mixture: with every fault always possible, the rare meetings of two or
 //! three of them would hardly ever be seen.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
+
+use postern_protocol::id::Lane;
 
 use crate::control_plane::Death;
 use crate::disk::Image;
@@ -71,14 +74,14 @@ const ALL: [Fault; 18] = [
     Fault::Snapshot,
 ];
 
-impl Fault {
-    /// Whether it ends the program, or sets the other side back as well.
-    const fn is_known_to_hurt_after_a_rollback(self) -> bool {
-        matches!(
-            self,
-            Self::FailSync | Self::Full | Self::Fuse | Self::Kill | Self::PowerCut | Self::Restore | Self::RestoreSnapshot | Self::Rot
-        )
-    }
+/// The gateway's disk as it was.
+#[derive(Debug)]
+struct Snapshot {
+    disk: Image,
+    slots: Image,
+    durable: u64,
+    incarnation: u64,
+    evicted: BTreeMap<Lane, u64>,
 }
 
 /// A run's mixture, and what it needs to remember.
@@ -90,7 +93,7 @@ pub(crate) struct Faults {
     /// Whether a program that dies in the middle of an operation takes the machine with it.
     pub(crate) machine_dies_with_it: bool,
     deaths: u64,
-    snapshot: Option<(Image, Image, u64, std::collections::BTreeMap<postern_protocol::id::Lane, u64>)>,
+    snapshot: Option<Snapshot>,
     backup: Option<(Vec<u8>, crate::ledger::Stored)>,
 }
 
@@ -132,12 +135,6 @@ impl World {
             return Ok(());
         }
         let fault = ALL[self.random.weighted(&self.faults.weights)];
-        // Not yet survived: one side is set back, and the gateway's program dies before the next session. A disk that was set back
-        // knows newer alerts than the control plane then, and nothing tells that it lacks older ones; of a database that was set
-        // back, what tells is acknowledgements, of which the last ones die with the program.
-        if self.is_set_back && fault.is_known_to_hurt_after_a_rollback() {
-            return Ok(());
-        }
         self.tally.faults += 1;
         self.note(format!("fault: {fault:?}"));
         match fault {
@@ -191,7 +188,8 @@ impl World {
             }
             Fault::Snapshot => {
                 let evicted = self.gateway.as_ref().map(|gateway| gateway.spool.evicted_by_lane()).unwrap_or_default();
-                self.faults.snapshot = Some((self.disk.image(), self.slots.image(), self.memory.durable, evicted));
+                let (durable, incarnation) = (self.memory.durable, self.memory.incarnation);
+                self.faults.snapshot = Some(Snapshot { disk: self.disk.image(), slots: self.slots.image(), durable, incarnation, evicted });
             }
         }
         Ok(())
@@ -214,12 +212,11 @@ impl World {
         self.stop_control();
         self.control.restore(&database);
         self.ledger.restore(&stored);
-        self.spare_the_gateway();
         self.note("the database is an older copy");
     }
 
     fn restore_snapshot(&mut self) {
-        let Some((disk, slots, durable, evicted)) = self.faults.snapshot.take() else { return };
+        let Some(Snapshot { disk, slots, durable, incarnation, evicted }) = self.faults.snapshot.take() else { return };
         // What the disk that is given up had evicted stays given up.
         if let Some(gateway) = &self.gateway {
             for (lane, records) in gateway.spool.evicted_by_lane() {
@@ -231,23 +228,9 @@ impl World {
         self.disk.restore(&disk);
         self.slots.restore(&slots);
         self.booted = self.now;
-        self.spare_the_gateway();
         self.ledger.set_back(|commit| commit <= durable);
-        self.memory.durable = durable;
+        (self.memory.durable, self.memory.incarnation) = (durable, incarnation);
         self.note(format!("the disk is as it was after commit {durable}"));
-    }
-
-    /// Lets nothing end the gateway's program until a session has lasted two heartbeats.
-    fn spare_the_gateway(&mut self) {
-        self.is_set_back = true;
-        for disk in [&self.disk, &self.slots] {
-            disk.fail_syncs(0);
-            disk.resize(ROOMY);
-            disk.disarm();
-        }
-        if let Some(gateway) = &mut self.gateway {
-            gateway.heard = 0;
-        }
     }
 
     /// A middle segment loses bits: not the newest, in which nobody can tell rot from a crash, nor the one that is the newest again

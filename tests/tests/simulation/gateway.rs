@@ -81,6 +81,9 @@ pub(crate) struct Memory {
     damaged: u64,
     /// Records that were evicted, by disks that are no more.
     pub(crate) evicted_before: BTreeMap<Lane, u64>,
+    /// The last start that the disk knows of, and how many there were.
+    pub(crate) incarnation: u64,
+    starts: u64,
 }
 
 impl Memory {
@@ -99,7 +102,16 @@ impl Memory {
             flips: 0,
             damaged: 0,
             evicted_before: BTreeMap::new(),
+            incarnation: 0,
+            starts: 0,
         }
+    }
+
+    /// Notes a start on the disk, and says which it is.
+    fn start(&mut self) -> u64 {
+        self.starts += 1;
+        self.incarnation = self.starts;
+        self.incarnation
     }
 
     /// Returns how many records of a lane may be missing, because the spool counted them as evicted or damaged.
@@ -132,10 +144,10 @@ pub(crate) struct Gateway {
     needs_checkpoint: bool,
     /// The newest alert revision that the start found.
     alert_revision: u64,
+    /// This start, and the one that the disk held before.
+    incarnation: (u64, u64),
     /// What the spool had given up of alerts when they were last sent again.
     evictions: u64,
-    /// Heartbeats of this session that were answered.
-    pub(crate) heard: u64,
     /// After a full disk: not before then.
     retry_at: Duration,
     pub(crate) revisions: Revisions,
@@ -181,6 +193,7 @@ impl Gateway {
         }
         ledger.recovered(commit);
         memory.durable = commit;
+        let previous = memory.incarnation;
         let mut gateway = Self {
             spool,
             engine,
@@ -190,8 +203,8 @@ impl Gateway {
             resend_since: None,
             needs_checkpoint: false,
             alert_revision: 0,
+            incarnation: (memory.start(), previous),
             evictions: 0,
-            heard: 0,
             retry_at: Duration::ZERO,
             revisions,
             live: None,
@@ -207,11 +220,6 @@ impl Gateway {
             gateway.resend(clocks);
         }
         Ok((gateway, found))
-    }
-
-    /// Says whether a session has begun and has nothing to heal any more: the open alerts were sent again if they had to be.
-    pub(crate) fn is_heard(&self) -> bool {
-        self.live.as_ref().is_some_and(|live| live.established) && self.heard >= 2
     }
 
     /// Returns the connection that the program holds.
@@ -465,13 +473,14 @@ impl Gateway {
             newest_revision: self.revisions.trial.newest(),
             provisional_revision: self.revisions.trial.provisional().map_or(0, |(number, _)| number),
             session: self.attempts,
+            incarnation: self.incarnation.0,
+            previous_incarnation: self.incarnation.1,
             alert_revision: self.alert_revision,
             ..Hello::default()
         };
         let session = Session::new(HEARTBEAT, hello, self.spool.acknowledged());
         network.send(connection, (To::Server, Stream::Control), &session.greeting(), clocks.now);
         self.outbox.begin_session();
-        self.heard = 0;
         self.live = Some(Live { connection, session, began: clocks.now, established: false, lanes: BTreeMap::new() });
         Ok(format!("connects: {connection}"))
     }
@@ -538,8 +547,7 @@ impl Gateway {
                 let wishes = self.revisions.handle(Input::SessionBegan { protocol: PROTOCOL_VERSION }, clocks.moment())?;
                 self.fulfil(wishes, Some((clocks, network)));
             }
-            Action::Measured { .. } => self.heard += 1,
-            Action::Pace(_) => {}
+            Action::Measured { .. } | Action::Pace(_) => {}
             Action::RenewEpoch => {
                 self.spool.renew(Epoch(self.random.number()), clocks.now)?;
                 self.resend(clocks);
@@ -553,7 +561,8 @@ impl Gateway {
         match message {
             Incoming::Adopt(adopt) => {
                 for alert in &adopt.alerts {
-                    self.engine.apply(Alert::decode(alert).map_err(|error| Violation::Protocol(error.to_string()))?);
+                    let alert = Alert::decode(alert).map_err(|error| Violation::Protocol(error.to_string()))?;
+                    self.engine.adopt(alert, clocks.wall);
                 }
                 self.needs_checkpoint = true;
                 if adopt.complete {

@@ -167,8 +167,6 @@ pub(crate) struct World {
     pub(crate) restart_at: Duration,
     pub(crate) control_restart_at: Duration,
     pub(crate) memory: crate::gateway::Memory,
-    /// A disk was set back, and no session has begun since: see [`World::fault`] for what this spares the gateway.
-    pub(crate) is_set_back: bool,
     pub(crate) tally: Tally,
 }
 
@@ -199,7 +197,6 @@ impl World {
             restart_at: Duration::ZERO,
             control_restart_at: Duration::ZERO,
             memory: crate::gateway::Memory::draw(&mut random),
-            is_set_back: false,
             tally: Tally::default(),
             random,
         }
@@ -349,9 +346,7 @@ impl World {
             (format!("gateway: hears on {connection}: {}", stream.map_or("the end".to_owned(), |stream| format!("{stream:?}"))), outcome)
         } else {
             let around = (&mut self.network, &mut self.ledger, &mut self.memory);
-            // Nor survived: a report between the start on a set-back disk and the adoption, if it goes on with an occurrence of which
-            // the control plane has seen the end and a later one.
-            match gateway.work(reports && !self.is_set_back, clocks, around) {
+            match gateway.work(reports, clocks, around) {
                 Ok(Some(what)) => (format!("gateway: {what}"), Ok(())),
                 Ok(None) => return Ok(false),
                 Err(stop) => ("gateway: a step".to_owned(), Err(stop)),
@@ -367,7 +362,7 @@ impl World {
         if !self.control.is_up {
             return Ok(false);
         }
-        if self.with_control(Death::No, |control, around| control.tick(around)) {
+        if self.with_control(Death::No, |control, around| control.tick(around))? {
             self.note("control plane: ends a session");
             return Ok(true);
         }
@@ -401,7 +396,6 @@ impl World {
     fn check(&mut self) -> Result<(), Violation> {
         let ran = self.ran;
         if let Some(gateway) = &mut self.gateway {
-            self.is_set_back &= !gateway.is_heard();
             gateway.revisions.check(ran).map_err(Violation::Broken)?;
         }
         Ok(())
