@@ -84,6 +84,14 @@ pub enum Doubt {
 }
 
 impl Doubt {
+    /// Whether the gateway may have forgotten what it had reported, when the known one stays silent.
+    pub const fn is_set_back(self) -> bool {
+        match self {
+            Self::Disk | Self::Memory => true,
+            Self::Alive => false,
+        }
+    }
+
     /// Says what it was when the known one stayed silent.
     pub const fn harmless(self) -> &'static str {
         match self {

@@ -39,6 +39,8 @@ pub struct Judgement {
     /// Alerts that the gateway reported and its disk has forgotten, by ascending revision. When there are any, the gateway sends its
     /// open alerts again after it has them all, and must not before.
     pub adopt: Vec<Alert>,
+    /// The newest alert revision that the gateway is sure to know, when it has to adopt what came later.
+    pub known: Option<u64>,
     /// Whether the gateway has to send all its open alerts again.
     pub resend: bool,
     /// What happened, in words.
@@ -61,6 +63,17 @@ impl TenantStore {
         Ok(judgement)
     }
 
+    /// Declares that the disk (or the memory) of `gateway` was set back to nobody knows when: until it has sent its open alerts again,
+    /// it gets everything back that it ever reported, whatever its greetings say.
+    ///
+    /// # Errors
+    /// [`StoreError`] from the database.
+    pub async fn declare_set_back(&self, gateway: &GatewayId, text: String, now: Timestamp) -> Result<(), StoreError> {
+        let gateway = gateway.clone();
+        let judgement = set_back(text, now);
+        self.write(move |tx| declare(tx, &gateway, &judgement)).await
+    }
+
     /// Takes note that `gateway` committed all its open alerts again; see [`resent`].
     ///
     /// # Errors
@@ -79,20 +92,21 @@ pub fn judge(db: &Connection, gateway: &GatewayId, hello: &Hello, now: Timestamp
     let mut judgement = Judgement { resend: cursors::open_gap(db, gateway)?, ..Judgement::default() };
     let mut find = |what, text| judgement.findings.push(GatewayEvent { at: now, what, text });
     // What its start found, 0 for an empty disk; a gateway of version 1 does not say it. Later greetings of that start say the same,
-    // when more is stored.
-    let known = (hello.protocol >= SAYS_REVISION).then_some(hello.alert_revision);
+    // when more is stored; a later start, before all is healed, finds what came meanwhile, too: what was declared counts.
+    let found = (hello.protocol >= SAYS_REVISION).then_some(hello.alert_revision);
     let newest = newest_revision(db, gateway)?;
     let is_first = cursors::committed(db, gateway, Lane::Alerts, Epoch(hello.epoch))?.0 == 0;
-    if let Some(known) = known.filter(|known| *known < newest)
-        && (is_first || is_declared(db, gateway)?)
-    {
+    let declared = declared(db, gateway)?;
+    let known = found.filter(|_| is_first || declared.is_some()).map(|found| declared.map_or(found, |declared| declared.min(found)));
+    if let Some(known) = known.filter(|known| *known < newest) {
         judgement.adopt = reported_after(db, gateway, known)?;
+        judgement.known = Some(known);
         let text = format!(
             "the gateway's disk was set back to an older state: its start found alerts up to number {known}, and it had reported up to \
              {newest}. It gets {} back from here and sends all its open ones again",
             judgement.adopt.len()
         );
-        if is_first {
+        if is_first && declared.is_none_or(|declared| known < declared) {
             find(Happening::DiskSetBack, text);
         }
     }
@@ -125,13 +139,22 @@ pub fn judge(db: &Connection, gateway: &GatewayId, hello: &Hello, now: Timestamp
     Ok(judgement)
 }
 
-/// The epoch under which a finding is noted as a gap: no gateway draws it.
+/// The epoch under which a finding is noted as a gap: no gateway draws it. Its place is the newest alert revision that the gateway is
+/// sure to know.
 const DECLARED: [u8; 8] = [0; 8];
 
-/// Whether something was declared, and the gateway has not sent its open alerts again since.
-fn is_declared(db: &Connection, gateway: &GatewayId) -> Result<bool, StoreError> {
-    let mut statement = db.prepare_cached("SELECT 1 FROM lane_gap WHERE gateway = ?1 AND resent = 0 AND epoch = ?2 LIMIT 1")?;
-    Ok(statement.exists(params![gateway.as_str(), DECLARED])?)
+/// What was declared, if the gateway has not sent its open alerts again since: the newest alert revision that it is sure to know.
+fn declared(db: &Connection, gateway: &GatewayId) -> Result<Option<u64>, StoreError> {
+    let known: Option<i64> = db
+        .prepare_cached("SELECT min(after_sequence) FROM lane_gap WHERE gateway = ?1 AND resent = 0 AND epoch = ?2")?
+        .query_row(params![gateway.as_str(), DECLARED], |row| row.get(0))?;
+    known.map(|known| u64::try_from(known).map_err(|_| StoreError::Corrupt("revision"))).transpose()
+}
+
+/// Finds a disk (or a memory) set back to nobody knows when: nothing is sure to be known.
+pub fn set_back(text: String, now: Timestamp) -> Judgement {
+    let findings = vec![GatewayEvent { at: now, what: Happening::DiskSetBack, text }];
+    Judgement { known: Some(0), findings, ..Judgement::default() }
 }
 
 /// Declares findings: history, audit, and a gap that stays open until the gateway has sent its open alerts again.
@@ -153,8 +176,9 @@ pub fn declare(tx: &Transaction<'_>, gateway: &GatewayId, judgement: &Judgement)
     }
     let Some(first) = judgement.findings.first() else { return Ok(()) };
     tx.prepare_cached("DELETE FROM gateway_resent WHERE gateway = ?1")?.execute([gateway.as_str()])?;
-    tx.prepare_cached("INSERT INTO lane_gap (gateway, lane, epoch, after_sequence, records, at) VALUES (?1, ?2, ?3, 0, 0, ?4)")?
-        .execute(params![gateway.as_str(), Lane::Alerts.number(), DECLARED, first.at.as_nanos()])?;
+    let known = judgement.known.and_then(|known| i64::try_from(known).ok()).unwrap_or(i64::MAX);
+    tx.prepare_cached("INSERT INTO lane_gap (gateway, lane, epoch, after_sequence, records, at) VALUES (?1, ?2, ?3, ?4, 0, ?5)")?
+        .execute(params![gateway.as_str(), Lane::Alerts.number(), DECLARED, known, first.at.as_nanos()])?;
     Ok(())
 }
 

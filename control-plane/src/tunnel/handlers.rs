@@ -8,7 +8,7 @@ use postern_protocol::message::{HeartbeatReply, Hello, down, up};
 use super::context::{Context, HandlerError};
 use super::dictionary::DictionaryNews;
 use super::downward::Downward;
-use super::healing::Healing;
+use super::healing::{Healing, Heard};
 use super::news::News;
 use super::pacing::{Pacer, Pacing};
 use super::reports::Reports;
@@ -88,7 +88,11 @@ impl Handlers {
 
     /// Sends the next piece. Not cancel-safe: a piece that was begun must be sent.
     pub(super) async fn piece(&mut self, down: &mut Downward) -> Result<(), HandlerError> {
-        if self.healing.is_under_way() { self.healing.piece(down).await } else { self.dictionary.send(down).await }
+        if !self.healing.is_under_way() {
+            return self.dictionary.send(down).await;
+        }
+        self.healing.piece(down).await?;
+        if self.healing.is_under_way() { Ok(()) } else { self.news.repeat_closes(down).await }
     }
 
     /// Takes what the gateway said.
@@ -104,7 +108,10 @@ impl Handlers {
             }
             up::Kind::Hello(_) => Err(HandlerError::Invalid("a second greeting")),
             up::Kind::Minutes(minutes) => self.reports.minutes(minutes).await,
-            up::Kind::Resent(resent) => self.healing.resent(resent).await,
+            up::Kind::Resent(resent) => match self.healing.resent(resent).await? {
+                Heard::Taken => self.news.repeat_closes(down).await,
+                Heard::PassedOver => Ok(()),
+            },
             up::Kind::RevisionStatus(status) => revision_reports::take(context, status, down).await,
             up::Kind::Status(text) => self.reports.status(&text).await,
             up::Kind::TrustStatus(status) => self.trust.taken(status).await,

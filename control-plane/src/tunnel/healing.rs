@@ -19,6 +19,15 @@ const SAYS_RESENT: u32 = 2;
 /// Most bytes of alerts in one piece of an adoption.
 const PIECE_BYTES: usize = 256 * 1024;
 
+/// What became of a word that every open alert was committed again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Heard {
+    /// It is from before what this session asked for.
+    PassedOver,
+    /// It is noted.
+    Taken,
+}
+
 /// How far a session's healing is.
 pub(super) struct Healing {
     context: Context,
@@ -74,11 +83,11 @@ impl Healing {
     }
 
     /// Takes note that every open alert was committed again.
-    pub(super) async fn resent(&mut self, resent: Resent) -> Result<(), HandlerError> {
+    pub(super) async fn resent(&mut self, resent: Resent) -> Result<Heard, HandlerError> {
         let Context { app, peer, store, .. } = &self.context;
         if self.adoption.is_some() || resent.since_revision <= self.after {
             tracing::debug!(gateway = %peer.gateway, "a resend from before the greeting is passed over");
-            return Ok(());
+            return Ok(Heard::PassedOver);
         }
         if [resent.sequence, resent.since_revision].into_iter().any(|number| i64::try_from(number).is_err()) {
             return Err(HandlerError::Invalid("a resend whose numbers are out of range"));
@@ -87,7 +96,7 @@ impl Healing {
         for change in changes {
             app.feed.publish(&peer.tenant, change);
         }
-        Ok(())
+        Ok(Heard::Taken)
     }
 }
 

@@ -56,6 +56,12 @@ impl News {
         self.send_closes(down).await
     }
 
+    /// Sends every close again that the gateway has not confirmed: what it was told of before it knew its alerts anew, it passed over.
+    pub(super) async fn repeat_closes(&mut self, down: &mut Downward) -> Result<(), HandlerError> {
+        self.told.clear();
+        self.send_closes(down).await
+    }
+
     /// Returns the desired revision under a number that is not below `newest`, the newest that the gateway has ever taken in.
     async fn desired(&self, newest: RevisionNumber) -> Result<Revision, HandlerError> {
         loop {

@@ -1,3 +1,5 @@
+//! What the store makes of greetings and resends.
+
 use postern_protocol::message::LanePosition;
 
 use super::*;
@@ -129,18 +131,38 @@ async fn a_disk_that_was_set_back_gets_back_what_it_had_reported_before_it_resen
     let judgement = site.judge(Hello { epoch: 10, ..hello(5, 0) }).await;
     assert_eq!((judgement.adopt.as_slice(), judgement.resend), (newer.as_slice(), false));
     assert_eq!(site.history().await, [Happening::DiskSetBack]);
-    // The gateway has them; whatever becomes of that session, it is asked until it has sent its open alerts again.
-    let judgement = site.judge(Hello { epoch: 10, ..hello(7, 0) }).await;
-    assert_eq!((judgement.adopt.len(), judgement.resend), (0, true));
+    // Whatever becomes of that session, and whatever a later start finds: until it has sent its open alerts again, it gets them.
+    let judgement = site.judge(Hello { epoch: 11, ..hello(9, 0) }).await;
+    assert_eq!((judgement.adopt.as_slice(), judgement.resend), (newer.as_slice(), false));
+    assert_eq!(site.history().await.len(), 1, "it is declared once");
+    site.resent(0, 10).await;
+    assert_eq!(site.judge(Hello { epoch: 12, ..hello(10, 0) }).await, Judgement::default());
+}
+
+#[tokio::test]
+async fn a_disk_that_was_set_back_to_nobody_knows_when_gets_back_all_that_it_ever_reported() {
+    let site = Site::new();
+    let reported = [alert("a", 5, AlertState::Open), alert("b", 6, AlertState::Cleared)];
+    site.apply(1, reported.to_vec()).await;
+    // It was restarted before this greeting, and had reported something new by then: its revision says nothing.
+    let greeting = || Hello { epoch: 10, ..hello(7, 0) };
+    assert_eq!(site.judge(greeting()).await, Judgement::default());
+    site.store.declare_set_back(&site.gateway, "set back".to_owned(), NOW).await.unwrap();
+    for _ in 0..2 {
+        let judgement = site.judge(greeting()).await;
+        assert_eq!((judgement.adopt.as_slice(), judgement.findings.len()), (reported.as_slice(), 0));
+    }
+    assert_eq!(site.history().await, [Happening::DiskSetBack]);
     site.resent(0, 8).await;
-    assert!(!site.judge(Hello { epoch: 10, ..hello(7, 0) }).await.resend);
+    assert_eq!(site.judge(Hello { epoch: 11, ..hello(8, 0) }).await, Judgement::default());
 }
 
 #[tokio::test]
 async fn an_adoption_that_was_cut_off_begins_again_whatever_came_meanwhile() {
     let site = Site::new();
     site.apply(1, vec![alert("a", 5, AlertState::Open), alert("b", 6, AlertState::Cleared)]).await;
-    let set_back = || Hello { epoch: 10, ..hello(5, 0) };
+    let heads = vec![LanePosition { lane: 1, epoch: 10, sequence: 1 }];
+    let set_back = || Hello { epoch: 10, heads: heads.clone(), ..hello(5, 0) };
     assert_eq!(site.judge(set_back()).await.adopt, [alert("b", 6, AlertState::Cleared)]);
     // That session ended before the gateway had it all; it has committed something new under its own epoch by now.
     let batch = AlertBatch { epoch: Epoch(10), first_sequence: Sequence(1), alerts: vec![alert("c", 8, AlertState::Open)] };
