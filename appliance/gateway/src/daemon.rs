@@ -150,10 +150,10 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     let epoch = fresh_epoch()?;
     let opened = tokio::task::spawn_blocking(move || Spool::open(spool_options, epoch, now)).await?;
     let (spool, recovered, spool_writer) = opened.context("the spool cannot be opened")?;
-    let renewed_dir = config.renewed_dir();
-    let incarnation = tokio::task::spawn_blocking(move || Incarnation::begin(&renewed_dir)).await??;
     let (unclean_since, damaged, resend) = (recovered.unclean_since, recovered.damaged_records, recovered.resend_open_alerts);
     let State { mut engine, memory, mut ledger, digest_key, sockets: earlier } = local::recover(recovered, rules)?;
+    let (renewed_dir, found) = (config.renewed_dir(), engine.last_revision());
+    let incarnation = tokio::task::spawn_blocking(move || Incarnation::begin(&renewed_dir, found)).await??;
     if let Some(since) = unclean_since {
         tracing::warn!(damaged_records = damaged, "the last stop was unclean: a crash window is noted in the ledger");
         ledger.crash_window(since, now);
@@ -187,7 +187,7 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     let (sealing_key, secrets_serial) = (vault.public_key_der().to_vec(), vault.serial());
     let names_view = names.facts();
     let dictionary = names_view.borrow().digest.map(Vec::from).unwrap_or_default();
-    let alert_revision = engine.last_revision();
+    let alert_revision = incarnation.found.unwrap_or(found);
     let facts = GreetingFacts { effective, newest, sealing_key, secrets_serial, dictionary, alert_revision, ..GreetingFacts::default() };
     let facts = GreetingFacts {
         provisional,

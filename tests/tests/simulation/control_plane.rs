@@ -108,6 +108,7 @@ pub(crate) struct ControlPlane {
     sessions: Vec<Session>,
     /// The start that has the gateway's place: in another database, which is not set back.
     current: Option<Known>,
+    starts: BTreeSet<u64>,
     pub(crate) is_up: bool,
 }
 
@@ -121,7 +122,7 @@ pub(crate) fn new_tenant() -> Vec<u8> {
 impl ControlPlane {
     /// Starts it on a copy of `database`.
     pub(crate) fn new(database: &[u8], gateway: GatewayId, order: Order) -> Self {
-        let mut new = Self { db: Connection::open_in_memory().unwrap(), gateway, order, sessions: Vec::new(), current: None, is_up: true };
+        let mut new = Self { db: Connection::open_in_memory().unwrap(), gateway, order, sessions: Vec::new(), current: None, starts: BTreeSet::new(), is_up: true };
         new.restore(database);
         new
     }
@@ -229,7 +230,10 @@ impl ControlPlane {
 
     /// Finds the gateway's place in the chain of its starts. A doubt always turns out to be harmless: there are no copies here.
     fn arrive(&mut self, hello: &Hello, around: &mut Around<'_>) -> Result<(), Violation> {
-        let arrival = clones::Arrival { incarnation: hello.incarnation, previous: hello.previous_incarnation, session: hello.session };
+        // It follows the latest that was ever heard.
+        let previous = hello.earlier_incarnations.iter().rev().find(|start| **start != hello.incarnation && self.starts.contains(start));
+        let previous = previous.copied().unwrap_or(0);
+        let arrival = clones::Arrival { incarnation: hello.incarnation, previous, session: hello.session };
         let chain = Chain { current: self.current, ..Chain::default() };
         match clones::judge(arrival, chain) {
             Verdict::Fits => {}
@@ -240,6 +244,7 @@ impl ControlPlane {
             }
             Verdict::KeptOut(_) | Verdict::Untold => return Err(Violation::broken("a start that is kept out")),
         }
+        self.starts.insert(arrival.incarnation);
         self.current = Some(Known { incarnation: arrival.incarnation, session: arrival.session });
         Ok(())
     }

@@ -8,6 +8,7 @@ use postern_protocol::id::Lane;
 
 use crate::control_plane::Death;
 use crate::disk::Image;
+use crate::gateway::Starts;
 use crate::random::Random;
 use crate::revision::Document;
 use crate::world::{ROOMY, Violation, World};
@@ -80,7 +81,7 @@ struct Snapshot {
     disk: Image,
     slots: Image,
     durable: u64,
-    incarnation: u64,
+    chain: Starts,
     evicted: BTreeMap<Lane, u64>,
 }
 
@@ -188,8 +189,8 @@ impl World {
             }
             Fault::Snapshot => {
                 let evicted = self.gateway.as_ref().map(|gateway| gateway.spool.evicted_by_lane()).unwrap_or_default();
-                let (durable, incarnation) = (self.memory.durable, self.memory.incarnation);
-                self.faults.snapshot = Some(Snapshot { disk: self.disk.image(), slots: self.slots.image(), durable, incarnation, evicted });
+                let (durable, chain) = (self.memory.durable, self.memory.chain.clone());
+                self.faults.snapshot = Some(Snapshot { disk: self.disk.image(), slots: self.slots.image(), durable, chain, evicted });
             }
         }
         Ok(())
@@ -216,7 +217,7 @@ impl World {
     }
 
     fn restore_snapshot(&mut self) {
-        let Some(Snapshot { disk, slots, durable, incarnation, evicted }) = self.faults.snapshot.take() else { return };
+        let Some(Snapshot { disk, slots, durable, chain, evicted }) = self.faults.snapshot.take() else { return };
         // What the disk that is given up had evicted stays given up.
         if let Some(gateway) = &self.gateway {
             for (lane, records) in gateway.spool.evicted_by_lane() {
@@ -229,7 +230,7 @@ impl World {
         self.slots.restore(&slots);
         self.booted = self.now;
         self.ledger.set_back(|commit| commit <= durable);
-        (self.memory.durable, self.memory.incarnation) = (durable, incarnation);
+        (self.memory.durable, self.memory.chain) = (durable, chain);
         self.note(format!("the disk is as it was after commit {durable}"));
     }
 

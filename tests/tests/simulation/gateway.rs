@@ -81,9 +81,17 @@ pub(crate) struct Memory {
     damaged: u64,
     /// Records that were evicted, by disks that are no more.
     pub(crate) evicted_before: BTreeMap<Lane, u64>,
-    /// The last start that the disk knows of, and how many there were.
-    pub(crate) incarnation: u64,
+    /// What the disk knows of its starts, and how many there were.
+    pub(crate) chain: Starts,
     starts: u64,
+}
+
+/// The starts that a disk knows of, as the gateway keeps them: the last one with a session and all since, and the oldest revision that
+/// those found.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Starts {
+    starts: Vec<u64>,
+    found: Option<u64>,
 }
 
 impl Memory {
@@ -102,16 +110,22 @@ impl Memory {
             flips: 0,
             damaged: 0,
             evicted_before: BTreeMap::new(),
-            incarnation: 0,
+            chain: Starts::default(),
             starts: 0,
         }
     }
 
     /// Notes a start on the disk, and says which it is.
-    fn start(&mut self) -> u64 {
+    fn start(&mut self, found: u64) -> u64 {
         self.starts += 1;
-        self.incarnation = self.starts;
-        self.incarnation
+        self.chain.starts.push(self.starts);
+        self.chain.found = Some(self.chain.found.map_or(found, |oldest| oldest.min(found)));
+        self.starts
+    }
+
+    /// Notes on the disk that the last start has a session.
+    pub(crate) fn heard(&mut self) {
+        self.chain = Starts { starts: self.chain.starts.last().copied().into_iter().collect(), found: None };
     }
 
     /// Returns how many records of a lane may be missing, because the spool counted them as evicted or damaged.
@@ -142,10 +156,8 @@ pub(crate) struct Gateway {
     milestones: VecDeque<(u64, u64)>,
     resend_since: Option<u64>,
     needs_checkpoint: bool,
-    /// The newest alert revision that the start found.
-    alert_revision: u64,
-    /// This start, and the one that the disk held before.
-    incarnation: (u64, u64),
+    /// This start, and what its disk knew of starts and revisions by then.
+    incarnation: (u64, Starts),
     /// What the spool had given up of alerts when they were last sent again.
     evictions: u64,
     /// After a full disk: not before then.
@@ -193,7 +205,7 @@ impl Gateway {
         }
         ledger.recovered(commit);
         memory.durable = commit;
-        let previous = memory.incarnation;
+        let incarnation = memory.start(engine.last_revision());
         let mut gateway = Self {
             spool,
             engine,
@@ -202,8 +214,7 @@ impl Gateway {
             milestones: VecDeque::new(),
             resend_since: None,
             needs_checkpoint: false,
-            alert_revision: 0,
-            incarnation: (memory.start(), previous),
+            incarnation: (incarnation, memory.chain.clone()),
             evictions: 0,
             retry_at: Duration::ZERO,
             revisions,
@@ -214,12 +225,16 @@ impl Gateway {
             outbox: Outbox::default(),
             random,
         };
-        gateway.alert_revision = gateway.engine.last_revision();
         gateway.fulfil(wishes, None);
         if resend {
             gateway.resend(clocks);
         }
         Ok((gateway, found))
+    }
+
+    /// Says whether a session has begun.
+    pub(crate) fn is_heard(&self) -> bool {
+        self.live.as_ref().is_some_and(|live| live.established)
     }
 
     /// Returns the connection that the program holds.
@@ -474,8 +489,8 @@ impl Gateway {
             provisional_revision: self.revisions.trial.provisional().map_or(0, |(number, _)| number),
             session: self.attempts,
             incarnation: self.incarnation.0,
-            previous_incarnation: self.incarnation.1,
-            alert_revision: self.alert_revision,
+            earlier_incarnations: self.incarnation.1.starts.clone(),
+            alert_revision: self.incarnation.1.found.unwrap_or(0),
             ..Hello::default()
         };
         let session = Session::new(HEARTBEAT, hello, self.spool.acknowledged());

@@ -396,6 +396,9 @@ impl World {
     fn check(&mut self) -> Result<(), Violation> {
         let ran = self.ran;
         if let Some(gateway) = &mut self.gateway {
+            if gateway.is_heard() {
+                self.memory.heard();
+            }
             gateway.revisions.check(ran).map_err(Violation::Broken)?;
         }
         Ok(())

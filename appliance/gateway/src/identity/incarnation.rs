@@ -34,6 +34,9 @@ pub(crate) struct Incarnation {
     pub(crate) current: u64,
     /// The last one that had a session, and all since: the control plane knows the first of them, and perhaps a later one.
     pub(crate) earlier: Vec<u64>,
+    /// The oldest alert revision that a start found on this disk since the last session: of a disk that was set back, later starts
+    /// find what came meanwhile, too. `None` once this start has a session.
+    pub(crate) found: Option<u64>,
 }
 
 /// As texts: JSON's numbers end at 2^53 in many readers.
@@ -42,22 +45,25 @@ pub(crate) struct Incarnation {
 struct Stored {
     current: String,
     earlier: Vec<String>,
+    #[serde(default)]
+    found: Option<String>,
 }
 
 impl Incarnation {
-    /// Draws this start and makes it durable in `dir`.
+    /// Draws this start, which found alerts up to revision `found`, and makes it durable in `dir`.
     ///
     /// # Errors
     /// [`IncarnationError`].
-    pub(crate) fn begin(dir: &Path) -> Result<Self, IncarnationError> {
+    pub(crate) fn begin(dir: &Path, found: u64) -> Result<Self, IncarnationError> {
         let mut bytes = [0; 8];
         aws_lc_rs::rand::fill(&mut bytes).map_err(|_| IncarnationError::Random)?;
-        let mut earlier = starts(&dir.join(FILE));
+        let (mut earlier, oldest) = starts(&dir.join(FILE));
         if earlier.len() > MAX_EARLIER {
             // The first one had a session; of the others the latest may have had.
             earlier.drain(1..=earlier.len() - MAX_EARLIER);
         }
-        let this = Self { current: u64::from_be_bytes(bytes).max(1), earlier };
+        let found = Some(oldest.map_or(found, |oldest| oldest.min(found)));
+        let this = Self { current: u64::from_be_bytes(bytes).max(1), earlier, found };
         this.keep(dir)?;
         Ok(this)
     }
@@ -72,10 +78,10 @@ impl Incarnation {
     /// # Errors
     /// [`IncarnationError`].
     pub(crate) fn heard(&mut self, dir: &Path) -> Result<(), IncarnationError> {
-        if self.earlier.is_empty() {
+        if self.earlier.is_empty() && self.found.is_none() {
             return Ok(());
         }
-        let heard = Self { current: self.current, earlier: Vec::new() };
+        let heard = Self { current: self.current, earlier: Vec::new(), found: None };
         heard.keep(dir)?;
         *self = heard;
         Ok(())
@@ -83,28 +89,29 @@ impl Incarnation {
 
     fn keep(&self, dir: &Path) -> Result<(), IncarnationError> {
         let text = |number: &u64| format!("{number:016x}");
-        let stored = Stored { current: text(&self.current), earlier: self.earlier.iter().map(text).collect() };
+        let stored = Stored { current: text(&self.current), earlier: self.earlier.iter().map(text).collect(), found: self.found.as_ref().map(text) };
         let path = dir.join(FILE);
         let text = serde_json::to_vec(&stored).map_err(|error| IdentityError::Malformed { path, reason: error.to_string() })?;
         Ok(renewed::replace(dir, FILE, &text)?)
     }
 }
 
-/// Returns the starts that the disk holds, in order. What cannot be read is as none: the control plane then asks whether another one
+/// Returns the starts that the disk holds, in order, and the oldest revision that they found without a session. What cannot be read is as none: the control plane then asks whether another one
 /// lives.
-fn starts(path: &Path) -> Vec<u64> {
+fn starts(path: &Path) -> (Vec<u64>, Option<u64>) {
     let text = match fs::read(path) {
         Ok(text) => text,
         Err(error) => {
             if error.kind() != io::ErrorKind::NotFound {
                 tracing::warn!(path = %path.display(), %error, "the last start of the gateway cannot be read");
             }
-            return Vec::new();
+            return (Vec::new(), None);
         }
     };
-    let Stored { current, mut earlier } = serde_json::from_slice(&text).unwrap_or_default();
+    let Stored { current, mut earlier, found } = serde_json::from_slice(&text).unwrap_or_default();
     earlier.push(current);
-    earlier.iter().filter_map(|text| u64::from_str_radix(text, 16).ok()).collect()
+    let number = |text: &String| u64::from_str_radix(text, 16).ok();
+    (earlier.iter().filter_map(number).collect(), found.as_ref().and_then(number))
 }
 
 #[cfg(test)]
@@ -114,8 +121,8 @@ mod tests {
     #[test]
     fn every_start_follows_the_one_before() {
         let dir = tempfile::tempdir().unwrap();
-        let first = Incarnation::begin(dir.path()).unwrap();
-        let second = Incarnation::begin(dir.path()).unwrap();
+        let first = Incarnation::begin(dir.path(), 7).unwrap();
+        let second = Incarnation::begin(dir.path(), 7).unwrap();
         assert_eq!((first.previous(), second.previous()), (0, first.current));
         assert_ne!(first.current, second.current);
     }
@@ -124,30 +131,39 @@ mod tests {
     fn a_damaged_file_follows_none() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join(FILE), "{\"current\":\"zz\",\"earlier\":[]}").unwrap();
-        assert_eq!(Incarnation::begin(dir.path()).unwrap().previous(), 0);
+        assert_eq!(Incarnation::begin(dir.path(), 7).unwrap().previous(), 0);
     }
 
     #[test]
     fn starts_without_a_session_keep_what_they_follow() {
         let dir = tempfile::tempdir().unwrap();
-        let mut known = Incarnation::begin(dir.path()).unwrap();
+        let mut known = Incarnation::begin(dir.path(), 7).unwrap();
         known.heard(dir.path()).unwrap();
-        let starts: Vec<u64> = (0..3).map(|_| Incarnation::begin(dir.path()).unwrap().current).collect();
-        let mut last = Incarnation::begin(dir.path()).unwrap();
+        let starts: Vec<u64> = (0..3).map(|_| Incarnation::begin(dir.path(), 7).unwrap().current).collect();
+        let mut last = Incarnation::begin(dir.path(), 7).unwrap();
         assert_eq!(last.earlier, [known.current, starts[0], starts[1], starts[2]]);
         last.heard(dir.path()).unwrap();
-        assert_eq!(Incarnation::begin(dir.path()).unwrap().earlier, [last.current]);
+        assert_eq!(Incarnation::begin(dir.path(), 7).unwrap().earlier, [last.current]);
     }
 
     #[test]
     fn of_very_many_starts_without_a_session_the_known_one_is_not_forgotten() {
         let dir = tempfile::tempdir().unwrap();
-        let mut known = Incarnation::begin(dir.path()).unwrap();
+        let mut known = Incarnation::begin(dir.path(), 7).unwrap();
         known.heard(dir.path()).unwrap();
         for _ in 0..2 * MAX_EARLIER {
-            Incarnation::begin(dir.path()).unwrap();
+            Incarnation::begin(dir.path(), 7).unwrap();
         }
-        let last = Incarnation::begin(dir.path()).unwrap();
+        let last = Incarnation::begin(dir.path(), 7).unwrap();
         assert_eq!((last.earlier.len(), last.earlier[0]), (MAX_EARLIER, known.current));
+    }
+
+    #[test]
+    fn the_oldest_state_that_was_found_counts_until_a_session() {
+        let dir = tempfile::tempdir().unwrap();
+        let found = |found| Incarnation::begin(dir.path(), found).unwrap();
+        assert_eq!((found(5).found, found(9).found, found(7).found), (Some(5), Some(5), Some(5)));
+        found(8).heard(dir.path()).unwrap();
+        assert_eq!(found(9).found, Some(9));
     }
 }
