@@ -18,7 +18,7 @@ use postern_gateway::proxy::users::{self as proxy_user, MAX_PASSWORD_BYTES};
 use postern_gateway::revision::Mode;
 use postern_gateway::service::PassedSockets;
 use postern_gateway::table::Table;
-use postern_gateway::{audit, Opened, RunOptions, run, sandbox, status};
+use postern_gateway::{Opened, RunOptions, audit, run, sandbox, status};
 use postern_protocol::timestamp::Timestamp;
 use postern_uplink::identity::Identity;
 use postern_uplink::renewal::encode_pem;

@@ -30,7 +30,11 @@ impl Copy {
         assert!(copied.success());
         let (config, log) = (root.join("copy.toml"), root.join("copy.log"));
         let server = rig.prepared.sockets.https();
-        std::fs::write(&config, format!("data_dir = {data:?}\n\n[server]\nurl = \"https://{server}\"\n\n[receivers.syslog]\nlisten = \"127.0.0.1:0\"\n")).unwrap();
+        std::fs::write(
+            &config,
+            format!("data_dir = {data:?}\n\n[server]\nurl = \"https://{server}\"\n\n[receivers.syslog]\nlisten = \"127.0.0.1:0\"\n"),
+        )
+        .unwrap();
         let gateway = rig.prepared.binaries.gateway.clone();
         let child = Self::run(&gateway, &config, &log);
         Self { config, log, gateway, child }
@@ -110,7 +114,9 @@ fn a_copy_beside_the_original_is_found_within_a_minute_and_the_original_goes_on(
 fn an_admin_can_let_the_copy_take_the_originals_place() {
     let rig = Rig::start();
     let copy = Copy::start(&rig);
-    wait_for("the quarantine", A_MINUTE, || if seen(&rig)["quarantine"].is_null() { Err(std::fs::read_to_string(&copy.log).unwrap()) } else { Ok(()) });
+    wait_for("the quarantine", A_MINUTE, || {
+        if seen(&rig)["quarantine"].is_null() { Err(std::fs::read_to_string(&copy.log).unwrap()) } else { Ok(()) }
+    });
     rig.control_command(&["gateway", "keep", &rig.gateway_id(), "--other"]).unwrap();
     rig.wait_for_status_within("the original to be shut out", A_MINUTE, is_quarantined);
     wait_for("the copy's session", Duration::from_secs(300), || match copy.status()? {

@@ -21,14 +21,15 @@ const INFORMS: u32 = 500;
 fn measurements(random: &mut u64, count: u32) -> String {
     let one = |random: &mut u64| {
         let mut noise = String::new();
-        for _ in 0..24 {
+        for _ in 0..15 {
             *random ^= *random << 13;
             *random ^= *random >> 7;
             *random ^= *random << 17;
             noise.push_str(&format!("{:016x}", *random));
         }
-        format!(r#"{{"resource":"sensor-{}","metric":"noise","value":{},"labels":{{"n":"{noise}"}}}}"#, *random % 97, *random % 1000)
+        format!(r#"{{"resource":"sensor-{random:x}","metric":"noise","value":{},"labels":{{"n":"{noise}"}}}}"#, *random % 1000)
     };
+    // Each of a resource of its own: none replaces another.
     let list: Vec<String> = (0..count).map(|_| one(random)).collect();
     format!(r#"{{"measurements":[{}]}}"#, list.join(","))
 }
@@ -49,7 +50,12 @@ fn fill(volume: &Volume, spare: u64) -> std::path::PathBuf {
 
 #[test]
 fn a_full_disk_costs_measurements_and_no_alert_and_ends_by_itself() {
-    let mut rig = Rig::enrolled(&Options { expected_errors: &["tunnel", "disk", "No space", "full"], ..Options::default() });
+    let mut rig = Rig::enrolled(&Options {
+        // Small segments: what is taken in advance for one is soon used up.
+        gateway_toml: "[spool]\nsegment_bytes = 1048576\n",
+        expected_errors: &["tunnel", "disk", "No space", "full"],
+        ..Options::default()
+    });
     let images = tempfile::tempdir().unwrap();
     let volume = Volume::under(&rig.layout().gateway_dir(), &images.path().join("disk.img"), 160);
     rig.start_gateway();
@@ -59,9 +65,10 @@ fn a_full_disk_costs_measurements_and_no_alert_and_ends_by_itself() {
     let (mut random, mut accepted, mut refused) = (0x5eed_u64, 0_u64, 0_u64);
     let mut push_some = |times: u32| {
         for _ in 0..times {
-            match push(&rig.prepared, &measurements(&mut random, 400), &[]).0 {
-                200..=299 => accepted += 400,
-                _ => refused += 400,
+            match push(&rig.prepared, &measurements(&mut random, 700), &[]) {
+                (200..=299, _) => accepted += 700,
+                (503, _) => refused += 700,
+                (status, said) => panic!("{status} {said}"),
             }
         }
     };
@@ -109,7 +116,7 @@ fn stored_samples(rig: &Rig) -> u64 {
         let path = format!("/api/v1/samples?gateway={}&metric=noise&limit=1000{cursor}", rig.gateway_id());
         let page = rig.api.get(&path).ok().json();
         sum += page["items"].as_array().unwrap().len() as u64;
-        match page["next"].as_str() {
+        match page["next_cursor"].as_str() {
             Some(next) => cursor = format!("&cursor={next}"),
             None => return sum,
         }

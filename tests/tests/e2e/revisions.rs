@@ -64,7 +64,7 @@ fn a_new_revision_replaces_the_rules_and_is_reported_as_applied() {
 #[test]
 fn an_invalid_revision_is_refused_with_path_and_line() {
     let rig = Rig::start();
-    let before = rig.wait_for_status("the first revision", |status| status.revision.effective.is_some()).revision;
+    let before = rig.wait_for_status("the first revision", |status| status.revision.confirmed.is_some()).revision;
     let reply = rig.api.put_configuration(&rig.gateway_id(), INVALID, Force::Checked);
     assert!((400..500).contains(&reply.status), "{reply:?}");
     assert_eq!(reply.header("content-type"), Some("application/problem+json"));

@@ -64,6 +64,8 @@ fn body(method: &str, path: &str) -> Option<String> {
         ("POST", Some("enrolment-tokens")) => json!({"gateway_name": "beta-gateway"}).to_string(),
         ("POST", Some(_)) => "{}".to_owned(),
         ("PUT", Some("pace")) => json!({"bytes_per_second": 1_000_000}).to_string(),
+        ("PUT", Some("renewal")) => json!({"open_for_s": 3600}).to_string(),
+        ("PUT", Some("quarantine")) => json!({"keep": "current"}).to_string(),
         ("PUT", Some("tags")) => json!({"tags": ["beta"]}).to_string(),
         ("PUT", _) => revisions::one_rule("1.3.6.1.4.1.55555.0.1", "beta"),
         _ => return None,
