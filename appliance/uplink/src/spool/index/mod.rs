@@ -71,7 +71,17 @@ pub(crate) struct Segment {
 impl Segment {
     /// Makes an empty one.
     pub(crate) const fn new(id: SegmentId, cipher: Option<Arc<Cipher>>) -> Self {
-        Self { id, bytes: 0, has_checkpoint: false, cipher, is_locked: false, rewriting: 0, lanes: BTreeMap::new(), superseded: 0, ended: 0 }
+        Self {
+            id,
+            bytes: 0,
+            has_checkpoint: false,
+            cipher,
+            is_locked: false,
+            rewriting: 0,
+            lanes: BTreeMap::new(),
+            superseded: 0,
+            ended: 0,
+        }
     }
 
     /// Notes a record.
@@ -242,7 +252,7 @@ impl Index {
         }
         self.acknowledged.insert((lane, epoch), sequence);
         if known == 0 {
-            self.forget_epochs(&[]);
+            self.forget_epochs();
         }
         self.changed = true;
         true
@@ -321,7 +331,14 @@ impl Index {
             }
             let mark = span.marks.partition_point(|(sequence, _)| *sequence <= behind.saturating_add(1)).saturating_sub(1);
             let offset = span.marks.get(mark).map_or(0, |(_, offset)| *offset);
-            Some(Place { segment: segment.id, offset, end: segment.bytes, behind, from: span.first.max(behind.saturating_add(1)), cipher: segment.cipher.clone() })
+            Some(Place {
+                segment: segment.id,
+                offset,
+                end: segment.bytes,
+                behind,
+                from: span.first.max(behind.saturating_add(1)),
+                cipher: segment.cipher.clone(),
+            })
         })
     }
 
@@ -407,7 +424,7 @@ impl Index {
         let is_gone = |epoch: Epoch| self.present != epoch && self.segments.values().all(|segment| segment.id.epoch != epoch);
         let gone: Vec<_> = ids.iter().map(|id| id.epoch).filter(|epoch| is_gone(*epoch)).collect();
         self.heads.retain(|(_, epoch), _| !gone.contains(epoch));
-        self.forget_epochs(&gone);
+        self.forget_epochs();
         if !ids.is_empty() {
             let segments = &self.segments;
             self.newest.retain(|latest| segments.contains_key(&latest.segment));
@@ -415,16 +432,12 @@ impl Index {
         }
     }
 
-    /// Forgets what is acknowledged in epochs of which no segment is left, but for the newest place of each lane: whoever has not
-    /// committed that far any more was set back. `gone` are those epochs of which the last segment went now, oldest first.
-    fn forget_epochs(&mut self, gone: &[Epoch]) {
-        let here: BTreeSet<Epoch> = self.segments.values().map(|segment| segment.id.epoch).chain([self.present]).collect();
-        for lane in Lane::ALL {
-            let is_overtaken = self.acknowledged.keys().any(|(of, epoch)| *of == lane && here.contains(epoch));
-            let newest = gone.iter().rev().find(|epoch| self.acknowledged.contains_key(&(lane, **epoch)));
-            self.acknowledged.retain(|(of, epoch), _| {
-                *of != lane || here.contains(epoch) || (!is_overtaken && newest.is_none_or(|newest| newest == epoch))
-            });
+    /// Forgets what is acknowledged in epochs of which no segment is left, once the present epoch, which is newer than all, has an
+    /// acknowledgement of the lane: until then whoever has not committed that far any more was set back.
+    fn forget_epochs(&mut self) {
+        let here: BTreeSet<Epoch> = self.segments.values().map(|segment| segment.id.epoch).collect();
+        for lane in Lane::ALL.into_iter().filter(|lane| self.acknowledged(*lane, self.present).0 > 0).collect::<Vec<_>>() {
+            self.acknowledged.retain(|(of, epoch), _| *of != lane || *epoch == self.present || here.contains(epoch));
         }
     }
 
@@ -531,7 +544,7 @@ mod tests {
     }
 
     #[test]
-    fn the_newest_acknowledgement_of_a_lane_outlives_its_records() {
+    fn an_acknowledgement_outlives_its_records_until_the_present_epoch_has_one() {
         let mut index = index();
         index.note_record(2, &Entry { lane: Lane::Samples, ..entry(1, 0, Worth::Plain) });
         let third = Epoch(11);
@@ -546,9 +559,9 @@ mod tests {
         index.standing_written(index.stand());
         assert_eq!(index.trim().len(), 3);
         let known = |index: &Index| index.acknowledged.keys().copied().collect::<Vec<_>>();
-        assert_eq!(known(&index), [(Lane::Alerts, NEW), (Lane::Samples, OLD)]);
+        assert_eq!(known(&index), [(Lane::Alerts, NEW), (Lane::Alerts, OLD), (Lane::Samples, OLD)]);
         // So it does over a restart, until the lane has a newer one.
-        let mut after = Index::new(Epoch(12));
+        let mut after = Index::new(third);
         after.add(Segment::new(SegmentId::new(5, third), None));
         after.restore_standing((Version::Two, &index.standing()), &[]);
         assert_eq!(known(&after), known(&index));
@@ -601,7 +614,9 @@ mod tests {
         let mark = |rewriting, reason: Reason| (Lane::Alerts, 3, Skipped { to: 6, rewriting, reason: reason.number() });
         index.rewritings = 4;
         let bytes = index.standing();
-        assert!(index.restore_standing((Version::Two, &bytes), &[mark(4, Reason::Quota), mark(5, Reason::Quota), mark(6, Reason::Damaged)]));
+        assert!(
+            index.restore_standing((Version::Two, &bytes), &[mark(4, Reason::Quota), mark(5, Reason::Quota), mark(6, Reason::Damaged)])
+        );
         assert_eq!(index.evicted_of(Lane::Alerts), 4);
         assert_eq!(index.next_rewriting(), 7);
     }
