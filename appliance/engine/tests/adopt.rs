@@ -16,7 +16,8 @@ fn second(second: i64) -> Timestamp {
 
 fn raise(engine: &mut AlertEngine, at: i64) {
     let kind = KIND.to_owned();
-    let report = OwnReport { kind, qualifier: String::new(), severity: Severity::Major, summary: format!("at {at}"), labels: BTreeMap::new() };
+    let report =
+        OwnReport { kind, qualifier: String::new(), severity: Severity::Major, summary: format!("at {at}"), labels: BTreeMap::new() };
     engine.own(report, second(at));
 }
 

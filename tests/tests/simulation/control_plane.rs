@@ -122,7 +122,15 @@ pub(crate) fn new_tenant() -> Vec<u8> {
 impl ControlPlane {
     /// Starts it on a copy of `database`.
     pub(crate) fn new(database: &[u8], gateway: GatewayId, order: Order) -> Self {
-        let mut new = Self { db: Connection::open_in_memory().unwrap(), gateway, order, sessions: Vec::new(), current: None, starts: BTreeSet::new(), is_up: true };
+        let mut new = Self {
+            db: Connection::open_in_memory().unwrap(),
+            gateway,
+            order,
+            sessions: Vec::new(),
+            current: None,
+            starts: BTreeSet::new(),
+            is_up: true,
+        };
         new.restore(database);
         new
     }

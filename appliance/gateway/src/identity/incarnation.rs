@@ -89,7 +89,8 @@ impl Incarnation {
 
     fn keep(&self, dir: &Path) -> Result<(), IncarnationError> {
         let text = |number: &u64| format!("{number:016x}");
-        let stored = Stored { current: text(&self.current), earlier: self.earlier.iter().map(text).collect(), found: self.found.as_ref().map(text) };
+        let stored =
+            Stored { current: text(&self.current), earlier: self.earlier.iter().map(text).collect(), found: self.found.as_ref().map(text) };
         let path = dir.join(FILE);
         let text = serde_json::to_vec(&stored).map_err(|error| IdentityError::Malformed { path, reason: error.to_string() })?;
         Ok(renewed::replace(dir, FILE, &text)?)
