@@ -24,7 +24,7 @@ impl Machine {
             hostname: line("/proc/sys/kernel/hostname"),
             cpus: std::thread::available_parallelism().map_or(0, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX)),
             memory_bytes: memory_bytes(&line("/proc/meminfo")),
-            disk_bytes: statvfs(data_dir).map_or(0, |disk| u64::from(disk.blocks()).saturating_mul(disk.fragment_size())),
+            disk_bytes: statvfs(data_dir).map_or(0, |disk| disk.blocks().saturating_mul(disk.fragment_size())),
             listeners: Vec::new(),
             at: 0,
         })

@@ -7,8 +7,8 @@ use data_encoding::BASE64;
 use postern_protocol::enrolment::{RenewRequest, RenewResponse};
 use postern_protocol::message::{CertificateReply, CertificateRequest};
 use rustls::SignatureScheme;
-use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::CertificateSigningRequestDer;
+use rustls::pki_types::pem::PemObject as _;
 use zeroize::Zeroizing;
 
 use crate::dial::Way;
@@ -127,7 +127,8 @@ pub async fn renew_expired(identity: &Identity, asker: &Asker<'_>) -> Result<(Id
 fn sign(identity: &Identity, input: &[u8]) -> Result<Vec<u8>, RenewalError> {
     let key = tls::provider().key_provider.load_private_key(identity.client_key.clone_key()).map_err(RenewalError::Sign)?;
     let schemes = [SignatureScheme::ECDSA_NISTP256_SHA256, SignatureScheme::ECDSA_NISTP384_SHA384, SignatureScheme::ED25519];
-    let signer = key.choose_scheme(&schemes).ok_or_else(|| RenewalError::Sign(rustls::Error::General("its kind is not known".to_owned())))?;
+    let signer =
+        key.choose_scheme(&schemes).ok_or_else(|| RenewalError::Sign(rustls::Error::General("its kind is not known".to_owned())))?;
     signer.sign(input).map_err(RenewalError::Sign)
 }
 

@@ -15,17 +15,20 @@ pub(super) enum Reply {
     Push(oneshot::Sender<PushAnswer>, PushAnswer),
 }
 
+/// By which protocol, from whom, and why it was given up, if it was.
+pub(super) type Fate = (Protocol, IpAddr, Option<DropReason>);
+
 /// What became of a turn's events.
 #[derive(Default)]
 pub(super) struct Settled {
     /// A list, because one turn has few sources, and the last is most often the same.
-    pub(super) counts: Vec<((Protocol, IpAddr, Option<DropReason>), u64)>,
+    pub(super) counts: Vec<(Fate, u64)>,
     /// Refusals, to be told once they are counted: whoever reads the status after a refusal finds it there.
     pub(super) refused: Vec<Reply>,
 }
 
 impl Settled {
-    pub(super) fn add(&mut self, key: (Protocol, IpAddr, Option<DropReason>), n: u64) {
+    pub(super) fn add(&mut self, key: Fate, n: u64) {
         match self.counts.iter_mut().rev().find(|(known, _)| *known == key) {
             Some((_, sum)) => *sum = sum.saturating_add(n),
             None => self.counts.push((key, n)),

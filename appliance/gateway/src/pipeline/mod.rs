@@ -8,22 +8,19 @@
 mod answers;
 pub(crate) mod local;
 pub(crate) mod milestones;
+mod order;
 pub(crate) mod seen;
 pub(crate) mod usm;
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use postern_engine::alert::{AlertEngine, OwnReport};
+use postern_engine::alert::AlertEngine;
 use postern_engine::event::Protocol;
 use postern_engine::ledger::{Detail, DropReason};
-use postern_engine::rule::RuleIndex;
 use postern_protocol::alert::{Alert, AlertKey, AlertState};
-use postern_protocol::dictionary::Dictionary;
 use postern_protocol::id::Lane;
-use postern_protocol::inventory::Inventory;
 use postern_protocol::sample::Sample;
 use postern_protocol::status::intake::UnknownOid;
 use postern_protocol::timestamp::Timestamp;
@@ -36,6 +33,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use self::answers::{Reply, Settled, reply};
 use self::local::{Memory, Writer};
 use self::milestones::Milestones;
+pub(crate) use self::order::Order;
 use self::seen::{PushSighting, Sighting};
 use crate::accounts::Accounts;
 use crate::canary::Stage;
@@ -67,43 +65,6 @@ const COMMIT_BYTES: usize = 4 * 1024 * 1024;
 
 /// How often counters that changed without an alert are committed, and old digests forgotten.
 const TICK: Duration = Duration::from_secs(1);
-
-/// Something that is wanted of the task.
-pub(crate) enum Order {
-    /// Alerts that this gateway had reported before its disk was set back.
-    Adopt {
-        /// What it reported.
-        alerts: Vec<Alert>,
-        /// Whether these were the last ones: every open alert is then to be sent again.
-        complete: bool,
-    },
-    /// A person closed an alert.
-    Close {
-        /// Which.
-        key: AlertKey,
-        /// Which occurrence of it.
-        occurrence: u64,
-        /// The count that the person saw.
-        count_seen: u64,
-    },
-    /// What the gateway is made of, to be sent.
-    Inventory(Box<Inventory>),
-    /// Something is wrong with the gateway itself.
-    Own(OwnReport),
-    /// What was wrong with the gateway itself is over.
-    OwnClear {
-        /// Its kind.
-        kind: &'static str,
-        /// Its qualifier.
-        qualifier: String,
-    },
-    /// Alerts are written with other names from now on.
-    ReplaceDictionary(Arc<Dictionary>),
-    /// Other rules are in force from now on; answered when they are.
-    ReplaceRules(Box<RuleIndex>, oneshot::Sender<()>),
-    /// Every open alert is to be sent again.
-    Resend,
-}
 
 /// What others may know of the pipeline.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

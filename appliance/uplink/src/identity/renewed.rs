@@ -122,7 +122,8 @@ impl Identity {
         // Whether it is over is the renewal's business: here it is judged as of its own time.
         let (_, end) = client.validity().ok_or(Unfit::Pair)?;
         let at = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(end.as_secs()).unwrap_or_default()));
-        let verifier = tls::roots(&self.ca).ok().and_then(|roots| WebPkiClientVerifier::builder_with_provider(roots, tls::provider()).build().ok());
+        let verifier =
+            tls::roots(&self.ca).ok().and_then(|roots| WebPkiClientVerifier::builder_with_provider(roots, tls::provider()).build().ok());
         verifier.and_then(|verifier| verifier.verify_client_cert(leaf, intermediates, at).ok()).ok_or(Unfit::Untrusted)?;
         let mut identity = self.duplicate();
         (identity.client_chain, identity.client_key) = (client.chain, client.key);
@@ -241,7 +242,8 @@ pub fn keep_trust(dir: &Path, bundle: &TrustBundle) -> Result<(), IdentityError>
         addresses: bundle.addresses.clone(),
         signature: BASE64.encode(&bundle.signature),
     };
-    let text = serde_json::to_vec_pretty(&file).map_err(|error| IdentityError::Malformed { path: dir.join(TRUST), reason: error.to_string() })?;
+    let text =
+        serde_json::to_vec_pretty(&file).map_err(|error| IdentityError::Malformed { path: dir.join(TRUST), reason: error.to_string() })?;
     replace(dir, TRUST, &text)
 }
 

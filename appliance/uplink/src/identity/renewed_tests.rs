@@ -17,7 +17,10 @@ struct World {
 fn authority() -> CertifiedIssuer<'static, KeyPair> {
     let mut params = CertificateParams::new(Vec::new()).unwrap();
     params.distinguished_name = DistinguishedName::new();
-    let name = format!("CA {}", data_encoding::HEXLOWER.encode(&aws_lc_rs::rand::generate::<[u8; 4]>(&aws_lc_rs::rand::SystemRandom::new()).unwrap().expose()));
+    let name = format!(
+        "CA {}",
+        data_encoding::HEXLOWER.encode(&aws_lc_rs::rand::generate::<[u8; 4]>(&aws_lc_rs::rand::SystemRandom::new()).unwrap().expose())
+    );
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap()

@@ -66,6 +66,9 @@ pub(crate) fn recover<S: Storage>(storage: &S, sealer: &Sealer, epoch: Epoch) ->
     index.note_damaged(recovered.damaged_records);
     let is_state_lost = index.restore_standing((version, &standing), &marks);
     recovered.resend_open_alerts = is_state_lost || recovered.damaged_records > 0;
+    if recovered.resend_open_alerts {
+        index.owe_resend();
+    }
     Ok((recovered, index, newest_number))
 }
 

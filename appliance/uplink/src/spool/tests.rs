@@ -1,10 +1,13 @@
 //! The spool on real files, with a disk that counts, stalls or fails its fsyncs.
 
+mod hooked;
+
 use std::fs::{self, OpenOptions};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc as std_mpsc;
 
+use self::hooked::Hooked;
 use super::segment::scan::{Tail, scan};
 use super::segment::{HEADER_BYTES, Kind, SegmentId};
 use super::*;
@@ -19,80 +22,9 @@ fn open(dir: &Path, epoch: u64) -> (Spool, Recovered, SpoolWriter) {
     Spool::open(options(dir), Epoch(epoch), Timestamp::from_secs(1000)).unwrap()
 }
 
-/// A disk whose fsyncs ask the test first.
-struct Hooked {
-    disk: Disk,
-    sync: Mutex<Box<dyn FnMut() -> io::Result<()> + Send>>,
-}
-
-impl Storage for Hooked {
-    type File = fs::File;
-
-    fn sync_data(&self, file: &mut fs::File) -> io::Result<()> {
-        (self.sync.lock().unwrap())()?;
-        self.disk.sync_data(file)
-    }
-
-    fn list(&self) -> io::Result<Vec<String>> {
-        self.disk.list()
-    }
-
-    fn create(&self, name: &str, preallocated: u64) -> io::Result<fs::File> {
-        self.disk.create(name, preallocated)
-    }
-
-    fn open(&self, name: &str) -> io::Result<fs::File> {
-        self.disk.open(name)
-    }
-
-    fn write_at(&self, file: &mut fs::File, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.disk.write_at(file, offset, bytes)
-    }
-
-    fn truncate(&self, file: &mut fs::File, bytes: u64) -> io::Result<()> {
-        self.disk.truncate(file, bytes)
-    }
-
-    fn length(&self, name: &str) -> io::Result<u64> {
-        self.disk.length(name)
-    }
-
-    fn read_at(&self, name: &str, offset: u64, into: &mut [u8]) -> io::Result<usize> {
-        self.disk.read_at(name, offset, into)
-    }
-
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-
-    fn remove(&self, name: &str) -> io::Result<()> {
-        self.disk.remove(name)
-    }
-
-    fn sync_dir(&self) -> io::Result<()> {
-        self.disk.sync_dir()
-    }
-
-    fn free_bytes(&self) -> io::Result<u64> {
-        self.disk.free_bytes()
-    }
-
-    fn keep_damaged(&self, name: &str) -> io::Result<()> {
-        self.disk.keep_damaged(name)
-    }
-
-    fn damaged(&self) -> io::Result<Vec<String>> {
-        self.disk.damaged()
-    }
-
-    fn place_of(&self, name: &str) -> PathBuf {
-        self.disk.place_of(name)
-    }
-}
-
 fn open_hooked(dir: &Path, sync: impl FnMut() -> io::Result<()> + Send + 'static) -> (Spool<Hooked>, Recovered, SpoolWriter) {
     let SpoolOptions { dir, segment_bytes, max_bytes, machine_key } = options(dir);
-    let storage = Hooked { disk: Disk::take(&dir).unwrap(), sync: Mutex::new(Box::new(sync)) };
+    let storage = Hooked::new(Disk::take(&dir).unwrap(), sync);
     let core = CoreOptions { segment_bytes, max_bytes, machine_key, random };
     Spool::open_on(storage, core, Start { epoch: Epoch(1), now: Timestamp::default() }).unwrap()
 }

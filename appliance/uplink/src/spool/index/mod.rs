@@ -31,6 +31,8 @@ pub(crate) struct Index {
     settled: BTreeMap<(Lane, Epoch), u64>,
     evicted: BTreeMap<(Lane, Reason), u64>,
     evictions: u64,
+    /// An earlier run lost state, and this one has not yet committed the whole again.
+    is_owed: bool,
     rewritings: u64,
     /// The last rewriting that a durable standing counts.
     recorded: u64,
@@ -179,6 +181,7 @@ impl Index {
             settled: BTreeMap::new(),
             evicted: BTreeMap::new(),
             evictions: 0,
+            is_owed: false,
             rewritings: 0,
             recorded: 0,
             damaged: 0,
@@ -306,6 +309,7 @@ impl Index {
     pub(crate) fn checkpoint_written(&mut self) {
         self.checkpoints_queued = self.checkpoints_queued.saturating_sub(1);
         self.checkpoint_wanted = false;
+        self.changed |= std::mem::take(&mut self.is_owed);
     }
 
     /// Says whether the next commit should carry a checkpoint.

@@ -23,7 +23,7 @@ impl Index {
     /// Encodes what is acknowledged and what was evicted: the body of a `Standing` record.
     pub(crate) fn standing(&self) -> Vec<u8> {
         let mut out = Vec::new();
-        out.extend_from_slice(&self.evictions.to_le_bytes());
+        out.extend_from_slice(&self.evictions.max(u64::from(self.is_owed)).to_le_bytes());
         out.extend_from_slice(&self.rewritings.to_le_bytes());
         out.extend_from_slice(&u16::try_from(self.evicted.len()).unwrap_or(0).to_le_bytes());
         for ((lane, reason), records) in &self.evicted {
@@ -36,6 +36,11 @@ impl Index {
             out.extend_from_slice(&sequence.to_le_bytes());
         }
         out
+    }
+
+    /// Says that an earlier run lost state: every start is told so until the whole is committed again, with a checkpoint.
+    pub(crate) fn owe_resend(&mut self) {
+        (self.is_owed, self.changed) = (true, true);
     }
 
     /// Returns what must be in a durable standing before the records that it is about go.

@@ -370,16 +370,12 @@ mod tests {
     #[test]
     fn the_layout_is_the_specified_one() {
         let mut out = Vec::new();
-        let label = Label {
-            key: 0xaabb,
-            worth: Worth::Open,
-            is_sealed: true,
-            is_compressed: true,
-            ..Label::plain(Kind::Record(Lane::Logs), 9)
-        };
+        let label =
+            Label { key: 0xaabb, worth: Worth::Open, is_sealed: true, is_compressed: true, ..Label::plain(Kind::Record(Lane::Logs), 9) };
         append((SegmentId { generation: 2, ..ID }, 0x100), &mut out, label, b"hello");
         let expected = [
-            [0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, 3, 0, 0, 0, 2, 0, 0, 0, 0, 1, 0, 0, 5, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0].as_slice(),
+            [0x88, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11, 3, 0, 0, 0, 2, 0, 0, 0, 0, 1, 0, 0, 5, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0]
+                .as_slice(),
             &[0xbb, 0xaa, 0, 0, 0, 0, 0, 0, 2, 3, 2, 3],
         ]
         .concat();
