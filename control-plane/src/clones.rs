@@ -155,13 +155,19 @@ pub enum Keep {
 ///
 /// # Errors
 /// [`StoreError::NotFound`] without such a gateway, [`StoreError::Conflict`] when it is not quarantined.
-pub async fn decide(stores: &Stores, gateway: (&TenantId, &GatewayId), keep: Keep, (by, now): (By, Timestamp)) -> Result<Option<Change>, StoreError> {
+pub async fn decide(
+    stores: &Stores,
+    gateway: (&TenantId, &GatewayId),
+    keep: Keep,
+    (by, now): (By, Timestamp),
+) -> Result<Option<Change>, StoreError> {
     let (tenant, id) = gateway;
     let detail = match keep {
         Keep::Current => "the machine that had the gateway's place stays; the other is refused for good",
         Keep::Other => "the machine that was kept out takes the gateway's place; the one that had it is refused for good",
     };
-    let deed = Deed { at: now, by, what: What::GatewayCloned, about: format!("gateway {id}"), detail: detail.to_owned(), outcome: Outcome::Done };
+    let deed =
+        Deed { at: now, by, what: What::GatewayCloned, about: format!("gateway {id}"), detail: detail.to_owned(), outcome: Outcome::Done };
     stores.system().decide_quarantine(tenant, id, keep, deed).await?;
     stores.tenant(tenant)?.clear_own(id, alert(id, String::new())?, now).await
 }

@@ -30,8 +30,8 @@ use crate::metrics::Metrics;
 use crate::random;
 use crate::rfc3339;
 use crate::store::StoreError;
-use crate::store::certificates::Given;
 use crate::store::audit::{By, Deed, What};
+use crate::store::certificates::Given;
 use crate::store::revisions::NewRevision;
 use crate::store::tokens::{Grant, NewToken, Refusal};
 use crate::tunnel::identity;
@@ -95,7 +95,11 @@ impl TokenIssue {
 
 /// Returns the only route that a connection without any identity can reach.
 pub fn router(app: Arc<App>) -> Router {
-    Router::new().route("/enrol/v1", post(handle)).route("/enrol/v1/renew", post(renew)).layer(DefaultBodyLimit::max(MAX_BODY_BYTES)).with_state(app)
+    Router::new()
+        .route("/enrol/v1", post(handle))
+        .route("/enrol/v1/renew", post(renew))
+        .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+        .with_state(app)
 }
 
 async fn handle(State(app): State<Arc<App>>, body: Bytes) -> Response {
@@ -319,10 +323,12 @@ impl IntoResponse for Refused {
         let problem = this.problem();
         match this {
             // Anyone can send these: counted, not logged.
-            Self::Body(_)
-            | Self::Renewal(renewal::Refusal::Body(_) | renewal::Refusal::Proof(_))
-            | Self::Token(Refusal::Unknown) => tracing::debug!(title = problem.title, "enrolment refused"),
-            Self::Internal(_) | Self::Renewal(_) | Self::Request(_) | Self::Token(_) => tracing::warn!(title = problem.title, "enrolment refused"),
+            Self::Body(_) | Self::Renewal(renewal::Refusal::Body(_) | renewal::Refusal::Proof(_)) | Self::Token(Refusal::Unknown) => {
+                tracing::debug!(title = problem.title, "enrolment refused")
+            }
+            Self::Internal(_) | Self::Renewal(_) | Self::Request(_) | Self::Token(_) => {
+                tracing::warn!(title = problem.title, "enrolment refused")
+            }
         }
         let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         (status, [(header::CONTENT_TYPE, "application/problem+json")], Json(problem)).into_response()

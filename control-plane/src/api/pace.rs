@@ -42,12 +42,7 @@ pub(super) async fn read(State(app): State<Arc<App>>, api: ApiPrincipal, PathId(
     request_body = schema::samples::Pace,
     responses((status = 200, description = "The limit", body = schema::samples::Pace), ChangeProblems),
 )]
-pub(super) async fn set(
-    State(app): State<Arc<App>>,
-    api: ApiPrincipal,
-    PathId(id): PathId,
-    change: Change,
-) -> Result<Json<Pace>, Problem> {
+pub(super) async fn set(State(app): State<Arc<App>>, api: ApiPrincipal, PathId(id): PathId, change: Change) -> Result<Json<Pace>, Problem> {
     api.principal.require(Permission::Configure)?;
     let pace: Pace = change.json()?;
     let gateway = gateway(&app, &api.principal, &id).await?;

@@ -40,7 +40,8 @@ impl FromRequestParts<Arc<App>> for ApiPrincipal {
         let token_sha256 = token_hash(token);
         let row = app.stores.system().find_access_token(token_sha256.clone(), app.now()).await?;
         let row = row.ok_or_else(|| unauthorised("the access token is unknown, over or revoked", Challenge::InvalidToken))?;
-        let principal = Principal { tenant: row.tenant, actor: Actor::Client { id: row.client }, role: row.role, from: super::peer(&parts.extensions) };
+        let principal =
+            Principal { tenant: row.tenant, actor: Actor::Client { id: row.client }, role: row.role, from: super::peer(&parts.extensions) };
         Ok(Self { principal, expires_at: row.expires_at, token_sha256, seal: Seal::of(token) })
     }
 }

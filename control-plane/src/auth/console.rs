@@ -104,7 +104,12 @@ impl FromRequestParts<Arc<App>> for ConsolePrincipal {
         if now.saturating_since(row.last_used_at) > TOUCH_AFTER {
             system.touch_session(token_sha256.clone(), now).await?;
         }
-        let principal = Principal { tenant: row.tenant, actor: Actor::User { name: row.user.clone() }, role: row.role, from: super::peer(&parts.extensions) };
+        let principal = Principal {
+            tenant: row.tenant,
+            actor: Actor::User { name: row.user.clone() },
+            role: row.role,
+            from: super::peer(&parts.extensions),
+        };
         Ok(Self { principal, user: row.user, csrf: row.csrf, must_change_password: row.must_change_password, token_sha256 })
     }
 }

@@ -19,11 +19,11 @@ use crate::app::App;
 use crate::ca::{CaError, CertificateRequest, Issued, Subject, Term};
 use crate::clones::{self, Arrival, Verdict};
 use crate::rfc3339;
+use crate::store::StoreError;
 use crate::store::audit::{By, Deed, Outcome, What};
 use crate::store::certificates::{Certificate, Presented};
 use crate::store::gateway_events::{GatewayEvent, Happening};
 use crate::store::incarnations::Standing;
-use crate::store::StoreError;
 use crate::tls;
 use crate::tunnel::identity::{self, Peer};
 
@@ -71,7 +71,12 @@ impl From<CaError> for IssueError {
 }
 
 /// Issues certificates for a gateway that has proven who it is, and writes that down before they leave.
-pub(crate) async fn issue(app: &App, tenant: &TenantId, gateway: &GatewayId, (requests, by): (Requests, By)) -> Result<Renewed, IssueError> {
+pub(crate) async fn issue(
+    app: &App,
+    tenant: &TenantId,
+    gateway: &GatewayId,
+    (requests, by): (Requests, By),
+) -> Result<Renewed, IssueError> {
     let (trust, now) = (app.trust.current(), app.now());
     let authority = trust.issuing();
     let term = Term { now, life: app.config.client_certificate_life };
@@ -82,7 +87,14 @@ pub(crate) async fn issue(app: &App, tenant: &TenantId, gateway: &GatewayId, (re
     };
     let peer = identity::parse(&trust, &client.der).ok_or(StoreError::Corrupt("certificate"))?;
     let detail = format!("certificate {} is good until {}", peer.certificate.serial, rfc3339::format(peer.certificate.not_after));
-    let deed = Deed { at: now, by, what: What::GatewayRenewed, about: format!("gateway {gateway}"), detail: detail.clone(), outcome: Outcome::Done };
+    let deed = Deed {
+        at: now,
+        by,
+        what: What::GatewayRenewed,
+        about: format!("gateway {gateway}"),
+        detail: detail.clone(),
+        outcome: Outcome::Done,
+    };
     app.stores.system().certificate_issued(gateway, peer.certificate, (now, deed)).await?;
     tracing::info!(%gateway, detail, "certificate renewed");
     Ok(Renewed { client, listener })

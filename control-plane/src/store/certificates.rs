@@ -100,7 +100,12 @@ impl SystemStore {
     ///
     /// # Errors
     /// [`StoreError`] from the database.
-    pub async fn certificate_issued(&self, gateway: &GatewayId, certificate: Certificate, (now, deed): (Timestamp, Deed)) -> Result<(), StoreError> {
+    pub async fn certificate_issued(
+        &self,
+        gateway: &GatewayId,
+        certificate: Certificate,
+        (now, deed): (Timestamp, Deed),
+    ) -> Result<(), StoreError> {
         let gateway = gateway.clone();
         self.write(move |tx| {
             insert(tx, &gateway, &certificate, now)?;
@@ -171,13 +176,21 @@ impl SystemStore {
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when the tenant has no such gateway, [`StoreError::Conflict`] when it was revoked.
-    pub async fn allow_renewal(&self, tenant: &TenantId, gateway: &GatewayId, until: Option<Timestamp>, deed: Deed) -> Result<(), StoreError> {
+    pub async fn allow_renewal(
+        &self,
+        tenant: &TenantId,
+        gateway: &GatewayId,
+        until: Option<Timestamp>,
+        deed: Deed,
+    ) -> Result<(), StoreError> {
         let (tenant, gateway) = (tenant.clone(), gateway.clone());
         self.write(move |tx| {
             let revoked: Option<Option<i64>> = tx
-                .query_row("SELECT revoked_at FROM gateway WHERE id = ?1 AND tenant = ?2", params![gateway.as_str(), tenant.as_str()], |row| {
-                    row.get(0)
-                })
+                .query_row(
+                    "SELECT revoked_at FROM gateway WHERE id = ?1 AND tenant = ?2",
+                    params![gateway.as_str(), tenant.as_str()],
+                    |row| row.get(0),
+                )
                 .optional()?;
             if revoked.ok_or(StoreError::NotFound)?.is_some() {
                 return Err(StoreError::Conflict(format!("the gateway {gateway} was revoked: enrol it anew with a token")));
@@ -206,7 +219,13 @@ impl SystemStore {
     ///
     /// # Errors
     /// [`StoreError`] from the database.
-    pub async fn trust_confirmed(&self, gateway: &GatewayId, serial: u64, refused: Option<String>, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn trust_confirmed(
+        &self,
+        gateway: &GatewayId,
+        serial: u64,
+        refused: Option<String>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
         let gateway = gateway.clone();
         let serial = i64::try_from(serial).map_err(|_| StoreError::Corrupt("trust serial"))?;
         self.write(move |tx| confirm(tx, &gateway, serial, refused.as_deref(), now)).await
@@ -381,7 +400,10 @@ mod tests {
         let tenant = TenantId::new("t").unwrap();
         stores.create_tenant(&tenant, "T", Timestamp::from_secs(1)).await.unwrap();
         let store = stores.system().clone();
-        let row = format!("INSERT INTO gateway (id, tenant, name, enrolled_at, client_spki) VALUES ('gw', 't', 'Site', 0, x'{}')", "01".repeat(32));
+        let row = format!(
+            "INSERT INTO gateway (id, tenant, name, enrolled_at, client_spki) VALUES ('gw', 't', 'Site', 0, x'{}')",
+            "01".repeat(32)
+        );
         store.write(move |tx| Ok(tx.execute_batch(&row)?)).await.unwrap();
         let gateway = GatewayId::new("gw").unwrap();
         let (of, given) = (gateway.clone(), Given { certificate: certificate(1, 1_000), trust_serial: 0 });

@@ -124,7 +124,14 @@ pub(super) fn take(tx: &Transaction<'_>, gateway: &GatewayId, place: Place, now:
         tx.prepare_cached(
             "INSERT INTO lane_gap (gateway, lane, epoch, after_sequence, records, at, resent) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1)",
         )?
-        .execute(params![gateway.as_str(), lane.number(), epoch.0.to_be_bytes(), signed(before.0), signed(skipped), now.as_nanos()])?;
+        .execute(params![
+            gateway.as_str(),
+            lane.number(),
+            epoch.0.to_be_bytes(),
+            signed(before.0),
+            signed(skipped),
+            now.as_nanos()
+        ])?;
     }
     advance(tx, gateway, Cursor { lane, epoch, sequence: last }, now)?;
     Ok(Advanced { committed: last, repeated, skipped })

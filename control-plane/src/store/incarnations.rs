@@ -161,13 +161,7 @@ impl SystemStore {
     ///
     /// # Errors
     /// [`StoreError`] from the database.
-    pub async fn keep_out(
-        &self,
-        gateway: &GatewayId,
-        arrival: Arrival,
-        seen: Seen,
-        found: Found,
-    ) -> Result<(), StoreError> {
+    pub async fn keep_out(&self, gateway: &GatewayId, arrival: Arrival, seen: Seen, found: Found) -> Result<(), StoreError> {
         let gateway = gateway.clone();
         self.write(move |tx| {
             match found {
@@ -258,8 +252,9 @@ impl SystemStore {
         self.write(move |tx| {
             let here = "SELECT 1 FROM gateway WHERE id = ?1 AND tenant = ?2";
             tx.query_row(here, params![gateway.as_str(), tenant.as_str()], |_| Ok(())).optional()?.ok_or(StoreError::NotFound)?;
-            let suspect: Option<[u8; 8]> =
-                tx.query_row("SELECT suspect FROM gateway_quarantine WHERE gateway = ?1", [gateway.as_str()], |row| row.get(0)).optional()?;
+            let suspect: Option<[u8; 8]> = tx
+                .query_row("SELECT suspect FROM gateway_quarantine WHERE gateway = ?1", [gateway.as_str()], |row| row.get(0))
+                .optional()?;
             let suspect = suspect.ok_or_else(|| StoreError::Conflict(format!("the gateway {gateway} is not quarantined")))?;
             let set = |from: &str, to: &str| {
                 tx.execute(
@@ -269,7 +264,8 @@ impl SystemStore {
             };
             let is_one_memory = current(tx, &gateway)?.is_some_and(|known| bytes(known.incarnation) == suspect);
             if keep == Keep::Other && is_one_memory {
-                let reason = "both machines run the same start, so they cannot be told apart yet: restart the one that is to go, then decide";
+                let reason =
+                    "both machines run the same start, so they cannot be told apart yet: restart the one that is to go, then decide";
                 return Err(StoreError::Conflict(reason.to_owned()));
             }
             match keep {

@@ -151,9 +151,7 @@ impl Readiness<'_> {
     /// Returns the gateways for which `step` would come too early. Revoked ones do not count. Pure.
     pub fn missing(&self, step: Step, gateways: &[GatewayTrust]) -> Vec<NotReady> {
         let standing = gateways.iter().filter(|gateway| !gateway.is_revoked);
-        standing
-            .filter_map(|gateway| Some(NotReady { gateway: gateway.gateway.clone(), reason: self.reason(step, gateway)? }))
-            .collect()
+        standing.filter_map(|gateway| Some(NotReady { gateway: gateway.gateway.clone(), reason: self.reason(step, gateway)? })).collect()
     }
 
     fn reason(&self, step: Step, gateway: &GatewayTrust) -> Option<String> {

@@ -85,7 +85,12 @@ pub(super) fn goodbye(end: &End) -> Option<Goodbye> {
 pub(super) fn log(context: &Context, end: &End) {
     let (gateway, reason) = (&context.peer.gateway, crate::chain(end));
     match end {
-        End::Closed | End::Later(_) | End::Silent | End::Stream(_) | End::Told(_) | End::Lane(LaneError::Gap { .. } | LaneError::Stream(_)) => {
+        End::Closed
+        | End::Later(_)
+        | End::Silent
+        | End::Stream(_)
+        | End::Told(_)
+        | End::Lane(LaneError::Gap { .. } | LaneError::Stream(_)) => {
             tracing::info!(%gateway, reason, "tunnel session ended");
         }
         End::Lane(LaneError::Store(_)) | End::Store(_) => tracing::error!(%gateway, reason, "tunnel session ended"),

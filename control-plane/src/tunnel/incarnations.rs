@@ -49,8 +49,10 @@ pub(super) async fn arrive(context: &Context, hello: &Hello) -> Result<(), Handl
     let Context { app, peer, .. } = context;
     let arrival = Arrival { incarnation: hello.incarnation, previous: hello.previous_incarnation, session: hello.session };
     let (arrival, mut chain) = app.stores.system().chain(&peer.gateway, arrival, hello.earlier_incarnations.clone()).await?;
-    let newcomer = Newcomer { context, arrival, seen: Seen { peer: context.from.to_string(), version: greeting::version(hello), at: app.now() } };
-    chain.is_live = app.gateways.heard(&peer.gateway).is_some_and(|heard| Some(heard.incarnation) == chain.current.map(|known| known.incarnation));
+    let newcomer =
+        Newcomer { context, arrival, seen: Seen { peer: context.from.to_string(), version: greeting::version(hello), at: app.now() } };
+    chain.is_live =
+        app.gateways.heard(&peer.gateway).is_some_and(|heard| Some(heard.incarnation) == chain.current.map(|known| known.incarnation));
     match clones::judge(arrival, chain) {
         Verdict::Untold => {}
         Verdict::Fits => newcomer.admit(None).await?,
@@ -61,7 +63,8 @@ pub(super) async fn arrive(context: &Context, hello: &Hello) -> Result<(), Handl
         }
     }
     if app.stores.system().certificate_used(&peer.gateway, &peer.certificate, app.now()).await? {
-        let text = format!("it shows its new certificate {}, good until {}", peer.certificate.serial, rfc3339::format(peer.certificate.not_after));
+        let text =
+            format!("it shows its new certificate {}, good until {}", peer.certificate.serial, rfc3339::format(peer.certificate.not_after));
         context.store.note_gateway_event(&peer.gateway, GatewayEvent { at: app.now(), what: Happening::Renewed, text }).await?;
     }
     Ok(())

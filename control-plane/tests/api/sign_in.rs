@@ -128,7 +128,9 @@ async fn a_name_that_no_user_has_locks_just_the_same() {
     for _ in 0..5 {
         assert!(matches!(sign_in::sign_in(&world.app, "nobody", "wrong", None).await, Err(SignInError::Wrong)));
     }
-    assert!(matches!(sign_in::sign_in(&world.app, "nobody", "wrong", None).await, Err(SignInError::Locked { until }) if until > clock::now()));
+    assert!(
+        matches!(sign_in::sign_in(&world.app, "nobody", "wrong", None).await, Err(SignInError::Locked { until }) if until > clock::now())
+    );
     sql(&world, "UPDATE unknown_sign_in SET locked_until = 1").await;
     assert!(matches!(sign_in::sign_in(&world.app, "nobody", "wrong", None).await, Err(SignInError::Wrong)));
 }

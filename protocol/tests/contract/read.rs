@@ -274,10 +274,10 @@ fn prost_type(attributes: &[Attribute], kind: &Type, description: &mut Value) {
 fn type_name(kind: &Type) -> String {
     let Type::Path(path) = kind else { panic!("a type without a name") };
     let segment = path.path.segments.last().unwrap();
-    if let PathArguments::AngleBracketed(arguments) = &segment.arguments {
-        if let Some(GenericArgument::Type(inner)) = arguments.args.last() {
-            return type_name(inner);
-        }
+    if let PathArguments::AngleBracketed(arguments) = &segment.arguments
+        && let Some(GenericArgument::Type(inner)) = arguments.args.last()
+    {
+        return type_name(inner);
     }
     segment.ident.to_string()
 }

@@ -16,12 +16,15 @@ use postern_protocol::message::{
 use postern_protocol::sample::Sample;
 use postern_protocol::timestamp::Timestamp;
 
+/// Says whether bytes are read as one message.
+type Reads = Box<dyn Fn(&[u8]) -> bool>;
+
 /// A message on the wire.
 pub(crate) struct Vector {
     pub(crate) name: &'static str,
     pub(crate) bytes: Vec<u8>,
     /// Says whether bytes are read as this very message.
-    pub(crate) is_read_from: Box<dyn Fn(&[u8]) -> bool>,
+    pub(crate) is_read_from: Reads,
 }
 
 fn vector<M: prost::Message + Default + PartialEq + 'static>(name: &'static str, message: M) -> Vector {

@@ -98,7 +98,8 @@ fn a_pair_is_one_alert_with_both_as_evidence_and_one_death_changes_nothing() {
     assert_eq!((&alert["pair"], &alert["count"], links(&rig, 2).len()), (&json!(pair), &json!(1), 1));
     let mut gateways: Vec<&str> = alert["reports"].as_array().unwrap().iter().map(|report| report["gateway"].as_str().unwrap()).collect();
     let mut both = vec![first_id.as_str(), second.id.as_str()];
-    (gateways.sort_unstable(), both.sort_unstable());
+    gateways.sort_unstable();
+    both.sort_unstable();
     assert_eq!(gateways, both);
     assert!(alert["reports"].as_array().unwrap().iter().all(|report| report["evidence"]["transport"] == "udp"), "{alert:#}");
 

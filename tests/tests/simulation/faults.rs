@@ -8,7 +8,7 @@ use postern_protocol::id::Lane;
 
 use crate::control_plane::Death;
 use crate::disk::Image;
-use crate::gateway::Starts;
+use crate::memory::Starts;
 use crate::random::Random;
 use crate::revision::Document;
 use crate::world::{ROOMY, Violation, World};

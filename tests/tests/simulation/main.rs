@@ -13,6 +13,7 @@ mod disk;
 mod faults;
 mod gateway;
 mod ledger;
+mod memory;
 mod network;
 mod random;
 mod recovery;

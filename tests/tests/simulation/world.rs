@@ -166,7 +166,7 @@ pub(crate) struct World {
     /// Not before then is a program that ended started again.
     pub(crate) restart_at: Duration,
     pub(crate) control_restart_at: Duration,
-    pub(crate) memory: crate::gateway::Memory,
+    pub(crate) memory: crate::memory::Memory,
     pub(crate) tally: Tally,
 }
 
@@ -196,7 +196,7 @@ impl World {
             ran_at: Duration::ZERO,
             restart_at: Duration::ZERO,
             control_restart_at: Duration::ZERO,
-            memory: crate::gateway::Memory::draw(&mut random),
+            memory: crate::memory::Memory::draw(&mut random),
             tally: Tally::default(),
             random,
         }

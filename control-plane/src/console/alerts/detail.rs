@@ -11,8 +11,8 @@ use postern_protocol::timestamp::Timestamp;
 use rusqlite::OptionalExtension as _;
 
 use super::evidence::{self, Fact};
-use super::{GatewayNames, gateway_names};
 use super::timeline::{self, Entry};
+use super::{GatewayNames, gateway_names};
 use crate::app::App;
 use crate::auth::Permission;
 use crate::auth::console::ConsolePrincipal;
@@ -34,8 +34,10 @@ impl TenantStore {
     async fn alert_particulars(&self, id: &str) -> Result<Option<Particulars>, StoreError> {
         let id = id.to_owned();
         self.read(move |db| {
-            let mut query = db.prepare_cached("SELECT rule_version, closed_by, close_count_seen IS NOT NULL FROM alert WHERE id =
-                 (SELECT coalesce(merged_into, id) FROM alert WHERE id = ?1)")?;
+            let mut query = db.prepare_cached(
+                "SELECT rule_version, closed_by, close_count_seen IS NOT NULL FROM alert WHERE id =
+                 (SELECT coalesce(merged_into, id) FROM alert WHERE id = ?1)",
+            )?;
             let row =
                 |row: &rusqlite::Row<'_>| Ok(Particulars { rule_version: row.get(0)?, closed_by: row.get(1)?, close_pending: row.get(2)? });
             Ok(query.query_row([id], row).optional()?)

@@ -176,7 +176,8 @@ async fn declaring_and_dissolving_keep_what_was_there() {
     let after = site.seen().await;
     let mut ids: Vec<_> = after.iter().map(|row| row.id.clone()).collect();
     let mut old: Vec<_> = before.iter().map(|row| row.id.clone()).collect();
-    (ids.sort(), old.sort());
+    ids.sort();
+    old.sort();
     assert_eq!(ids, old);
     let of_a = after.iter().find(|row| row.is_of("a")).unwrap();
     assert_eq!((of_a.notes.len(), of_a.acknowledged.is_some(), of_a.reports.len()), (2, true, 0));
