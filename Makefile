@@ -5,6 +5,7 @@ CARGO ?= cargo
 FUZZ_SECONDS ?= 60
 # Seeds of the deterministic simulation in `make soak`; `make test` tries 1,000 fresh ones.
 SIM_SEEDS ?= 100000
+CRASH_ROUNDS ?= 200
 # Where `cargo deny fetch` puts the RustSec advisory database.
 ADVISORY_DB ?= $(or $(CARGO_HOME),$(HOME)/.cargo)/advisory-dbs
 
@@ -51,11 +52,13 @@ bench:
 	$(CARGO) bench -p postern-tests --bench load -- $(ROWS)
 	$(CARGO) bench -p postern-tests --bench instructions
 
-# Ten minutes of mixed load at half the rate without loss, with a revision every second (POSTERN_SOAK_SECONDS).
+# Ten minutes of mixed load at half the rate without loss, with a revision every second (POSTERN_SOAK_SECONDS); then SIM_SEEDS lives of a
+# simulated pair, and CRASH_ROUNDS deaths of the real gateway under load.
 soak:
 	$(CARGO) build --release -p postern-control -p postern-gateway -p postern-tests --bins
 	$(CARGO) bench -p postern-tests --bench load -- soak
 	SIM_SEEDS=$(SIM_SEEDS) $(CARGO) test --release -p postern-tests --test simulation every_invariant -- --nocapture
+	POSTERN_CRASH_ROUNDS=$(CRASH_ROUNDS) $(CARGO) test --release -p postern-tests --test e2e rounds:: -- --nocapture
 
 tools:
 	@tests/install-tools
