@@ -3,9 +3,12 @@
 //! Nothing of it changes while the daemon runs: listeners are bound at the start, and a machine that gets more memory or another
 //! system starts anew.
 
+use std::ffi::OsStr;
 use std::path::Path;
 
 use nix::sys::statvfs::statvfs;
+use nix::sys::sysinfo::sysinfo;
+use nix::sys::utsname::{UtsName, uname};
 use postern_protocol::inventory::Inventory;
 use postern_protocol::status::Listener;
 use postern_protocol::timestamp::Timestamp;
@@ -16,14 +19,16 @@ pub(crate) struct Machine(Inventory);
 impl Machine {
     /// Looks at the machine; what cannot be read stays empty.
     pub(crate) fn observe(data_dir: &Path) -> Self {
-        let line = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
+        // By system calls: the service manager hides what /proc says of the machine.
+        let names = uname();
+        let name = |of: fn(&UtsName) -> &OsStr| names.as_ref().map(|names| of(names).to_string_lossy().into_owned()).unwrap_or_default();
         Self(Inventory {
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            os: pretty_name(&line("/etc/os-release")),
-            kernel: line("/proc/sys/kernel/osrelease"),
-            hostname: line("/proc/sys/kernel/hostname"),
+            os: pretty_name(&std::fs::read_to_string("/etc/os-release").unwrap_or_default()),
+            kernel: name(|name| name.release()),
+            hostname: name(|name| name.nodename()),
             cpus: std::thread::available_parallelism().map_or(0, |cpus| u32::try_from(cpus.get()).unwrap_or(u32::MAX)),
-            memory_bytes: memory_bytes(&line("/proc/meminfo")),
+            memory_bytes: sysinfo().map_or(0, |info| info.ram_total()),
             disk_bytes: statvfs(data_dir).map_or(0, |disk| disk.blocks().saturating_mul(disk.fragment_size())),
             listeners: Vec::new(),
             at: 0,
@@ -41,13 +46,6 @@ impl Machine {
 fn pretty_name(text: &str) -> String {
     let value = text.lines().find_map(|line| line.strip_prefix("PRETTY_NAME="));
     value.unwrap_or_default().trim_matches(['"', '\'']).to_owned()
-}
-
-/// Returns `MemTotal` of `/proc/meminfo` (proc_meminfo(5)), which counts in KiB.
-fn memory_bytes(text: &str) -> u64 {
-    let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    let kib = total.and_then(|rest| rest.split_whitespace().next()).and_then(|number| number.parse::<u64>().ok());
-    kib.unwrap_or(0).saturating_mul(1024)
 }
 
 #[cfg(test)]
@@ -71,9 +69,8 @@ mod tests {
     }
 
     #[test]
-    fn system_files_are_read() {
+    fn the_systems_name_is_read() {
         assert_eq!(pretty_name("NAME=x\nPRETTY_NAME=\"Debian GNU/Linux 12 (bookworm)\"\nID=debian"), "Debian GNU/Linux 12 (bookworm)");
-        assert_eq!(memory_bytes("MemTotal:       16384 kB\nMemFree: 1 kB"), 16 * 1024 * 1024);
-        assert_eq!((pretty_name(""), memory_bytes("MemTotal: x")), (String::new(), 0));
+        assert_eq!(pretty_name(""), "");
     }
 }
