@@ -10,9 +10,8 @@ use rusqlite::{Connection, Transaction, params};
 use super::alert_record::{self, Origin};
 use super::cursors::{self, Cursor};
 use super::healing;
-use super::{StoreError, TenantStore};
+use super::{StoreError, TenantStore, own_alerts};
 use crate::feed::Change;
-use crate::unreachable;
 
 /// Records of the alerts lane, in order and without a gap among themselves.
 #[derive(Clone, Debug, PartialEq)]
@@ -129,7 +128,7 @@ pub fn apply(tx: &Transaction<'_>, gateway: &GatewayId, batch: &AlertBatch, now:
     let known = usize::try_from(before.0.saturating_add(1).saturating_sub(first)).unwrap_or(usize::MAX);
     for alert in batch.alerts.iter().skip(known) {
         // That alert is ours to raise and clear; a rule that derives the same key must not disturb it.
-        if alert.key == unreachable::key(gateway) {
+        if own_alerts::is_ours(gateway, &alert.key) {
             continue;
         }
         if let Some(outcome) = alert_record::apply(tx, origin, alert)? {
@@ -320,8 +319,11 @@ mod tests {
     #[tokio::test]
     async fn a_gateway_cannot_clear_the_alert_about_itself() {
         let site = site();
-        let forged = Alert { key: unreachable::key(&site.gateway), ..alert(10, 10, AlertState::Cleared) };
-        let applied = site.apply(1, vec![forged]).await;
-        assert_eq!((applied.committed, applied.changes.len()), (Sequence(1), 0));
+        let forged = ["audit-forked", "gateway-cloned", "gateway-unreachable"].map(|kind| {
+            let key = AlertKey { kind: kind.to_owned(), ..crate::unreachable::key(&site.gateway) };
+            Alert { key, ..alert(10, 10, AlertState::Cleared) }
+        });
+        let applied = site.apply(1, forged.into()).await;
+        assert_eq!((applied.committed, applied.changes.len()), (Sequence(3), 0));
     }
 }

@@ -10,6 +10,7 @@ use rusqlite::{OptionalExtension as _, Transaction, params};
 use super::alert_record::{self, Origin};
 use super::{StoreError, TenantStore};
 use crate::feed::Change;
+use crate::{clones, unreachable};
 
 /// Who raised it, in histories and evidence.
 const ACTOR: &str = "control-plane";
@@ -25,6 +26,14 @@ pub struct OwnAlert {
     pub summary: String,
     /// What stands for the rule.
     pub rule: RuleId,
+}
+
+/// Kind of the alert about an audit log of a gateway that does not fit.
+pub const AUDIT_FORKED: &str = "audit-forked";
+
+/// Whether an alert of that key about `gateway` is ours to raise and clear, and no gateway's.
+pub(crate) fn is_ours(gateway: &GatewayId, key: &AlertKey) -> bool {
+    key.resource == gateway.as_str() && [AUDIT_FORKED, clones::KIND, unreachable::KIND].contains(&key.kind.as_str())
 }
 
 impl TenantStore {

@@ -10,13 +10,10 @@ use super::context::{Context, HandlerError};
 use super::downward::Downward;
 use crate::store::StoreError;
 use crate::store::gateway_audit::{BOUNDS, Break};
-use crate::store::own_alerts::OwnAlert;
+use crate::store::own_alerts::{AUDIT_FORKED, OwnAlert};
 
 /// What stands where an alert names its rule.
 const RULE: &str = "control-plane.audit-forked";
-
-/// Kind of these alerts.
-const KIND: &str = "audit-forked";
 
 /// Returns the number of the last entry that is stored: the gateway goes on behind it.
 pub(super) async fn last_number(context: &Context) -> Result<u64, HandlerError> {
@@ -49,7 +46,7 @@ pub(super) async fn take(context: &Context, entries: AuditEntries, down: &mut Do
 async fn raise(context: &Context, found: &Break) -> Result<(), HandlerError> {
     let Context { app, peer, store, .. } = context;
     let alert = OwnAlert {
-        key: AlertKey { resource: peer.gateway.as_str().to_owned(), kind: KIND.to_owned(), qualifier: String::new() },
+        key: AlertKey { resource: peer.gateway.as_str().to_owned(), kind: AUDIT_FORKED.to_owned(), qualifier: String::new() },
         severity: Severity::Critical,
         summary: format!("The audit log of gateway {} does not fit what came before: {}", peer.gateway, found.text),
         rule: RuleId::new(RULE).map_err(|_| StoreError::Corrupt("rule"))?,

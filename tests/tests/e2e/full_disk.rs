@@ -1,5 +1,6 @@
 //! The disk is full, and has room again: what matters stays, what is given up is counted, nobody has to restart anything.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Write as _;
 use std::time::Duration;
@@ -9,8 +10,8 @@ use nix::sys::statvfs::statvfs;
 use postern_tests::deadline::wait_for;
 use postern_tests::snmp::Sender;
 use postern_tests::tools::push;
+use serde_json::Value;
 
-use crate::flood::counts;
 use crate::harness::rig::{Options, Rig};
 use crate::harness::volume::Volume;
 
@@ -95,12 +96,12 @@ fn a_full_disk_costs_measurements_and_no_alert_and_ends_by_itself() {
         if waiting == 0 && status.ledger.totals.in_flight == 0 { Ok(()) } else { Err(format!("{:?}", status.spool)) }
     });
     assert_eq!(rig.gateway_pid(), pid, "no restart was needed");
-    let mut counts = counts(&rig);
-    // The gateway's own alerts tell of it.
-    let told = counts.remove("gateway");
-    assert!(told.is_some(), "the gateway says that it gave something up");
-    assert_eq!(counts.len(), 2 * INFORMS as usize, "every answered inform has its alert");
-    assert!(counts.values().all(|count| *count == 1));
+    let alerts = rig.api.alerts();
+    let (own, links): (Vec<&Value>, Vec<&Value>) = alerts.iter().partition(|alert| alert["resource"] == "gateway");
+    assert!(own.iter().any(|alert| alert["kind"] == "spool-evicted"), "the gateway says that it gave something up: {own:#?}");
+    let resources: BTreeSet<&str> = links.iter().filter_map(|alert| alert["resource"].as_str()).collect();
+    assert_eq!((links.len(), resources.len()), (2 * INFORMS as usize, 2 * INFORMS as usize), "every answered inform has its alert, once");
+    assert!(links.iter().all(|alert| alert["count"] == 1));
     let evicted = rig.status().unwrap().spool.lanes["samples"].evicted;
     let stored = stored_samples(&rig);
     println!("{stored} measurements stored, {evicted} given up");
