@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use postern_protocol::id::RevisionNumber;
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::configuration::stored;
 use super::gateways::gateway;
 use super::problem::Problem;
-use super::request::{Change, Parameters, PathId};
+use super::request::{Change, Parameters, PathId, PathRevision};
 use super::schema;
 use super::schema::problems::{ChangeProblems, ReadProblems};
 use crate::app::App;
@@ -47,13 +47,13 @@ pub(super) struct Difference {
 pub(super) async fn changes(
     State(app): State<Arc<App>>,
     api: ApiPrincipal,
-    Path((id, number)): Path<(String, u64)>,
+    PathRevision(id, number): PathRevision,
     mut parameters: Parameters,
 ) -> Result<Json<Difference>, Problem> {
     api.principal.require(Permission::Read)?;
     let against = parameters.number("against", usize::MAX)?.map(|number| RevisionNumber(number as u64));
     parameters.finish()?;
-    let (gateway, number) = (gateway(&app, &api.principal, &id).await?, RevisionNumber(number));
+    let gateway = gateway(&app, &api.principal, &id).await?;
     let store = app.stores.tenant(&api.principal.tenant)?;
     let missing = || Problem::not_found("revision");
     let revision = store.find_revision(&gateway.id, number).await?.ok_or_else(missing)?;
@@ -80,13 +80,13 @@ pub(super) async fn changes(
 pub(super) async fn return_to(
     State(app): State<Arc<App>>,
     api: ApiPrincipal,
-    Path((id, number)): Path<(String, u64)>,
+    PathRevision(id, number): PathRevision,
     change: Change,
 ) -> Result<Response, Problem> {
     api.principal.require(Permission::Configure)?;
     change.require_no_body()?;
     let gateway = gateway(&app, &api.principal, &id).await?;
-    Ok(stored(configuration::return_to(&app, &api.principal, &gateway.id, RevisionNumber(number)).await?))
+    Ok(stored(configuration::return_to(&app, &api.principal, &gateway.id, number).await?))
 }
 
 /// Gives the newest document in its canonical form: keys in order, two spaces a level. The same configuration is always the same

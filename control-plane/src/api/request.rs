@@ -7,6 +7,7 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
+use postern_protocol::id::RevisionNumber;
 use postern_protocol::timestamp::Timestamp;
 use serde::de::DeserializeOwned;
 
@@ -86,6 +87,21 @@ impl<S: Send + Sync> FromRequestParts<S> for PathId {
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let id = Path::<String>::from_request_parts(parts, state).await;
         id.map(|Path(id)| Self(id)).map_err(|rejection| Problem::parameter("id", rejection.body_text()))
+    }
+}
+
+/// A gateway's identifier and a revision's number in the path.
+pub(crate) struct PathRevision(pub(crate) String, pub(crate) RevisionNumber);
+
+impl<S: Send + Sync> FromRequestParts<S> for PathRevision {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path((id, number)) = Path::<(String, String)>::from_request_parts(parts, state)
+            .await
+            .map_err(|rejection| Problem::parameter("id", rejection.body_text()))?;
+        let number = number.parse().map_err(|_| Problem::parameter("number", format!("number is that of a revision, not {number:?}")))?;
+        Ok(Self(id, RevisionNumber(number)))
     }
 }
 

@@ -98,6 +98,8 @@ pub(crate) async fn tls(accepted: Accepted, acceptor: TlsAcceptor, streams: Stre
     };
     let stream_tls = match handshake {
         Ok(Ok(Shaken::Tls(stream_tls))) => stream_tls,
+        // Nothing was sent, so nothing is lost: whoever looks whether the port is open does this.
+        Ok(Ok(Shaken::Silent)) => return,
         Ok(Ok(Shaken::Header)) => return refuse_header("syslog_tls", Protocol::Syslog, source, accounts),
         Ok(Err(error)) => {
             tracing::debug!(listener = "syslog_tls", error = %error, "a TLS handshake failed");
@@ -116,6 +118,8 @@ pub(crate) async fn tls(accepted: Accepted, acceptor: TlsAcceptor, streams: Stre
 enum Shaken {
     /// With a PROXY protocol header that nobody asked for.
     Header,
+    /// It ended before its first byte.
+    Silent,
     /// With a handshake.
     Tls(Box<TlsStream<TcpStream>>),
 }
@@ -123,6 +127,9 @@ enum Shaken {
 async fn shake(connection: TcpStream, acceptor: &TlsAcceptor) -> io::Result<Shaken> {
     let mut first = [0_u8; proxy_protocol::V2_SIGNATURE.len() + 1];
     let length = connection.peek(&mut first).await?;
+    if length == 0 {
+        return Ok(Shaken::Silent);
+    }
     if proxy_protocol::begins(first.get(..length).unwrap_or_default()) {
         return Ok(Shaken::Header);
     }
