@@ -80,6 +80,7 @@ fn fill(path: &str, site: &Site) -> (String, String) {
         path if path.contains("/gateways/{") => (site.gateway.clone(), "no-such-gateway".to_owned()),
         // Nobody has uploaded any: the control plane's own tests do, and look at them from another tenant.
         path if path.contains("/mibs/{") => ("1".to_owned(), "999".to_owned()),
+        path if path.contains("/rollouts/{") => ("0123456789ab".to_owned(), "ba9876543210".to_owned()),
         path if path.contains("/pairs/{") => ("pair-1".to_owned(), "pair-2".to_owned()),
         path if path.contains("/enrolment-tokens/{") => (site.token.clone(), "no-such-token".to_owned()),
         path => (path.to_owned(), path.to_owned()),
