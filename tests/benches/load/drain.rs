@@ -72,8 +72,14 @@ pub(crate) fn run() {
 }
 
 fn measurements(push: u64) -> String {
-    let one =
-        |n: u64| format!(r#"{{"resource":"server-{}","metric":"cpu.load.{}","value":{},"unit":"%"}}"#, n % 200, n % 1000 / 200, n % 101);
+    let one = |n: u64| {
+        format!(
+            r#"{{"resource":"server-{}","metric":"cpu.load.{}","value":{},"unit":"%","labels":{{"push":"{push}"}}}}"#,
+            n % 200,
+            n % 1000 / 200,
+            n % 101
+        )
+    };
     let list: Vec<String> = (push * PER_PUSH..(push + 1) * PER_PUSH).map(one).collect();
     format!(r#"{{"measurements":[{}]}}"#, list.join(","))
 }
