@@ -172,6 +172,17 @@ pub async fn decide(
     stores.tenant(tenant)?.clear_own(id, alert(id, String::new())?, now).await
 }
 
+/// As [`decide`], from the program that readers look at: they learn of it at once.
+///
+/// # Errors
+/// As [`decide`].
+pub async fn decide_live(app: &App, (tenant, gateway): (&TenantId, &GatewayId), keep: Keep, by: By) -> Result<(), StoreError> {
+    let changed = decide(&app.stores, (tenant, gateway), keep, (by, app.now())).await?;
+    changed.into_iter().for_each(|change| app.feed.publish(tenant, change));
+    app.feed.publish(tenant, Change::Gateway { id: gateway.clone() });
+    Ok(())
+}
+
 /// Raises the alert about a copy.
 ///
 /// # Errors

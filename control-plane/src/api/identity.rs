@@ -17,7 +17,6 @@ use crate::app::App;
 use crate::auth::Permission;
 use crate::auth::bearer::ApiPrincipal;
 use crate::clones::{self, Keep};
-use crate::feed;
 use crate::identities::{self, IdentityView};
 use crate::store::audit::By;
 
@@ -57,10 +56,8 @@ pub(super) async fn decide(
 ) -> Result<Json<IdentityView>, Problem> {
     api.principal.require(Permission::Configure)?;
     let Decision { keep } = change.json()?;
-    let (gateway, tenant) = (gateway(&app, &api.principal, &id).await?, &api.principal.tenant);
-    let changed = clones::decide(&app.stores, (tenant, &gateway.id), keep, (By::from(&api.principal), app.now())).await?;
-    changed.into_iter().for_each(|change| app.feed.publish(tenant, change));
-    app.feed.publish(tenant, feed::Change::Gateway { id: gateway.id.clone() });
+    let gateway = gateway(&app, &api.principal, &id).await?;
+    clones::decide_live(&app, (&api.principal.tenant, &gateway.id), keep, By::from(&api.principal)).await?;
     Ok(Json(identities::view(&app.stores, &gateway.id).await?))
 }
 

@@ -18,7 +18,6 @@ use crate::clones::{self, Keep};
 use crate::console::fault::Fault;
 use crate::console::moment::Moment;
 use crate::console::page::{self, NoFields, Shell};
-use crate::feed::Change;
 use crate::identities;
 use crate::store::audit::By;
 use crate::store::certificates::CertificateView;
@@ -140,11 +139,7 @@ pub(in crate::console) async fn decide(
     let (person, form) = (form.principal, form.form);
     person.principal.require(Permission::Configure)?;
     let gateway = find(&app, &person.principal, &id).await?;
-    let tenant = &person.principal.tenant;
-    let who = (By::from(&person.principal), app.now());
-    let changed = clones::decide(&app.stores, (tenant, &gateway.id), form.keep, who).await?;
-    changed.into_iter().for_each(|change| app.feed.publish(tenant, change));
-    app.feed.publish(tenant, Change::Gateway { id: gateway.id.clone() });
+    clones::decide_live(&app, (&person.principal.tenant, &gateway.id), form.keep, By::from(&person.principal)).await?;
     Ok(back(&id))
 }
 
