@@ -26,6 +26,7 @@ use crate::audit::action::Action;
 use crate::audit::upload::{Letter, LetterBox};
 use crate::dictionary::Names;
 use crate::identity::Notice;
+use crate::identity::trusted::Trusted;
 use crate::pipeline::Order;
 use crate::revision::{Revisions, Signers, TakenBack};
 use crate::site::Site;
@@ -63,6 +64,8 @@ pub(crate) struct Control {
     pub(crate) spool: Spool,
     /// Who may sign sets of secrets.
     pub(crate) signers: Signers,
+    /// Where else the control plane is found.
+    pub(crate) trusted: watch::Receiver<Trusted>,
     /// Takes in what OIDs are called; lent away while it works.
     pub(crate) names: Option<Names>,
     pub(crate) vault: watch::Sender<Vault>,
@@ -74,7 +77,7 @@ pub(crate) struct Control {
     pub(crate) letters: LetterBox,
     /// Whoever keeps the identity.
     pub(crate) identity: mpsc::Sender<Notice>,
-    /// The way out by the bootstrap file and the environment.
+    /// The way out by the bootstrap file, the environment and the trust bundle.
     pub(crate) bootstrap: LinkSettings,
     /// The way out that the tunnel takes.
     pub(crate) link: watch::Sender<LinkSettings>,
@@ -115,6 +118,11 @@ impl Control {
             let incoming = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
                 incoming = self.incoming.recv() => incoming,
+                Ok(()) = self.trusted.changed() => {
+                    self.bootstrap.further.clone_from(&self.trusted.borrow_and_update().addresses);
+                    self.remake_link();
+                    continue;
+                }
                 Ok(()) = self.tunnel.changed() => {
                     self.tunnel_changed().await?;
                     continue;
@@ -255,7 +263,7 @@ impl Control {
         .await?;
         trial::lacking(&problems);
         self.site.send_replace(Arc::new(site));
-        self.link_secrets_changed();
+        self.remake_link();
         match self.revisions.refused_newest() {
             Some(signed) => self.revision(signed).await,
             None => Ok(()),

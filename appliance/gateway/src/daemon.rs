@@ -13,6 +13,7 @@ use postern_protocol::revision::document::Document;
 use postern_protocol::status::intake::SnmpEngine;
 use postern_protocol::status::{IdentityState, Sandbox, Status};
 use postern_protocol::timestamp::Timestamp;
+use postern_uplink::dial::link::LinkSettings;
 use postern_uplink::identity::Identity;
 use postern_uplink::spool::{Spool, SpoolOptions, fresh_epoch};
 use postern_uplink::tasks::Tasks;
@@ -37,6 +38,7 @@ use crate::dictionary::Names;
 use crate::doctor::watch::{Kept, Watch};
 use crate::identity::incarnation::Incarnation;
 use crate::identity::live::{Refresh, live};
+use crate::identity::trusted::Trusted;
 use crate::identity::{self, Keeper};
 use crate::intake::{self, Digests};
 use crate::inventory::Machine;
@@ -51,6 +53,7 @@ use crate::receivers::snmp_trap::UsmStart;
 use crate::receivers::{self, ListenerFacts, Sockets, reply, udp};
 use crate::revision::veto::Veto;
 use crate::revision::{Compiled, Mode, Opening, Revisions, Signers, Start};
+use crate::sandbox;
 use crate::service::{self, Notifier, PassedSockets};
 use crate::site::{Settings, Site};
 use crate::snmp_engine::OwnEngine;
@@ -121,7 +124,8 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     let certificate = ListenerCertificate::choose(&config, &identity)?;
     let Opened { machine, sockets, engine: own_engine } = options.opened;
     let kernel_drops = sockets.kernel_drops.clone();
-    let signers = Signers { gateway: identity.gateway.clone(), keys: identity.revision_keys.clone() };
+    let (trusted, trusted_view) = watch::channel(Trusted::from(&*identity));
+    let signers = Signers { gateway: identity.gateway.clone(), trusted: trusted_view.clone() };
     let veto = Veto::new(config.forbidden_fields.clone());
     let owner = Owner { tenant: identity.tenant.clone(), gateway: identity.gateway.clone() };
     let vault_dir = config.vault_dir();
@@ -129,7 +133,7 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     let vault = vault.context("the vault cannot be opened")?;
     let opening = Opening { signers: signers.clone(), veto, mode: options.mode, now: clock::now() };
     let (revisions, Start { compiled: Compiled { document, rules }, taken_back }) = Revisions::open(&config.revisions_dir(), opening)?;
-    let bootstrap = config.link();
+    let bootstrap = LinkSettings { further: identity.addresses.clone(), ..config.link() };
     let (link, link_view) = watch::channel(first_link(&bootstrap, document.uplink.as_ref(), &vault));
     let (warn_below_hours, warn_below_view) = watch::channel(document.warn_below_hours());
     let site = first_site(&document, vault.clone()).await?;
@@ -283,6 +287,7 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
         outgoing: outgoing.clone(),
         orders,
         signers,
+        trusted: trusted_view,
         names: Some(names),
         vault,
         site,
@@ -368,6 +373,8 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     let keeper = Keeper {
         dir: config.renewed_dir(),
         identity: identities,
+        trusted,
+        ports: sandbox::ways_out(&config),
         certificate,
         refreshes,
         incarnation,

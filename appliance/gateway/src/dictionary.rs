@@ -228,7 +228,7 @@ mod tests {
         fn new() -> Self {
             let key = Ed25519KeyPair::generate().unwrap();
             let public = <[u8; 32]>::try_from(key.public_key().as_ref()).unwrap();
-            Self { dir: tempfile::tempdir().unwrap(), key, signers: Signers { gateway: "gw".parse().unwrap(), keys: vec![public] } }
+            Self { dir: tempfile::tempdir().unwrap(), key, signers: Signers::fixed("gw".parse().unwrap(), vec![public]) }
         }
 
         fn open(&self) -> (Names, Arc<Dictionary>) {

@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::tls::{self, Certified};
-use crate::url::ServerUrl;
+use crate::url::{HostPort, ServerUrl};
 
 /// Why an identity cannot be read or written.
 #[derive(Debug, thiserror::Error)]
@@ -89,6 +89,8 @@ pub struct Identity {
     pub ca: Vec<CertificateDer<'static>>,
     /// Serial of the trust bundle in use; 0 for what enrolment gave.
     pub trust_serial: u64,
+    /// Further addresses of the control plane, by that bundle.
+    pub addresses: Vec<HostPort>,
     /// What was left aside at the load, for a person.
     pub warnings: Vec<String>,
 }
@@ -155,6 +157,7 @@ impl Identity {
             listener_key: read_key(&dir.join("listener.key"))?,
             ca: read_chain(&dir.join("ca.pem"))?,
             trust_serial: 0,
+            addresses: Vec::new(),
             warnings: Vec::new(),
         };
         if identity.server_pins.is_empty() {

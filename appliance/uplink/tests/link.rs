@@ -108,13 +108,24 @@ async fn an_identity_that_is_not_usable_is_left_aside() {
 }
 
 #[tokio::test]
+async fn an_address_that_only_a_trust_bundle_names_is_dialled_when_the_own_one_is_silent() {
+    let site = site();
+    let cloud = Cloud::start(&site.pki, Store::default()).await;
+    let own = LinkSettings::new(ServerUrl::parse("https://127.0.0.1:1").unwrap(), None);
+    let (link, settings) = watch::channel(own.clone());
+    let gateway = Gateway::start(site.dir.path(), TunnelOptions { link: settings, ..options(cloud.url(), site.identity) });
+    gateway.commit(Lane::Alerts, "0").await;
+    link.send_replace(LinkSettings { further: vec![address(&cloud)], ..own });
+    cloud.until(|store| store.records.len() == 1).await;
+}
+
+#[tokio::test]
 async fn an_address_that_serves_something_else_gives_way_to_the_next() {
     let (site, other) = (site(), Pki::new());
     let (wrong, right) = (Cloud::start(&other, Store::default()).await, Cloud::start(&site.pki, Store::default()).await);
     let (_link, settings) = watch::channel(LinkSettings {
-        server: ServerUrl::parse("https://127.0.0.1:1").unwrap(),
         addresses: vec![address(&wrong), address(&right)],
-        proxy: None,
+        ..LinkSettings::new(ServerUrl::parse("https://127.0.0.1:1").unwrap(), None)
     });
     let gateway = Gateway::start(site.dir.path(), TunnelOptions { link: settings, ..options(right.url(), site.identity) });
     gateway.commit(Lane::Alerts, "0").await;

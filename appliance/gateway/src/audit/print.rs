@@ -94,7 +94,7 @@ fn signers(identity_dir: &Path) -> anyhow::Result<Option<Signers>> {
         return Ok(None);
     }
     let identity = Identity::load(identity_dir)?;
-    Ok(Some(Signers { gateway: identity.gateway.clone(), keys: identity.revision_keys.clone() }))
+    Ok(Some(Signers::fixed(identity.gateway.clone(), identity.revision_keys.clone())))
 }
 
 fn moment(nanos: i64) -> String {

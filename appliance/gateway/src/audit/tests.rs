@@ -30,7 +30,7 @@ impl Site {
 
     fn signers(&self) -> Signers {
         let key = self.key.public_key().as_ref().try_into().unwrap();
-        Signers { gateway: GatewayId::new("gw").unwrap(), keys: vec![key] }
+        Signers::fixed(GatewayId::new("gw").unwrap(), vec![key])
     }
 
     fn receipt(&self, number: u64) -> AuditReceipt {

@@ -300,7 +300,7 @@ impl Config {
 
     /// Returns how the control plane is reached as long as no revision says otherwise.
     pub fn link(&self) -> LinkSettings {
-        LinkSettings { server: self.server.clone(), addresses: self.server_addresses.clone(), proxy: self.server_proxy.clone() }
+        LinkSettings { addresses: self.server_addresses.clone(), ..LinkSettings::new(self.server.clone(), self.server_proxy.clone()) }
     }
 
     /// Returns the directory of the gateway's identity.

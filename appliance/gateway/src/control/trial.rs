@@ -299,8 +299,9 @@ impl Control {
         });
     }
 
-    /// Makes the settings anew after the vault has changed: a proxy's password may be another one.
-    pub(super) fn link_secrets_changed(&self) {
+    /// Makes the settings anew after the vault or the trust bundle has changed: a proxy's password may be another one, or there are other
+    /// addresses.
+    pub(super) fn remake_link(&self) {
         let vault = self.vault.borrow().clone();
         let (link, problems) = way_out::settings(&self.bootstrap, self.uplink.as_ref(), &|name| vault.secret(name).cloned());
         lacking(&problems);

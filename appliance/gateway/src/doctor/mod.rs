@@ -56,7 +56,9 @@ impl Patient {
         let status = crate::status::ask(&config.status_socket()).await;
         let status = status.map(|(status, _)| status).map_err(|error| crate::chain(&error));
         let uplink = crate::revision::uplink_in_force(&config.revisions_dir());
-        let (link, lacking) = way_out::settings(&config.link(), uplink.as_ref(), &|_| None);
+        let further = Identity::load(&config.identity_dir()).map(|identity| identity.addresses).unwrap_or_default();
+        let bootstrap = LinkSettings { further, ..config.link() };
+        let (link, lacking) = way_out::settings(&bootstrap, uplink.as_ref(), &|_| None);
         let patient = Self::new(config, link, status);
         // The daemon's own directory may not be there yet, and must not be made by another user.
         let disks = std::iter::once((config.data_dir.clone(), 0))

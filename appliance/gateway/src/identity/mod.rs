@@ -6,7 +6,9 @@
 pub(crate) mod incarnation;
 pub(crate) mod live;
 mod schedule;
+pub(crate) mod trusted;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
@@ -27,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use self::incarnation::Incarnation;
 use self::live::Refresh;
 use self::schedule::{Facts, Way};
+use self::trusted::Trusted;
 use crate::audit::Audit;
 use crate::audit::action::Action;
 use crate::listener_certificate::{ListenerCertificate, Origin};
@@ -64,6 +67,10 @@ pub(crate) struct Keeper {
     /// Where what is renewed lies.
     pub(crate) dir: PathBuf,
     pub(crate) identity: watch::Sender<Arc<Identity>>,
+    /// What others work by of a trust bundle.
+    pub(crate) trusted: watch::Sender<Trusted>,
+    /// Ports that the sandbox lets the daemon reach the control plane at.
+    pub(crate) ports: BTreeSet<u16>,
     pub(crate) certificate: watch::Sender<ListenerCertificate>,
     /// Those who use the listeners' certificate.
     pub(crate) refreshes: Vec<Refresh>,
@@ -251,6 +258,7 @@ impl Keeper {
             let dir = self.dir.clone();
             let kept = match identity.with_trust(&bundle) {
                 Err(error) => Err(crate::chain(&error)),
+                Ok(trusting) if let Err(error) = trusted::within_reach(&trusting.addresses, &self.ports) => Err(error.to_string()),
                 Ok(trusting) => {
                     let written: Result<(), IdentityError> =
                         tokio::task::spawn_blocking(move || renewed::keep_trust(&dir, &bundle)).await?;
@@ -289,6 +297,8 @@ impl Keeper {
                 tracing::error!(error = %crate::chain(&error), "a listener goes on with the certificate that it had");
             }
         }
+        // Before the session ends that still brings what the new keys signed.
+        self.trusted.send_replace(Trusted::from(&*identity));
         self.identity.send_replace(identity);
         self.report(renewal_error);
     }

@@ -55,10 +55,11 @@ fn the_alerts_of_a_batch_are_decoded() {
         labels: [("host".to_owned(), "a".to_owned())].into(),
         rule: RuleId::new("x").unwrap(),
         rule_version: 1,
+        course: postern_protocol::alert::Course::default(),
         evidence: Evidence { peer: "10.0.0.1".to_owned(), ..Evidence::default() },
     };
     let records = Records { records: vec![alert.encode().into()] }.encode_to_vec();
-    let batch = Batch { epoch: 4, first_sequence: 1, records_zstd: zstd::bulk::compress(&records, 1).unwrap() };
+    let batch = Batch { epoch: 4, first_sequence: 1, records_zstd: zstd::bulk::compress(&records, 1).unwrap(), ..Batch::default() };
     let decoded = decoder().decode("alerts", &frame::encode(&batch));
     let record = &decoded.content["records_zstd"]["records"][0];
     assert_eq!(decoded.kind, "Batch");

@@ -20,9 +20,12 @@ use postern_protocol::revision::link::Uplink;
 use postern_protocol::revision::{self, Problem};
 use postern_protocol::status::{self, Provisional};
 
+use tokio::sync::watch;
+
 use self::store::{Slot, Store, Stored};
 use self::trial::{Facts, Input, Kept, Moment, Output, Reason, Trial, Verdict};
 use self::veto::Veto;
+use crate::identity::trusted::Trusted;
 
 pub use self::store::StoreError;
 
@@ -51,11 +54,17 @@ pub enum RevisionError {
 pub(crate) struct Signers {
     /// This gateway.
     pub(crate) gateway: GatewayId,
-    /// Ed25519 public keys.
-    pub(crate) keys: Vec<[u8; 32]>,
+    /// Their keys are the signing keys of it.
+    pub(crate) trusted: watch::Receiver<Trusted>,
 }
 
 impl Signers {
+    /// Names those of an identity that does not change meanwhile.
+    pub(crate) fn fixed(gateway: GatewayId, signing_keys: Vec<[u8; 32]>) -> Self {
+        // The value outlives its sender.
+        Self { gateway, trusted: watch::channel(Trusted { signing_keys, addresses: Vec::new() }).1 }
+    }
+
     fn verify(&self, signed: &SignedRevision) -> bool {
         let input = revision::signing_input(&self.gateway, RevisionNumber(signed.number), &signed.document);
         self.signed(&input, &signed.signature)
@@ -63,7 +72,7 @@ impl Signers {
 
     /// Tells whether one of the keys signed `input`.
     pub(crate) fn signed(&self, input: &[u8], signature: &[u8]) -> bool {
-        self.keys.iter().any(|key| UnparsedPublicKey::new(&ED25519, key).verify(input, signature).is_ok())
+        self.trusted.borrow().signing_keys.iter().any(|key| UnparsedPublicKey::new(&ED25519, key).verify(input, signature).is_ok())
     }
 }
 
@@ -484,7 +493,7 @@ mod tests {
 
         fn open(&self, veto: &[&str], mode: Mode) -> (Revisions, Compiled) {
             let keys = vec![self.key.public_key().as_ref().try_into().unwrap()];
-            let signers = Signers { gateway: GatewayId::new("gw").unwrap(), keys };
+            let signers = Signers::fixed(GatewayId::new("gw").unwrap(), keys);
             let veto = Veto::new(veto.iter().map(|text| text.parse().unwrap()).collect());
             let (revisions, start) = Revisions::open(self.dir.path(), Opening { signers, veto, mode, now: NOW }).unwrap();
             (revisions, start.compiled)
@@ -557,6 +566,19 @@ mod tests {
         let renumbered = SignedRevision { number: 9, ..site.sign("gw", 1, GOOD) };
         assert!(apply(&mut revisions, renumbered).is_err());
         assert_eq!(revisions.numbers(), (0, 0), "a forged number does not count as taken in");
+    }
+
+    #[test]
+    fn a_signing_key_that_is_trusted_meanwhile_signs_the_next_revision() {
+        let (old, new) = (Site::new(), Site::new());
+        let (mut revisions, _) = old.open(&[], Mode::Normal);
+        let signing_keys = vec![new.key.public_key().as_ref().try_into().unwrap()];
+        let (trusted, view) = watch::channel(revisions.signers.trusted.borrow().clone());
+        revisions.signers.trusted = view;
+        assert!(apply(&mut revisions, new.sign("gw", 1, GOOD)).is_err());
+        trusted.send_replace(Trusted { signing_keys, ..Trusted::default() });
+        apply(&mut revisions, new.sign("gw", 1, GOOD)).unwrap();
+        assert!(apply(&mut revisions, old.sign("gw", 2, GOOD)).is_err(), "the key that it takes the place of signs nothing any more");
     }
 
     #[test]

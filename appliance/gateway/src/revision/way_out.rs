@@ -80,6 +80,15 @@ mod tests {
     }
 
     #[test]
+    fn a_trust_bundles_addresses_are_left_to_be_tried_whatever_the_revision_says() {
+        let further = vec![HostPort::parse("192.0.2.9:443").unwrap()];
+        let bootstrap = LinkSettings { further: further.clone(), ..bootstrap() };
+        let uplink: Uplink = serde_json::from_str(r#"{"addresses":["192.0.2.8:443"]}"#).unwrap();
+        let (made, _) = settings(&bootstrap, Some(&uplink), &secret);
+        assert_eq!(made.way(0).addresses, [HostPort::parse("192.0.2.8:443").unwrap(), further[0].clone()]);
+    }
+
+    #[test]
     fn a_proxy_gets_its_password_from_the_vault() {
         const SIGNED_IN: &str = r#"{"proxy":{"http":{"address":"new.example:8080","user":"anna","secret":"proxy"}}}"#;
         let (with, problems) = made(SIGNED_IN, &secret);

@@ -108,6 +108,14 @@ fn ports(config: &Config) -> BTreeSet<u16> {
     ports
 }
 
+/// The same for the control plane alone. Through a proxy its own port counts: the proxy connects there.
+pub(super) fn ways_out(config: &Config) -> BTreeSet<u16> {
+    let mut ports = ports(config);
+    ports.remove(&DNS_PORT);
+    ports.insert(config.server.port());
+    ports
+}
+
 fn enforcement(status: &RestrictionStatus) -> Enforcement {
     let abi = match status.landlock {
         LandlockStatus::Available { effective_abi, .. } => effective_abi as u32,

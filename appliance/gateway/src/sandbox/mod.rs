@@ -7,6 +7,8 @@
 mod calls;
 mod files;
 
+use std::collections::BTreeSet;
+
 use postern_protocol::status::{Enforcement, Sandbox};
 
 use crate::config::{Config, SandboxPolicy};
@@ -50,6 +52,11 @@ pub fn enter(config: &Config, own_ports: &[u16]) -> Result<Sandbox, SandboxError
         return Err(SandboxError::Required { landlock: sandbox.landlock, seccomp: sandbox.seccomp });
     }
     Ok(sandbox)
+}
+
+/// Returns the ports at which the daemon can reach the control plane, by a proxy or without.
+pub(crate) fn ways_out(config: &Config) -> BTreeSet<u16> {
+    files::ways_out(config)
 }
 
 /// What is reported where nobody asked for a sandbox.

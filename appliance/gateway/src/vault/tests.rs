@@ -30,7 +30,7 @@ impl Site {
     }
 
     fn signers(&self) -> Signers {
-        Signers { gateway: owner().gateway, keys: vec![self.signer.public_key().as_ref().try_into().unwrap()] }
+        Signers::fixed(owner().gateway, vec![self.signer.public_key().as_ref().try_into().unwrap()])
     }
 
     fn sign(&self, serial: u64, secrets: Vec<SealedSecret>) -> SealedSecrets {

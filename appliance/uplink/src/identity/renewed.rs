@@ -26,9 +26,13 @@ use zeroize::{Zeroize as _, Zeroizing};
 
 use super::{Identity, IdentityError};
 use crate::tls::{self, Certified};
+use crate::url::{HostPort, UrlError};
 
 const CERTIFICATES: &str = "certificates.json";
 const TRUST: &str = "trust.json";
+
+/// Most addresses of one bundle: each is waited for when the ones before do not answer.
+const MAX_ADDRESSES: usize = 8;
 
 /// Certificates that were issued for keys that were made here. Holds private keys: no `Debug`.
 #[derive(Serialize, Deserialize)]
@@ -65,6 +69,15 @@ struct TrustFile {
 /// Why a trust bundle is not taken. The text goes to the control plane, for the admin there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Distrusted {
+    /// An address in it is none.
+    #[error("its address {address:?} cannot be used")]
+    Address {
+        /// It.
+        address: String,
+        /// Why.
+        #[source]
+        cause: UrlError,
+    },
     /// A certificate authority in it is none.
     #[error("a certificate authority in it cannot be read")]
     Authority,
@@ -85,6 +98,9 @@ pub enum Distrusted {
         /// The one that is kept.
         held: u64,
     },
+    /// It has more addresses than could be tried.
+    #[error("its {0} addresses are more than {MAX_ADDRESSES}")]
+    TooManyAddresses(usize),
 }
 
 /// Why new certificates are not taken.
@@ -139,7 +155,7 @@ impl Identity {
         if bundle.serial <= self.trust_serial {
             return Err(Distrusted::Stale { serial: bundle.serial, held: self.trust_serial });
         }
-        let identity = self.trusting(bundle)?;
+        let identity = Self { addresses: addresses(bundle)?, ..self.trusting(bundle)? };
         if !identity.server_pins.iter().any(|pin| self.server_pins.contains(pin)) {
             return Err(Distrusted::NothingInCommon("pin"));
         }
@@ -149,7 +165,7 @@ impl Identity {
         Ok(identity)
     }
 
-    /// Returns this identity with what a bundle trusts, whatever was trusted before.
+    /// Returns this identity with what a bundle trusts, whatever was trusted before, without its addresses.
     fn trusting(&self, bundle: &TrustBundle) -> Result<Self, Distrusted> {
         let input = signing_input(&self.gateway, bundle);
         let signed = |key: &[u8; 32]| UnparsedPublicKey::new(&ED25519, key).verify(&input, &bundle.signature).is_ok();
@@ -177,7 +193,14 @@ impl Identity {
         let identity = match read_trust(dir) {
             Ok(None) => self,
             Ok(Some(bundle)) => match self.trusting(&bundle) {
-                Ok(identity) => identity,
+                Ok(identity) => match addresses(&bundle) {
+                    Ok(addresses) => Self { addresses, ..identity },
+                    // An older program kept what it never dialled; pins and authorities count all the same.
+                    Err(error) => {
+                        let warning = format!("the further addresses in {} are left out: {error}", dir.join(TRUST).display());
+                        identity.left_aside(warning)
+                    }
+                },
                 Err(error) => self.warn(&dir.join(TRUST), &error.to_string()),
             },
             Err(error) => self.warn(&dir.join(TRUST), &error),
@@ -192,8 +215,11 @@ impl Identity {
         }
     }
 
-    fn warn(mut self, path: &Path, reason: &str) -> Self {
-        let warning = format!("{} cannot be used ({reason}): what enrolment gave is used in its place", path.display());
+    fn warn(self, path: &Path, reason: &str) -> Self {
+        self.left_aside(format!("{} cannot be used ({reason}): what enrolment gave is used in its place", path.display()))
+    }
+
+    fn left_aside(mut self, warning: String) -> Self {
         tracing::warn!(warning, "a part of the identity is left aside");
         self.warnings.push(warning);
         self
@@ -213,9 +239,22 @@ impl Identity {
             listener_key: self.listener_key.clone_key(),
             ca: self.ca.clone(),
             trust_serial: self.trust_serial,
+            addresses: self.addresses.clone(),
             warnings: self.warnings.clone(),
         }
     }
+}
+
+/// Reads the addresses of a bundle.
+fn addresses(bundle: &TrustBundle) -> Result<Vec<HostPort>, Distrusted> {
+    if bundle.addresses.len() > MAX_ADDRESSES {
+        return Err(Distrusted::TooManyAddresses(bundle.addresses.len()));
+    }
+    let parse = |text: &String| {
+        let address = || text.chars().take(80).collect();
+        HostPort::parse(text).map_err(|cause| Distrusted::Address { address: address(), cause })
+    };
+    bundle.addresses.iter().map(parse).collect()
 }
 
 /// Makes certificates durable; the next load finds them.

@@ -175,6 +175,40 @@ fn a_bundle_that_is_old_foreign_incomplete_or_abrupt_is_refused() {
     assert_eq!(refused(&world, &other.bundle(1, &[1, 2], &[&world.ca])), Some(Distrusted::Signature));
 }
 
+fn with_addresses(world: &World, serial: u64, addresses: &[&str]) -> TrustBundle {
+    let mut bundle = world.bundle(serial, &[1, 2], &[&world.ca]);
+    bundle.addresses = addresses.iter().map(|&address| address.to_owned()).collect();
+    bundle.signature = world.signer.sign(&signing_input(&GatewayId::new("gw-1").unwrap(), &bundle)).as_ref().to_vec();
+    bundle
+}
+
+#[test]
+fn a_bundles_addresses_and_signing_keys_hold_at_once_and_after_a_restart() {
+    let world = World::new();
+    let mut bundle = with_addresses(&world, 1, &["192.0.2.9:443", "[2001:db8::1]:443"]);
+    bundle.signing_keys.push(vec![7; 32]);
+    bundle.signature = world.signer.sign(&signing_input(&GatewayId::new("gw-1").unwrap(), &bundle)).as_ref().to_vec();
+    let trusting = world.load().with_trust(&bundle).unwrap();
+    keep_trust(&world.renewed(), &bundle).unwrap();
+    for identity in [trusting, world.load()] {
+        let addresses: Vec<String> = identity.addresses.iter().map(ToString::to_string).collect();
+        assert_eq!(addresses, ["192.0.2.9:443", "[2001:db8::1]:443"]);
+        assert_eq!((identity.revision_keys.len(), identity.revision_keys.last()), (2, Some(&[7; 32])));
+    }
+}
+
+#[test]
+fn an_address_that_is_none_refuses_a_new_bundle_and_leaves_a_kept_one_its_pins() {
+    let world = World::new();
+    let bad = with_addresses(&world, 1, &["no port"]);
+    assert!(matches!(refused(&world, &bad), Some(Distrusted::Address { .. })));
+    let many = with_addresses(&world, 1, &["192.0.2.9:443"; 9]);
+    assert_eq!(refused(&world, &many), Some(Distrusted::TooManyAddresses(9)));
+    keep_trust(&world.renewed(), &bad).unwrap();
+    let identity = world.load();
+    assert_eq!((identity.trust_serial, identity.addresses.len(), identity.warnings.len()), (1, 0, 1));
+}
+
 #[test]
 fn a_new_enrolment_does_not_inherit_what_the_old_one_renewed() {
     let world = World::new();

@@ -152,7 +152,7 @@ mod tests {
         }
         assert!(!flow.has_room());
         assert_eq!(flow.after(), Some((Epoch(3), Sequence(20))));
-        let mut ack = |epoch, sequence| flow.acknowledged(&Ack { epoch, sequence }, Sequence(20), Duration::ZERO);
+        let mut ack = |epoch, sequence| flow.acknowledged(&Ack { epoch, sequence, ..Ack::default() }, Sequence(20), Duration::ZERO);
         assert_eq!(ack(9, 21), Err(Fault::AckUnsent { sequence: 21 }));
         assert_eq!(ack(8, 1), Err(Fault::AckUnsent { sequence: 1 }));
         assert_eq!(ack(9, 15), Ok(()));
@@ -167,7 +167,7 @@ mod tests {
     fn an_acknowledgement_of_what_an_earlier_session_sent_moves_the_lane_on() {
         let mut flow = LaneFlow::of(Lane::Alerts);
         flow.sent(&batch(1, 1, 10), Duration::ZERO);
-        assert_eq!(flow.acknowledged(&Ack { epoch: 1, sequence: 40 }, Sequence(40), Duration::ZERO), Ok(()));
+        assert_eq!(flow.acknowledged(&Ack { epoch: 1, sequence: 40, ..Ack::default() }, Sequence(40), Duration::ZERO), Ok(()));
         assert_eq!((flow.deadline(), flow.after()), (None, Some((Epoch(1), Sequence(40)))));
     }
 
@@ -176,7 +176,7 @@ mod tests {
         let mut flow = LaneFlow::of(Lane::Alerts);
         flow.sent(&batch(1, 1, 2), Duration::from_secs(5));
         flow.sent(&batch(1, 3, 2), Duration::from_secs(6));
-        flow.acknowledged(&Ack { epoch: 1, sequence: 1 }, Sequence(4), Duration::from_secs(30)).unwrap();
+        flow.acknowledged(&Ack { epoch: 1, sequence: 1, ..Ack::default() }, Sequence(4), Duration::from_secs(30)).unwrap();
         assert_eq!(flow.tick(Duration::from_secs(89)), Ok(()));
         assert_eq!(flow.tick(Duration::from_secs(90)), Err(Fault::NoAck));
     }
@@ -196,7 +196,7 @@ mod tests {
         assert_eq!(giant.records.len(), 1, "a record alone goes, however large");
         flow.sent(&giant, Duration::ZERO);
         assert!(!flow.has_room());
-        flow.acknowledged(&Ack { epoch: 1, sequence: 1 }, Sequence(1), Duration::ZERO).unwrap();
+        flow.acknowledged(&Ack { epoch: 1, sequence: 1, ..Ack::default() }, Sequence(1), Duration::ZERO).unwrap();
         for first in [2, 66, 130, 194] {
             assert!(flow.has_room());
             flow.sent(&sized(first, &[1024; 64]), Duration::ZERO);

@@ -122,6 +122,6 @@ impl Packer {
     fn pack(&mut self, batch: &OutBatch) -> Result<Batch, Loss> {
         let records = Records { records: batch.records.clone() }.encode_to_vec();
         let records_zstd = self.0.compress(&records).map_err(Loss::Compression)?;
-        Ok(Batch { epoch: batch.epoch.0, first_sequence: batch.first.0, records_zstd })
+        Ok(Batch { epoch: batch.epoch.0, first_sequence: batch.first.0, records_zstd, ..Batch::default() })
     }
 }

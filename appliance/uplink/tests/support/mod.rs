@@ -372,7 +372,7 @@ fn commit(store: &mut Store, lane: Lane, batch: &Batch) -> Ack {
         }
         last = sequence;
     }
-    Ack { epoch: batch.epoch, sequence: last }
+    Ack { epoch: batch.epoch, sequence: last, ..Ack::default() }
 }
 
 trait IntoMessage {
