@@ -87,7 +87,8 @@ mod tests {
 
     #[test]
     fn frames_survive_any_fragmentation() {
-        let acks = [Ack { epoch: 7, sequence: 1 }, Ack { epoch: 7, sequence: u64::MAX }, Ack::default()];
+        let acks =
+            [Ack { epoch: 7, sequence: 1, ..Ack::default() }, Ack { epoch: 7, sequence: u64::MAX, ..Ack::default() }, Ack::default()];
         let stream: Vec<u8> = acks.iter().flat_map(|ack| encode(ack).to_vec()).collect();
         for size in 1..=stream.len() {
             let (mut decoder, mut seen) = (Decoder::default(), Vec::new());

@@ -3,7 +3,8 @@
 //! One HTTP/2 connection that the gateway opened carries `POST /tunnel/v1/control` ([`Up`] against [`Down`]) and, for each
 //! lane, `POST /tunnel/v1/lane/{name}` ([`Batch`] against [`Ack`]). Both directions of each stream are frames (see `frame`).
 
-/// The protocol version that this build speaks. Version 2 brought confirmed revisions, renewal and trust over the tunnel, the audit.
+/// The protocol version that this build speaks. Version 2 brought confirmed revisions, renewal and trust over the tunnel, the audit,
+/// and alerts that go ahead of their order.
 pub const PROTOCOL_VERSION: u32 = 2;
 
 /// The oldest version that this build still speaks: always the one before.
@@ -18,15 +19,15 @@ pub const MAX_BATCH_BYTES: usize = 1024 * 1024;
 mod life;
 
 pub use life::{
-    Adopt, AuditEntries, AuditEntry, AuditReceipt, CertificateReply, CertificateRequest, ConfirmRevision, Pace, Resent, TrustBundle,
-    TrustStatus,
+    Adopt, AuditEntries, AuditEntry, AuditReceipt, CertificateReply, CertificateRequest, ConfirmRevision, Pace, Replay, ReplayReply,
+    Resent, TrustBundle, TrustStatus,
 };
 
 /// From the gateway on the control stream: exactly one field is set.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Up {
     /// What it says.
-    #[prost(oneof = "up::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
+    #[prost(oneof = "up::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11")]
     pub kind: Option<up::Kind>,
 }
 
@@ -62,6 +63,12 @@ pub mod up {
         /// Every open alert was committed again.
         #[prost(message, tag = "9")]
         Resent(super::Resent),
+        /// The answer to a [`super::Replay`].
+        #[prost(message, tag = "10")]
+        ReplayReply(super::ReplayReply),
+        /// JSON of `replay::RuleReport`: the counters of rules.
+        #[prost(bytes, tag = "11")]
+        Rules(Vec<u8>),
     }
 }
 
@@ -69,7 +76,7 @@ pub mod up {
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Down {
     /// What it says.
-    #[prost(oneof = "down::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13")]
+    #[prost(oneof = "down::Kind", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14")]
     pub kind: Option<down::Kind>,
 }
 
@@ -117,6 +124,9 @@ pub mod down {
         /// Alerts that a gateway forgot when its disk was set back.
         #[prost(message, tag = "13")]
         Adopt(super::Adopt),
+        /// What would a candidate revision have made of the last hours? The answer is a [`super::ReplayReply`].
+        #[prost(message, tag = "14")]
+        Replay(super::Replay),
     }
 }
 
@@ -432,18 +442,24 @@ pub struct Goodbye {
     pub retry: bool,
 }
 
-/// Records of one lane, in order and without a gap.
+/// Records of one lane, in order and without a gap; or, ahead of that order, the newest states of alerts, which come again in it.
 #[derive(Clone, PartialEq, prost::Message)]
 pub struct Batch {
     /// Epoch of the sequences.
     #[prost(fixed64, tag = "1")]
     pub epoch: u64,
-    /// Sequence of the first record.
+    /// Sequence of the first record; 0 for what goes ahead: its records may be of any place and epoch.
     #[prost(uint64, tag = "2")]
     pub first_sequence: u64,
     /// A [`Records`], zstd-compressed.
     #[prost(bytes = "vec", tag = "3")]
     pub records_zstd: Vec<u8>,
+    /// Set for alerts that go ahead of their order.
+    #[prost(bool, tag = "4")]
+    pub ahead: bool,
+    /// With what goes ahead: the lane's durable head in the epoch. A gateway that is ever behind it was set back.
+    #[prost(uint64, tag = "5")]
+    pub head: u64,
 }
 
 /// The content of a [`Batch`].
@@ -460,7 +476,10 @@ pub struct Ack {
     /// Epoch of the sequence.
     #[prost(fixed64, tag = "1")]
     pub epoch: u64,
-    /// The last committed sequence.
+    /// The last committed sequence; 0 in the answer to what went ahead.
     #[prost(uint64, tag = "2")]
     pub sequence: u64,
+    /// Set in the answer to a [`Batch`] that went ahead: it is stored, and its records are still owed in their order.
+    #[prost(bool, tag = "3")]
+    pub ahead: bool,
 }

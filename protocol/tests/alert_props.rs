@@ -57,7 +57,7 @@ proptest! {
 
     #[test]
     fn batches_survive_any_fragmentation(epoch: u64, first: u64, body in proptest::collection::vec(any::<u8>(), 0..400), size in 1..64_usize) {
-        let batch = Batch { epoch, first_sequence: first, records_zstd: body };
+        let batch = Batch { epoch, first_sequence: first, records_zstd: body, ..Batch::default() };
         let mut decoder = Decoder::default();
         let mut seen = Vec::new();
         for chunk in frame::encode(&batch).chunks(size) {

@@ -106,14 +106,14 @@ mod tests {
 
     fn batch(first_sequence: u64, records: Vec<Vec<u8>>) -> Batch {
         let records = Records { records: records.into_iter().map(Into::into).collect() };
-        Batch { epoch: 1, first_sequence, records_zstd: zstd::bulk::compress(&records.encode_to_vec(), 1).unwrap() }
+        Batch { epoch: 1, first_sequence, records_zstd: zstd::bulk::compress(&records.encode_to_vec(), 1).unwrap(), ..Batch::default() }
     }
 
     #[test]
     fn a_small_batch_that_unpacks_to_a_giant_is_refused() {
         let bomb = zstd::bulk::compress(&vec![0; 64 * 1024 * 1024], 1).unwrap();
         assert!(bomb.len() < 16 * 1024);
-        let refused = decode_alerts(&Batch { epoch: 1, first_sequence: 1, records_zstd: bomb });
+        let refused = decode_alerts(&Batch { epoch: 1, first_sequence: 1, records_zstd: bomb, ..Batch::default() });
         assert!(matches!(refused, Err(BatchError::Unpack(_))));
     }
 

@@ -74,7 +74,7 @@ pub(super) async fn serve(mut task: LaneTask) -> Result<(), LaneError> {
             // `connection` opens no stream for it.
             Lane::Logs => return Ok(()),
         };
-        task.writer.send(&Ack { epoch, sequence: committed.0 }).await?;
+        task.writer.send(&Ack { epoch, sequence: committed.0, ..Ack::default() }).await?;
         if skipped > 0 && first && !task.resend_asked {
             return Err(LaneError::Gap { skipped });
         }

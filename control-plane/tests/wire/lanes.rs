@@ -20,7 +20,7 @@ const EPOCH: u64 = 77;
 
 fn batch(first_sequence: u64, records: Vec<Vec<u8>>) -> Batch {
     let records = Records { records: records.into_iter().map(Into::into).collect() };
-    Batch { epoch: EPOCH, first_sequence, records_zstd: zstd::bulk::compress(&records.encode_to_vec(), 1).unwrap() }
+    Batch { epoch: EPOCH, first_sequence, records_zstd: zstd::bulk::compress(&records.encode_to_vec(), 1).unwrap(), ..Batch::default() }
 }
 
 fn sample(n: u16) -> Vec<u8> {
@@ -45,6 +45,7 @@ fn alert(resource: &str, revision: u64, state: AlertState) -> Alert {
         labels: BTreeMap::new(),
         rule: RuleId::new("link-down").unwrap(),
         rule_version: 1,
+        course: postern_protocol::alert::Course::default(),
         evidence: Evidence::default(),
     }
 }
@@ -84,9 +85,9 @@ async fn samples_are_stored_once_whatever_is_said_twice() {
     let mut lane = link.open("/tunnel/v1/lane/samples").await.unwrap();
     // More than one transaction takes.
     lane.send(&batch(1, (0..600).map(sample).collect())).await;
-    assert_eq!(lane.next::<Ack>().await, Some(Ack { epoch: EPOCH, sequence: 600 }));
+    assert_eq!(lane.next::<Ack>().await, Some(Ack { epoch: EPOCH, sequence: 600, ..Ack::default() }));
     lane.send(&batch(1, (0..600).map(sample).collect())).await;
-    assert_eq!(lane.next::<Ack>().await, Some(Ack { epoch: EPOCH, sequence: 600 }));
+    assert_eq!(lane.next::<Ack>().await, Some(Ack { epoch: EPOCH, sequence: 600, ..Ack::default() }));
     assert_eq!(count().await, 600);
     drop((lane, control, link));
 
@@ -96,7 +97,7 @@ async fn samples_are_stored_once_whatever_is_said_twice() {
     assert!(welcome.peer.starts_with("127.0.0.1:"), "{}", welcome.peer);
     let mut lane = link.open("/tunnel/v1/lane/samples").await.unwrap();
     lane.send(&batch(400, (399..601).map(sample).collect())).await;
-    assert_eq!(lane.next::<Ack>().await, Some(Ack { epoch: EPOCH, sequence: 601 }));
+    assert_eq!(lane.next::<Ack>().await, Some(Ack { epoch: EPOCH, sequence: 601, ..Ack::default() }));
     assert_eq!(count().await, 601);
     site.stop().await;
 }
@@ -108,7 +109,7 @@ async fn missing_samples_are_written_down_and_end_nothing() {
     let (mut link, mut control, _) = site.session(&identity, greeting(0)).await;
     let mut lane = link.open("/tunnel/v1/lane/samples").await.unwrap();
     lane.send(&batch(11, vec![sample(1)])).await;
-    assert_eq!(lane.next::<Ack>().await, Some(Ack { epoch: EPOCH, sequence: 11 }));
+    assert_eq!(lane.next::<Ack>().await, Some(Ack { epoch: EPOCH, sequence: 11, ..Ack::default() }));
     settled(&mut control).await;
     let events = site.app.stores.tenant(&site.tenant).unwrap().gateway_events(&identity.response.gateway, 10).await.unwrap();
     assert_eq!(events[0].what, Happening::RecordsMissing);
@@ -124,7 +125,7 @@ async fn what_a_gateway_is_made_of_is_kept() {
     let mut lane = link.open("/tunnel/v1/lane/inventory").await.unwrap();
     let inventory = Inventory { cpus: 8, listeners: vec!["syslog udp 0.0.0.0:514".into()], ..Inventory::default() };
     lane.send(&batch(1, vec![inventory.encode_to_vec()])).await;
-    assert_eq!(lane.next::<Ack>().await, Some(Ack { epoch: EPOCH, sequence: 1 }));
+    assert_eq!(lane.next::<Ack>().await, Some(Ack { epoch: EPOCH, sequence: 1, ..Ack::default() }));
     let store = site.app.stores.tenant(&site.tenant).unwrap();
     assert_eq!(store.inventory(&identity.response.gateway).await.unwrap(), Some(inventory));
     site.stop().await;

@@ -34,13 +34,14 @@ fn alert(revision: u64) -> Alert {
         labels: BTreeMap::new(),
         rule: RuleId::new("link-down").unwrap(),
         rule_version: 1,
+        course: postern_protocol::alert::Course::default(),
         evidence: Evidence::default(),
     }
 }
 
 fn batch(first_sequence: u64, records: Vec<Vec<u8>>) -> Batch {
     let records = Records { records: records.into_iter().map(Into::into).collect() };
-    Batch { epoch: 77, first_sequence, records_zstd: zstd::bulk::compress(&records.encode_to_vec(), 1).unwrap() }
+    Batch { epoch: 77, first_sequence, records_zstd: zstd::bulk::compress(&records.encode_to_vec(), 1).unwrap(), ..Batch::default() }
 }
 
 fn admin(site: &Site) -> Principal {
@@ -86,7 +87,7 @@ async fn a_batch_is_acknowledged_when_it_is_in_the_store() {
     let (identity, mut link, control) = quiet(&site).await;
     let mut lane = link.open(LANE).await.unwrap();
     lane.send(&batch(1, vec![alert(10).encode(), alert(11).encode()])).await;
-    assert_eq!(lane.next::<Ack>().await, Some(Ack { epoch: 77, sequence: 2 }));
+    assert_eq!(lane.next::<Ack>().await, Some(Ack { epoch: 77, sequence: 2, ..Ack::default() }));
     let id = AlertId::derive(&identity.response.gateway, &alert(10).key);
     let stored = site.app.stores.tenant(&site.tenant).unwrap().find_alert(id.as_str()).await.unwrap().unwrap();
     assert_eq!((stored.count, stored.state), (2, AlertState::Open));
@@ -238,7 +239,7 @@ async fn missing_records_at_a_sessions_start_make_the_gateway_send_its_open_aler
     let (identity, mut link, mut control) = quiet(&site).await;
     let mut lane = link.open(LANE).await.unwrap();
     lane.send(&batch(6, vec![alert(10).encode()])).await;
-    assert_eq!(lane.next::<Ack>().await, Some(Ack { epoch: 77, sequence: 6 }));
+    assert_eq!(lane.next::<Ack>().await, Some(Ack { epoch: 77, sequence: 6, ..Ack::default() }));
     assert!(matches!(control.hear().await, Some(down::Kind::Goodbye(goodbye)) if goodbye.retry));
     drop((lane, control, link));
 

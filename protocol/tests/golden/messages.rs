@@ -242,9 +242,17 @@ fn lanes_say() -> Vec<Vector> {
         at: 1_700_000_000_000_000_006,
     };
     vec![
-        vector("lane-batch", Batch { epoch: 0x0102_0304_0506_0708, first_sequence: 301, records_zstd: vec![0x28, 0xb5, 0x2f, 0xfd] }),
+        vector(
+            "lane-batch",
+            Batch { epoch: 0x0102_0304_0506_0708, first_sequence: 301, records_zstd: vec![0x28, 0xb5, 0x2f, 0xfd], ..Batch::default() },
+        ),
+        vector(
+            "lane-batch-ahead",
+            Batch { epoch: 0x0102_0304_0506_0708, records_zstd: vec![0x28, 0xb5, 0x2f, 0xfd], ahead: true, head: 400, ..Batch::default() },
+        ),
         vector("lane-records", Records { records: vec![Bytes::from_static(b"one"), Bytes::new()] }),
-        vector("lane-ack", Ack { epoch: 0x0102_0304_0506_0708, sequence: 302 }),
+        vector("lane-ack", Ack { epoch: 0x0102_0304_0506_0708, sequence: 302, ahead: false }),
+        vector("lane-ack-ahead", Ack { epoch: 0x0102_0304_0506_0708, sequence: 0, ahead: true }),
         Vector { name: "record-alert", bytes: alert().encode(), is_read_from: Box::new(|bytes| Alert::decode(bytes) == Ok(alert())) },
         Vector { name: "record-sample", bytes: sample().encode(), is_read_from: Box::new(|bytes| Sample::decode(bytes) == Ok(sample())) },
         vector("record-inventory", inventory),

@@ -400,7 +400,7 @@ impl ControlPlane {
             content.lose_the_last();
         }
         let encoded = content.encoded();
-        let ack = |sequence| Ack { epoch: wire.epoch, sequence };
+        let ack = |sequence| Ack { epoch: wire.epoch, sequence, ..Ack::default() };
         let before = self.cursor(epoch, lane)?;
         if self.order == Order::AckFirst {
             around.network.send(connection, (To::Gateway, Stream::Lane(lane)), &ack(last.max(before)), around.now);

@@ -350,7 +350,7 @@ impl Gateway {
         ledger.read((batch.epoch, lane), batch.first.0, &batch.records)?;
         let records = Records { records: batch.records.clone() }.encode_to_vec();
         let records_zstd = zstd::bulk::compress(&records, 1)?;
-        let message = Batch { epoch: batch.epoch.0, first_sequence: batch.first.0, records_zstd };
+        let message = Batch { epoch: batch.epoch.0, first_sequence: batch.first.0, records_zstd, ..Batch::default() };
         network.send(live.connection, (To::Server, Stream::Lane(lane)), &message, clocks.now);
         flow.sent(&batch, clocks.now - live.began);
         Ok(Some(format!("sends {} records from {} of epoch {:x}", batch.records.len(), batch.first.0, batch.epoch.0)))
