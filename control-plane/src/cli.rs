@@ -42,6 +42,9 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Further addresses at which gateways find this control plane.
+    #[command(subcommand)]
+    Address(trust::AddressCommand),
     /// What was done to this control plane.
     #[command(subcommand)]
     Audit(audit::AuditCommand),
@@ -161,6 +164,10 @@ async fn dispatch(arguments: Arguments) -> Result<(), CliError> {
         Command::Ca(command) => {
             let (config, stores) = stores(config.as_deref())?;
             trust::ca(command, &config.keys(), &stores).await
+        }
+        Command::Address(command) => {
+            let (config, stores) = stores(config.as_deref())?;
+            trust::address(command, &config.keys(), &stores).await
         }
         Command::Pin(command) => {
             let (config, stores) = stores(config.as_deref())?;

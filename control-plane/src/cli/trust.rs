@@ -1,4 +1,5 @@
-//! `ca` and `pin`: how the certificate authority and the tunnel's key are replaced while gateways go on.
+//! `ca`, `pin` and `address`: how the certificate authority, the tunnel's key and the control plane's place are changed while gateways
+//! go on.
 
 use std::path::Path;
 
@@ -64,6 +65,25 @@ pub(super) struct RotatePin {
     force: bool,
 }
 
+#[derive(Subcommand)]
+pub(super) enum AddressCommand {
+    /// Tell all gateways of these further addresses, in place of those that they were told before.
+    Set(SetAddresses),
+    /// Show them, and which gateways have confirmed them.
+    Status(Form),
+}
+
+#[derive(Args)]
+#[command(group(ArgGroup::new("which").required(true)))]
+pub(super) struct SetAddresses {
+    /// As in control.example.com:443 or [2001:db8::1]:443; tried in this order, after the address that a gateway enrolled at.
+    #[arg(group = "which", value_name = "HOST:PORT")]
+    addresses: Vec<String>,
+    /// None any more.
+    #[arg(long, group = "which")]
+    none: bool,
+}
+
 /// How trust stands.
 #[derive(Serialize)]
 struct Standing {
@@ -74,6 +94,8 @@ struct Standing {
     pins: Vec<String>,
     /// How far the change of the authority is.
     stage: Option<Stage>,
+    /// Further addresses that gateways are told of.
+    addresses: Vec<String>,
     gateways: Vec<GatewayStanding>,
 }
 
@@ -125,6 +147,21 @@ pub(super) async fn pin(command: PinCommand, keys: &Path, stores: &Stores) -> Re
     }
 }
 
+pub(super) async fn address(command: AddressCommand, keys: &Path, stores: &Stores) -> Result<(), CliError> {
+    match command {
+        // Without any, `--none` stands there.
+        AddressCommand::Set(SetAddresses { addresses, .. }) => {
+            let detail = match addresses.as_slice() {
+                [] => "gateways are told that there is no further address".to_owned(),
+                addresses => format!("gateways are told of further addresses: {}", addresses.join(", ")),
+            };
+            rotation::set_addresses(keys, addresses)?;
+            done(stores, detail).await
+        }
+        AddressCommand::Status(form) => status(keys, stores, form).await,
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Insist {
     No,
@@ -154,14 +191,14 @@ async fn check(keys: &Path, stores: &Stores, step: Step, insist: Insist) -> Resu
     Err(CliError::Usage(format!("{many} gateway(s) are not ready for this step:\n{}\n{what}", lines.join("\n"))))
 }
 
-async fn done(stores: &Stores, detail: &'static str) -> Result<(), CliError> {
-    let at: Timestamp = clock::now();
+async fn done(stores: &Stores, detail: impl Into<String>) -> Result<(), CliError> {
+    let (at, detail): (Timestamp, String) = (clock::now(), detail.into());
     let deed = Deed {
         at,
         by: By::command_line(),
         what: What::TrustChanged,
         about: "trusted keys".to_owned(),
-        detail: detail.to_owned(),
+        detail: detail.clone(),
         outcome: Outcome::Done,
     };
     stores.system().write(move |tx| audit::note(tx, deed)).await?;
@@ -191,12 +228,14 @@ async fn status(keys: &Path, stores: &Stores, form: Form) -> Result<(), CliError
         authorities: trust.authorities().iter().map(|authority| hex(&authority.spki_sha256())).collect(),
         pins: trust.pins().iter().map(|pin| hex(pin)).collect(),
         stage: ring.next_authority.as_ref().map(|next| next.stage),
+        addresses: ring.addresses.clone(),
         gateways: stores.list_trust().await?.into_iter().map(line).collect(),
     };
     form.print(&standing, |standing| {
         let mut lines = vec![format!("serial {}", standing.serial)];
         lines.extend(standing.authorities.iter().map(|spki| format!("authority {spki}")));
         lines.extend(standing.pins.iter().zip(["present", "next"]).map(|(pin, which)| format!("{which} pin {pin}")));
+        lines.extend(standing.addresses.iter().map(|address| format!("further address {address}")));
         lines.extend(standing.gateways.iter().map(|gateway| {
             let yes = |is: bool| if is { "yes" } else { "no" };
             let state = match (gateway.revoked, gateway.connected) {

@@ -125,7 +125,7 @@ impl Trust {
             server_pins: self.pins.iter().map(|pin| pin.to_vec()).collect(),
             authorities: self.certificates().iter().map(|certificate| certificate.to_vec()).collect(),
             signing_keys: vec![signer.public_key().to_vec()],
-            addresses: Vec::new(),
+            addresses: self.ring.addresses.clone(),
             signature: Vec::new(),
         };
         bundle.signature = signer.sign_input(&signing_input(gateway, &bundle));

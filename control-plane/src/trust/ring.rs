@@ -46,6 +46,9 @@ pub struct Ring {
     pub next_tunnel: NextKey,
     /// Keys that were made after `init`: the number in the name of the last one.
     pub made: u64,
+    /// Further addresses (`host:port`) at which gateways find this control plane.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub addresses: Vec<String>,
 }
 
 /// A certificate authority that takes the place of another.
@@ -89,6 +92,7 @@ impl Default for Ring {
             tunnel: "tunnel".to_owned(),
             next_tunnel: NextKey { name: "tunnel-backup".to_owned(), since: 0 },
             made: 0,
+            addresses: Vec::new(),
         }
     }
 }

@@ -1,15 +1,20 @@
 //! The steps by which keys are replaced. Each changes files only; whether a step is safe yet is [`Readiness`]'s to say.
 
+use std::net::Ipv6Addr;
 use std::path::Path;
 
 use postern_protocol::id::GatewayId;
 use postern_protocol::timestamp::Timestamp;
 use rcgen::KeyPair;
+use rustls::pki_types::ServerName;
 
 use super::ring::{NextAuthority, NextKey, Ring, RingError, Stage};
 use crate::ca::{CaError, CertificateAuthority};
 use crate::key_file::{self, KeyFileError};
 use crate::store::certificates::GatewayTrust;
+
+/// Most further addresses; gateways refuse more.
+const MAX_ADDRESSES: usize = 8;
 
 /// Why a step was not done.
 #[derive(Debug, thiserror::Error)]
@@ -23,12 +28,45 @@ pub enum RotationError {
     /// A file cannot be written.
     #[error(transparent)]
     File(#[from] KeyFileError),
+    /// It is no address.
+    #[error("{0:?} is not host:port, as in control.example.com:443 or [2001:db8::1]:443")]
+    Address(String),
     /// Another step comes first.
     #[error("{0}")]
     Order(&'static str),
     /// The ring cannot be changed.
     #[error(transparent)]
     Ring(#[from] RingError),
+    /// Gateways take no more.
+    #[error("{0} addresses are more than {MAX_ADDRESSES}")]
+    TooManyAddresses(usize),
+}
+
+/// Tells gateways where else this control plane is found, in place of what they were told before.
+///
+/// # Errors
+/// [`RotationError::Address`] for the first that is none.
+pub fn set_addresses(folder: &Path, addresses: Vec<String>) -> Result<(), RotationError> {
+    if addresses.len() > MAX_ADDRESSES {
+        return Err(RotationError::TooManyAddresses(addresses.len()));
+    }
+    if let Some(bad) = addresses.iter().find(|address| !is_address(address)) {
+        return Err(RotationError::Address(bad.clone()));
+    }
+    Ring::change(folder, |ring| {
+        ring.addresses = addresses;
+        Ok(())
+    })
+}
+
+/// Whether a text is `host:port`, an IPv6 address in brackets.
+fn is_address(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let is_host = match host.strip_prefix('[').and_then(|host| host.strip_suffix(']')) {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => ServerName::try_from(host).is_ok() && host.parse::<Ipv6Addr>().is_err(),
+    };
+    is_host && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
 /// Makes the next certificate authority. Gateways are told of it from then on; it issues nothing for them.
@@ -235,6 +273,27 @@ mod tests {
         let replaced = Trust::load(folder.path()).unwrap().pins();
         assert_eq!(replaced[0], after[0]);
         assert_ne!(replaced[1], after[1]);
+    }
+
+    #[test]
+    fn gateways_are_told_of_further_addresses_and_of_nothing_that_is_none() {
+        let folder = keys();
+        let told = |addresses: &[&str]| set_addresses(folder.path(), addresses.iter().map(|&text| text.to_owned()).collect());
+        for bad in
+            ["control.example", "control.example:0", "control.example:70000", "2001:db8::1:443", "[192.0.2.1]:443", "a b:443", ":443"]
+        {
+            assert!(matches!(told(&[bad]), Err(RotationError::Address(text)) if text == bad));
+        }
+        assert!(matches!(told(&["a:1"; 9]), Err(RotationError::TooManyAddresses(9))));
+        let good = ["control.example:443", "192.0.2.1:8443", "[2001:db8::1]:443"];
+        told(&good).unwrap();
+        let signer = crate::signer::Signer::create(&folder.path().join("revision.key")).unwrap();
+        let trust = Trust::load(folder.path()).unwrap();
+        let bundle = trust.bundle(&GatewayId::new("gw").unwrap(), &signer).unwrap();
+        assert_eq!((bundle.addresses.as_slice(), bundle.serial), (good.map(str::to_owned).as_slice(), 1));
+        told(&[]).unwrap();
+        let trust = Trust::load(folder.path()).unwrap();
+        assert_eq!((trust.ring().addresses.len(), trust.ring().serial), (0, 2));
     }
 
     fn gateway(confirmed: u64, issuer: Option<[u8; 32]>) -> GatewayTrust {

@@ -6,6 +6,7 @@ use postern_protocol::status::{IdentityState, TunnelState};
 use postern_tests::deadline::wait_for;
 use postern_tests::snmp::Sender;
 
+use crate::harness::forwarder::Forwarder;
 use crate::harness::rig::{Options, Rig};
 
 /// Within this a short-lived certificate is renewed, and a revocation has its effect.
@@ -145,4 +146,41 @@ fn a_gateway_that_was_off_while_the_authority_was_replaced_comes_back_before_the
     wait_for_trust(&rig, "a certificate of the next authority", |gateway| gateway["certificate_of_next_authority"] == true);
     rig.control_command(&["ca", "rotate", "--finish"]).unwrap();
     wait_for_trust(&rig, "the end of the old authority", |_| true);
+}
+
+#[test]
+fn an_address_that_the_control_plane_adds_is_used_at_once_when_the_own_one_goes() {
+    let mut rig = Rig::start();
+    let port = rig.prepared.sockets.https().port();
+    // The only way that the bootstrap file knows can be cut.
+    let own = Forwarder::start("127.0.0.2".parse().unwrap(), rig.prepared.sockets.https());
+    rig.stop_gateway();
+    rig.configure("server", &format!("addresses = [\"127.0.0.2:{port}\"]"));
+    rig.start_gateway();
+    assert!(own.connections() > 0);
+
+    let refused = rig.control_command(&["address", "set", "no-port.example"]).unwrap_err();
+    assert!(format!("{refused:#}").contains("no-port.example"), "{refused:#}");
+    rig.control_command(&["address", "set", "127.0.0.3:22"]).unwrap();
+    wait_for("the refusal of a port that the sandbox shuts", A_MINUTE, || {
+        let standing = standing(&rig, "address");
+        let refused = standing["gateways"][0]["refused"].as_str().unwrap_or_default().to_owned();
+        if refused.contains("127.0.0.3:22") && refused.contains("8443") { Ok(()) } else { Err(format!("{standing:#}")) }
+    });
+    assert_eq!(identity(&rig).trust_serial, 0, "nothing of it is kept");
+
+    let further = Forwarder::start("127.0.0.3".parse().unwrap(), rig.prepared.sockets.https());
+    rig.control_command(&["address", "set", &further.address.to_string()]).unwrap();
+    wait_for_trust(&rig, "the further address", |_| true);
+    rig.wait_for_status("the tunnel by its own address", |status| status.tunnel.state == TunnelState::Up);
+    drop(own);
+    let came_back = |status: &postern_protocol::status::Status| {
+        status.tunnel.state == TunnelState::Up && status.tunnel.address.as_deref() == Some(&further.address.to_string())
+    };
+    rig.wait_for_status_within("the tunnel by the further address", A_MINUTE, came_back);
+    assert_eq!(rig.gateway_log().matches("the gateway is ready").count(), 2, "no start but the test's own");
+    // And after a start, with nothing but the further address to come by.
+    rig.stop_gateway();
+    rig.spawn_gateway();
+    rig.wait_for_status_within("the tunnel after a start", A_MINUTE, came_back);
 }
