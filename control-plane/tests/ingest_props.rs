@@ -61,6 +61,7 @@ fn first(key: u8, revision: u64) -> Alert {
         labels: BTreeMap::new(),
         rule: RuleId::new("r").unwrap(),
         rule_version: 1,
+        course: postern_protocol::alert::Course::default(),
         evidence: Evidence::default(),
     }
 }

@@ -73,6 +73,7 @@ fn raised(revision: u64, clock: i64) -> Alert {
         labels: BTreeMap::new(),
         rule: RuleId::new("rule").unwrap(),
         rule_version: 1,
+        course: postern_protocol::alert::Course::default(),
         evidence: Evidence::default(),
     }
 }

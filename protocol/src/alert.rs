@@ -2,6 +2,8 @@
 //!
 //! The text in it comes only from rule templates (see `revision`). A record replaces every older record of its key.
 
+mod course;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -10,6 +12,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::RuleId;
 use crate::timestamp::Timestamp;
+
+use self::course::WireCourse;
+
+pub use self::course::{Course, Decision, DecisionKind, MAX_DECISION_TEXT_BYTES, MAX_DECISIONS, Suppression};
 
 /// Most bytes that one encoded alert may have; a longer one is malformed.
 pub const MAX_ALERT_BYTES: usize = 16 * 1024;
@@ -206,6 +212,8 @@ pub struct Alert {
     pub rule_version: u32,
     /// Who reported it last.
     pub evidence: Evidence,
+    /// How it stands among others, and why.
+    pub course: Course,
 }
 
 /// Why bytes are not an alert.
@@ -258,6 +266,7 @@ impl Alert {
                 conflict: e.conflict,
                 relay: e.relay.clone(),
             }),
+            course: WireCourse::of(&self.course),
         }
         .encode_to_vec()
     }
@@ -318,6 +327,7 @@ impl Alert {
                 conflict: e.conflict,
                 relay: e.relay,
             },
+            course: w.course.map_or(Some(Course::default()), WireCourse::course).ok_or(AlertError::Field("parent"))?,
         })
     }
 }
@@ -356,6 +366,8 @@ struct Wire {
     rule_version: u32,
     #[prost(message, optional, tag = "16")]
     evidence: Option<WireEvidence>,
+    #[prost(message, optional, tag = "17")]
+    course: Option<WireCourse>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]

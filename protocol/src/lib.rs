@@ -13,6 +13,7 @@ pub mod id;
 pub mod inventory;
 pub mod message;
 pub mod oid;
+pub mod replay;
 pub mod revision;
 pub mod sample;
 pub mod secret;

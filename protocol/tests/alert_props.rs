@@ -30,6 +30,7 @@ fn alerts() -> impl Strategy<Value = Alert> {
             labels,
             rule: RuleId::new("a-rule").unwrap(),
             rule_version: 3,
+            course: postern_protocol::alert::Course::default(),
             evidence: Evidence {
                 relay: peer.clone(),
                 peer,
@@ -90,6 +91,7 @@ fn the_golden_alert_still_decodes() {
         labels: BTreeMap::from([("oid".into(), "1.3".into())]),
         rule: RuleId::new("if-link-down").unwrap(),
         rule_version: 1,
+        course: postern_protocol::alert::Course::default(),
         evidence: Evidence {
             peer: "10.0.0.7".into(),
             transport: "udp".into(),

@@ -165,7 +165,7 @@ impl Control {
                 Some(Incoming::Secrets(set)) => self.secrets(set).await?,
                 Some(Incoming::Certificate(reply)) => self.identity_notice(Notice::Certificate(reply)).await,
                 Some(Incoming::Trust(bundle)) => self.identity_notice(Notice::Trust(bundle)).await,
-                Some(Incoming::ConfirmRevision(_)) => {}
+                Some(Incoming::Replay(_) | Incoming::ConfirmRevision(_)) => {}
                 None => {
                     stop.cancelled().await;
                     return Ok(());

@@ -293,6 +293,7 @@ fn alert(row: &Row<'_>) -> Result<Alert, StoreError> {
         labels,
         rule: RuleId::new(row.get::<_, String>(13)?).map_err(|_| StoreError::Corrupt("rule"))?,
         rule_version: row.get(14)?,
+        course: postern_protocol::alert::Course::default(),
         evidence,
     })
 }

@@ -181,6 +181,7 @@ mod tests {
             labels: BTreeMap::new(),
             rule: RuleId::new("link-down").unwrap(),
             rule_version: 1,
+            course: postern_protocol::alert::Course::default(),
             evidence: Evidence::default(),
         }
     }

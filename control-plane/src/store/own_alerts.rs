@@ -134,6 +134,7 @@ fn apply(tx: &Transaction<'_>, gateway: &GatewayId, own: OwnAlert, times: Times)
         labels: BTreeMap::new(),
         rule: own.rule,
         rule_version: 1,
+        course: postern_protocol::alert::Course::default(),
         evidence: Evidence { chosen_by: ACTOR.to_owned(), ..Evidence::default() },
     };
     Ok(alert_record::apply(tx, Origin { gateway, actor: ACTOR, now: times.now }, &alert)?.map(|outcome| outcome.change))

@@ -1,13 +1,13 @@
 //! Decodes and bounds a batch. Pure; every fault is the gateway's and ends the session.
 
 use postern_protocol::alert::{Alert, AlertError};
-use postern_protocol::id::{Epoch, Sequence};
+use postern_protocol::id::{Epoch, Lane, Sequence};
 use postern_protocol::inventory::{Inventory, InventoryError};
 use postern_protocol::message::{Batch, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, Records};
 use postern_protocol::sample::{Sample, SampleError};
 use prost::Message as _;
 
-use crate::store::ingest::AlertBatch;
+use crate::store::ingest::{AheadBatch, AlertBatch};
 use crate::store::inventory::InventoryBatch;
 use crate::store::samples::SampleBatch;
 
@@ -17,6 +17,14 @@ const MAX_UNPACKED_BYTES: usize = MAX_BATCH_BYTES + 8 * MAX_BATCH_RECORDS;
 /// Why a batch is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum BatchError {
+    /// Only alerts go ahead of their order, and what does has no place in it.
+    #[error("a batch of the lane {lane} that begins at sequence {first_sequence} cannot go ahead of the order")]
+    Ahead {
+        /// The lane's name.
+        lane: &'static str,
+        /// Where it begins.
+        first_sequence: u64,
+    },
     /// A record is not what its lane carries.
     #[error("record {sequence} of epoch {epoch:016x} is not good")]
     Record {
@@ -65,6 +73,22 @@ pub fn decode_alerts(batch: &Batch) -> Result<AlertBatch, BatchError> {
     Ok(AlertBatch { epoch: Epoch(batch.epoch), first_sequence: Sequence(batch.first_sequence), alerts })
 }
 
+/// Decodes a batch of alerts that goes ahead of its order.
+///
+/// # Errors
+/// [`BatchError`]: the gateway is at fault.
+pub fn decode_ahead(batch: &Batch) -> Result<AheadBatch, BatchError> {
+    if batch.first_sequence != 0 {
+        return Err(BatchError::Ahead { lane: Lane::Alerts.name(), first_sequence: batch.first_sequence });
+    }
+    let records = unpack(batch)?;
+    let alerts = records.iter().zip(1..).map(|(record, sequence)| {
+        let named = |source: AlertError| BatchError::Record { epoch: batch.epoch, sequence, source: source.into() };
+        Alert::decode(record).map_err(named)
+    });
+    Ok(AheadBatch { epoch: Epoch(batch.epoch), head: Sequence(batch.head), alerts: alerts.collect::<Result<_, _>>()? })
+}
+
 /// Decodes a batch of the samples lane.
 ///
 /// # Errors
@@ -83,12 +107,17 @@ pub fn decode_inventory(batch: &Batch) -> Result<InventoryBatch, BatchError> {
     Ok(InventoryBatch { epoch: Epoch(batch.epoch), first_sequence: Sequence(batch.first_sequence), records })
 }
 
-fn decode<T>(batch: &Batch, read: impl Fn(&[u8]) -> Result<T, RecordError>) -> Result<Vec<T>, BatchError> {
+fn unpack(batch: &Batch) -> Result<Vec<bytes::Bytes>, BatchError> {
     let unpacked = zstd::bulk::decompress(&batch.records_zstd, MAX_UNPACKED_BYTES).map_err(BatchError::Unpack)?;
     let records = Records::decode(unpacked.as_slice()).map_err(BatchError::Records)?.records;
     if records.is_empty() || records.len() > MAX_BATCH_RECORDS {
         return Err(BatchError::Count(records.len()));
     }
+    Ok(records)
+}
+
+fn decode<T>(batch: &Batch, read: impl Fn(&[u8]) -> Result<T, RecordError>) -> Result<Vec<T>, BatchError> {
+    let records = unpack(batch)?;
     let first = batch.first_sequence;
     let in_range = first.checked_add(records.len() as u64).is_some_and(|end| i64::try_from(end).is_ok());
     if first == 0 || !in_range {
@@ -139,6 +168,16 @@ mod tests {
         assert!(decode_samples(&batch(3, vec![vec![0xff; 9]])).is_err());
         let inventory = Inventory { cpus: 4, ..Inventory::default() };
         assert_eq!(decode_inventory(&batch(3, vec![inventory.encode_to_vec()])).unwrap().records, [inventory]);
+    }
+
+    #[test]
+    fn what_goes_ahead_has_no_place_in_the_order() {
+        let ahead = |first_sequence, records| Batch { ahead: true, head: 9, ..batch(first_sequence, records) };
+        let refused = decode_ahead(&ahead(3, vec![Vec::new()]));
+        assert!(matches!(refused, Err(BatchError::Ahead { first_sequence: 3, .. })));
+        assert!(matches!(decode_ahead(&ahead(0, Vec::new())), Err(BatchError::Count(0))));
+        assert!(matches!(decode_ahead(&ahead(0, vec![b"no".to_vec()])), Err(BatchError::Record { sequence: 1, .. })));
+        assert!(matches!(decode_alerts(&ahead(0, vec![Vec::new()])), Err(BatchError::Sequence(0))));
     }
 
     #[test]

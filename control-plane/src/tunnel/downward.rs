@@ -51,6 +51,7 @@ const fn since(kind: &down::Kind) -> u32 {
         | down::Kind::TrustBundle(_)
         | down::Kind::Pace(_)
         | down::Kind::ConfirmRevision(_)
-        | down::Kind::Adopt(_) => 2,
+        | down::Kind::Adopt(_)
+        | down::Kind::Replay(_) => 2,
     }
 }

@@ -112,6 +112,7 @@ impl Handlers {
                 Heard::Taken => self.news.repeat_closes(down).await,
                 Heard::PassedOver => Ok(()),
             },
+            up::Kind::ReplayReply(_) | up::Kind::Rules(_) => Ok(()),
             up::Kind::RevisionStatus(status) => revision_reports::take(context, status, down).await,
             up::Kind::Status(text) => self.reports.status(&text).await,
             up::Kind::TrustStatus(status) => self.trust.taken(status).await,

@@ -1,6 +1,7 @@
 //! One lane's stream: batches in, an [`Ack`] for each after its commit.
 //!
-//! Alerts are committed batch by batch and go first; what may wait is committed in small pieces that take turns.
+//! Alerts are committed batch by batch and go first; what may wait is committed in small pieces that take turns. Alerts that come
+//! ahead of their order are stored and answered, and move no cursor.
 
 use postern_protocol::id::{Lane, Sequence};
 use postern_protocol::message::{Ack, Batch};
@@ -66,6 +67,11 @@ pub(super) async fn serve(mut task: LaneTask) -> Result<(), LaneError> {
             },
         };
         let epoch = batch.epoch;
+        if batch.ahead {
+            apply_ahead(&task, batch).await?;
+            task.writer.send(&Ack { epoch, sequence: 0, ahead: true }).await?;
+            continue;
+        }
         let (committed, skipped) = match task.lane {
             Lane::Alerts => commit_alerts(&task.context, batch).await?,
             // Nobody can send again what is missing of these.
@@ -103,6 +109,25 @@ async fn commit_alerts(context: &Context, batch: Batch) -> Result<(Sequence, u64
         app.gateways.wake(&peer.gateway);
     }
     Ok((applied.committed, applied.skipped))
+}
+
+/// Stores the newest states of alerts whose records are still to come in their order.
+async fn apply_ahead(task: &LaneTask, batch: Batch) -> Result<(), LaneError> {
+    let Context { app, peer, store, .. } = &task.context;
+    if task.lane != Lane::Alerts {
+        return Err(BatchError::Ahead { lane: task.lane.name(), first_sequence: batch.first_sequence }.into());
+    }
+    let batch = decoded(batch, batch::decode_ahead).await?;
+    Metrics::add(&app.metrics.batches, 1);
+    Metrics::add(&app.metrics.alert_records_ahead, batch.alerts.len() as u64);
+    let applied = store.apply_ahead(&peer.gateway, batch, app.now()).await?;
+    for change in applied.changes {
+        app.feed.publish(&peer.tenant, change);
+    }
+    if applied.close_pending {
+        app.gateways.wake(&peer.gateway);
+    }
+    Ok(())
 }
 
 async fn commit_inventory(context: &Context, batch: Batch) -> Result<Sequence, LaneError> {

@@ -87,6 +87,7 @@ pub(crate) fn alert_at(resource: &str, revision: u64, at: Timestamp) -> Alert {
         labels: [("interface".to_owned(), "eth0".to_owned())].into(),
         rule: RuleId::new("link-down").unwrap(),
         rule_version: 4,
+        course: postern_protocol::alert::Course::default(),
         evidence: Evidence { peer: "10.0.0.1".into(), transport: "udp".into(), chosen_by: "peer".into(), ..Evidence::default() },
     }
 }

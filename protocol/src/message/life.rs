@@ -141,3 +141,31 @@ pub struct Adopt {
     #[prost(bool, tag = "2")]
     pub complete: bool,
 }
+
+/// A candidate revision is to be tried on the events that the gateway keeps (see `replay`).
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct Replay {
+    /// Chosen by the control plane; the answer repeats it.
+    #[prost(fixed64, tag = "1")]
+    pub number: u64,
+    /// The candidate document. It is not signed: it is put into force nowhere.
+    #[prost(bytes = "vec", tag = "2")]
+    pub document: Vec<u8>,
+    /// From when on, nanoseconds since the Unix epoch.
+    #[prost(sfixed64, tag = "3")]
+    pub from: i64,
+    /// Who asks, for the gateway's audit log.
+    #[prost(string, tag = "4")]
+    pub asked_by: String,
+}
+
+/// The answer to a [`Replay`].
+#[derive(Clone, PartialEq, prost::Message)]
+pub struct ReplayReply {
+    /// From the question.
+    #[prost(fixed64, tag = "1")]
+    pub number: u64,
+    /// JSON of `replay::Replayed`.
+    #[prost(bytes = "vec", tag = "2")]
+    pub result: Vec<u8>,
+}

@@ -11,10 +11,12 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_path_to_error::Segment;
 
-use super::document::{Document, Rule};
+use super::document::{Document, Rule, Table};
 use super::intake::{Snmp, SourceFacts};
 use super::link::{SpoolSettings, Uplink};
 use super::locate::{Fault, Node, Place, line_and_column};
+use super::noise::{Dependency, Noise, Silence, Window};
+use super::pack::PackUse;
 use super::{MAX_DOCUMENT_BYTES, Problem};
 
 /// The format that this build reads.
@@ -115,6 +117,18 @@ struct Head {
     format: u32,
     #[serde(rename = "rules")]
     _rules: IgnoredAny,
+    #[serde(default, rename = "packs")]
+    _packs: Option<IgnoredAny>,
+    #[serde(default, rename = "tables")]
+    _tables: Option<IgnoredAny>,
+    #[serde(default, rename = "noise")]
+    _noise: Option<IgnoredAny>,
+    #[serde(default, rename = "windows")]
+    _windows: Option<IgnoredAny>,
+    #[serde(default, rename = "dependencies")]
+    _dependencies: Option<IgnoredAny>,
+    #[serde(default, rename = "silences")]
+    _silences: Option<IgnoredAny>,
     #[serde(default, rename = "snmp")]
     _snmp: Option<IgnoredAny>,
     #[serde(default, rename = "sources")]
@@ -173,6 +187,12 @@ fn check(problems: &mut Problems<'_>) -> Option<Document> {
     if let Some(Some(sources)) = &sources {
         intake::sources(sources, &Place::Root.key("sources"), problems);
     }
+    let packs = member::<Vec<PackUse>>(problems, "packs");
+    let tables = member::<BTreeMap<String, Table>>(problems, "tables");
+    let noise = member::<Noise>(problems, "noise");
+    let windows = member::<Vec<Window>>(problems, "windows");
+    let dependencies = member::<Vec<Dependency>>(problems, "dependencies");
+    let silences = member::<Vec<Silence>>(problems, "silences");
     let uplink = member::<Uplink>(problems, "uplink");
     if let Some(Some(uplink)) = &uplink {
         link::uplink(uplink, &Place::Root.key("uplink"), problems);
@@ -188,6 +208,12 @@ fn check(problems: &mut Problems<'_>) -> Option<Document> {
     Some(Document {
         format: head?.format,
         rules: rules.into_iter().collect::<Option<_>>()?,
+        packs: packs?.unwrap_or_default(),
+        tables: tables?.unwrap_or_default(),
+        noise: noise?,
+        windows: windows?.unwrap_or_default(),
+        dependencies: dependencies?.unwrap_or_default(),
+        silences: silences?.unwrap_or_default(),
         snmp: snmp?,
         sources: sources?.unwrap_or_default(),
         uplink: uplink?,

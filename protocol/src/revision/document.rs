@@ -9,6 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use super::intake::{Snmp, SourceFacts};
 use super::link::{DEFAULT_WARN_BELOW_HOURS, SpoolSettings, Uplink};
+use super::noise::{Dependency, Flap, Noise, Rate, Silence, Switch, Threshold, Window};
+use super::pack::PackUse;
 use crate::alert::Severity;
 use crate::id::RuleId;
 
@@ -21,6 +23,24 @@ pub struct Document {
     pub format: u32,
     /// Rules in order: the first that matches decides, unless it says `continue`.
     pub rules: Vec<Rule>,
+    /// Rule packs, whose rules come after these.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub packs: Vec<PackUse>,
+    /// Lookup tables by name, for `lookup:TABLE:FIELD`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tables: BTreeMap<String, Table>,
+    /// Flaps and storms.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub noise: Option<Noise>,
+    /// Maintenance windows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub windows: Vec<Window>,
+    /// What is unreachable when something else is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dependencies: Vec<Dependency>,
+    /// Sources that must be heard.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub silences: Vec<Silence>,
     /// How SNMP notifications are taken in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snmp: Option<Snmp>,
@@ -74,6 +94,55 @@ pub struct Rule {
     /// Whether later rules see the event too.
     #[serde(default, rename = "continue", skip_serializing_if = "std::ops::Not::not")]
     pub continues: bool,
+    /// Whether it acts, or only observes: it then runs and counts and shows what it would raise, and raises nothing; later rules see
+    /// the event as if it were not there.
+    #[serde(default, skip_serializing_if = "Mode::is_active")]
+    pub mode: Mode,
+    /// Words by which windows choose rules.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// Events that end what this rule raised: the same key, made of the same released fields of the event that matches here.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub clear_on: Vec<Matcher>,
+    /// How many reports it takes; only with `raise`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub threshold: Option<Threshold>,
+    /// How fast a number must change; only with `raise`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+    /// When its alerts count as flapping, in place of the document's `noise.flap`; only with `raise`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flap: Option<Switch<Flap>>,
+}
+
+/// Whether a rule acts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// It acts.
+    #[default]
+    Active,
+    /// It only observes.
+    Observe,
+}
+
+impl Mode {
+    fn is_active(&self) -> bool {
+        *self == Self::Active
+    }
+}
+
+/// A lookup table: text for text.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct Table {
+    /// Text for what has no row; the field is absent then when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub default: Option<String>,
+    /// Text by text.
+    pub rows: BTreeMap<String, String>,
 }
 
 const fn one() -> u32 {
@@ -248,6 +317,10 @@ pub struct Raise {
     /// Templates of further facts by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// Ends the alert by itself when it was not reported for so many seconds, 1 to 2,592,000; never when left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 2_592_000)))]
+    pub clear_after_s: Option<u32>,
 }
 
 /// A fixed severity, or one looked up from a released field.

@@ -204,4 +204,19 @@ pub struct SourceFacts {
     /// The zone of time stamps that name none: an IANA name (`Europe/Berlin`) or a fixed offset (`+02:00`); UTC when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
+    /// What the sources are called, in place of their addresses, by `source_name`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Where they are, for `site`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub site: Option<String>,
+    /// Who looks after them, for `owner`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub owner: Option<String>,
+    /// The group that they belong to, by which windows, dependencies and silences choose them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
+    /// Words by which windows choose them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
 }

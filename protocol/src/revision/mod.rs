@@ -1,6 +1,6 @@
 //! A revision: the one document that configures a gateway from afar. JSON, signed, numbered, parsed whole or refused whole.
 //!
-//! `document` and `intake` are the shape, `check` the meaning, `locate` finds the line of a fault. `field`, `keyword`, `pattern` and `template` are
+//! `document`, `intake` and `noise` are the shape, `pack` the rules that programs bring along, `check` the meaning, `locate` finds the line of a fault. `field`, `keyword`, `pattern` and `template` are
 //! the words that a document is made of.
 //! Control plane and gateway run the same code, so what the console takes, the gateway takes.
 
@@ -11,6 +11,8 @@ pub mod intake;
 pub mod keyword;
 pub mod link;
 mod locate;
+pub mod noise;
+pub mod pack;
 pub mod pattern;
 pub mod template;
 pub mod time_zone;

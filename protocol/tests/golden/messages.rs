@@ -119,6 +119,7 @@ fn alert() -> Alert {
         labels: texts(&[("if_index", "3"), ("site", "Köln")]),
         rule: RuleId::new("link-down").unwrap(),
         rule_version: 4,
+        course: postern_protocol::alert::Course::default(),
         evidence: Evidence {
             peer: "192.0.2.9".to_owned(),
             trap_address: "192.0.2.10".to_owned(),

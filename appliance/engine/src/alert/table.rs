@@ -344,6 +344,7 @@ impl Table {
                     labels: report.labels,
                     rule: report.rule,
                     rule_version: report.rule_version,
+                    course: postern_protocol::alert::Course::default(),
                     evidence: report.evidence,
                 };
                 self.insert(alert);

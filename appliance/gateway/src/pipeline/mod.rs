@@ -370,7 +370,9 @@ impl Pipeline {
     }
 
     fn tick(&mut self) {
-        self.memory.prune(Timestamp::from(SystemTime::now()));
+        let now = Timestamp::from(SystemTime::now());
+        self.memory.prune(now);
+        self.engine.tick(now);
         if self.writer.has_changes() {
             (self.counted, self.detail) = (true, Detail::Sources);
         }

@@ -80,10 +80,14 @@ pub enum Outgoing {
     CertificateRequest(message::CertificateRequest),
     /// The ledger of whole minutes.
     Minutes(message::LedgerMinutes),
+    /// The answer to [`Incoming::Replay`].
+    ReplayReply(message::ReplayReply),
     /// Every open alert was committed again.
     Resent(message::Resent),
     /// How far a pushed revision got.
     RevisionStatus(message::RevisionStatus),
+    /// A `replay::RuleReport` as JSON.
+    Rules(Vec<u8>),
     /// A `status::Status` as JSON.
     Status(Vec<u8>),
     /// What became of a trust bundle.
@@ -105,6 +109,8 @@ pub enum Incoming {
     ConfirmRevision(u64),
     /// A piece of the OID dictionary.
     DictionaryPart(message::DictionaryPart),
+    /// Try a candidate revision on the events of the last hours.
+    Replay(message::Replay),
     /// Commit the whole state of every open alert again.
     ResendOpenAlerts,
     /// A revision to verify and apply.

@@ -7,7 +7,7 @@
 use std::collections::VecDeque;
 
 use postern_protocol::message::{
-    AuditEntries, CertificateRequest, LedgerMinute, LedgerMinutes, Resent, RevisionStatus, TrustStatus, Up, up,
+    AuditEntries, CertificateRequest, LedgerMinute, LedgerMinutes, ReplayReply, Resent, RevisionStatus, TrustStatus, Up, up,
 };
 
 use super::Outgoing;
@@ -23,6 +23,12 @@ const MINUTES_AT_ONCE: usize = 256;
 
 /// Pieces of the audit log that may wait; the daemon sends again what is not countersigned.
 const MAX_AUDIT: usize = 8;
+
+/// Answers to replays that may wait.
+const MAX_REPLAYS: usize = 4;
+
+/// Reports of rules' counters that may wait.
+const MAX_RULE_REPORTS: usize = 16;
 
 /// Something to say in every session.
 #[derive(Debug)]
@@ -59,6 +65,8 @@ pub struct Outbox {
     resent: Standing<Resent>,
     audit: VecDeque<AuditEntries>,
     minutes: VecDeque<LedgerMinute>,
+    replays: VecDeque<ReplayReply>,
+    rules: VecDeque<Vec<u8>>,
     status: Option<Vec<u8>>,
 }
 
@@ -90,6 +98,16 @@ impl Outbox {
                 let too_many = self.minutes.len().saturating_sub(MAX_MINUTES);
                 self.minutes.drain(..too_many);
             }
+            Outgoing::ReplayReply(reply) => {
+                self.replays.push_back(reply);
+                let too_many = self.replays.len().saturating_sub(MAX_REPLAYS);
+                self.replays.drain(..too_many);
+            }
+            Outgoing::Rules(report) => {
+                self.rules.push_back(report);
+                let too_many = self.rules.len().saturating_sub(MAX_RULE_REPORTS);
+                self.rules.drain(..too_many);
+            }
             Outgoing::Resent(resent) => self.resent.put(resent),
             Outgoing::RevisionStatus(status) => {
                 let outdated = self.revisions.iter().position(|earlier| earlier.number == status.number);
@@ -118,6 +136,10 @@ impl Outbox {
             up::Kind::Resent(resent)
         } else if let Some(entries) = self.audit.pop_front() {
             up::Kind::Audit(entries)
+        } else if let Some(reply) = self.replays.pop_front() {
+            up::Kind::ReplayReply(reply)
+        } else if let Some(report) = self.rules.pop_front() {
+            up::Kind::Rules(report)
         } else if !self.minutes.is_empty() {
             let minutes = self.minutes.drain(..self.minutes.len().min(MINUTES_AT_ONCE)).collect();
             up::Kind::Minutes(LedgerMinutes { minutes })

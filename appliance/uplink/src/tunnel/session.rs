@@ -137,6 +137,11 @@ impl Session {
         }
     }
 
+    /// Returns the version of the protocol that the session speaks, once the other side has greeted.
+    pub fn protocol(&self) -> Option<u32> {
+        self.protocol
+    }
+
     /// Returns what of a message the other side understands.
     ///
     /// Version 1 knows nothing of confirmations, certificates, trust and audits on this stream, and would end the session.
@@ -147,7 +152,12 @@ impl Session {
         let kind = match message.kind? {
             up::Kind::RevisionStatus(status) => up::Kind::RevisionStatus(self.in_version_1(status)),
             kind @ (up::Kind::Heartbeat(_) | up::Kind::Hello(_) | up::Kind::Minutes(_) | up::Kind::Status(_)) => kind,
-            up::Kind::Audit(_) | up::Kind::CertificateRequest(_) | up::Kind::Resent(_) | up::Kind::TrustStatus(_) => return None,
+            up::Kind::Audit(_)
+            | up::Kind::CertificateRequest(_)
+            | up::Kind::ReplayReply(_)
+            | up::Kind::Resent(_)
+            | up::Kind::Rules(_)
+            | up::Kind::TrustStatus(_) => return None,
         };
         Some(Up { kind: Some(kind) })
     }
@@ -226,6 +236,7 @@ impl Session {
             down::Kind::TrustBundle(bundle) => Ok(vec![Action::Deliver(Incoming::Trust(bundle))]),
             down::Kind::ConfirmRevision(confirm) => Ok(vec![Action::Deliver(Incoming::ConfirmRevision(confirm.number))]),
             down::Kind::Pace(pace) => Ok(vec![Action::Pace(pace)]),
+            down::Kind::Replay(replay) => Ok(vec![Action::Deliver(Incoming::Replay(replay))]),
         }
     }
 

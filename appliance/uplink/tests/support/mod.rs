@@ -292,7 +292,9 @@ async fn serve_control(mut reader: Reader, sender: Sender<Bytes>, serving: Servi
                 up::Kind::Audit(_)
                 | up::Kind::CertificateRequest(_)
                 | up::Kind::Minutes(_)
+                | up::Kind::ReplayReply(_)
                 | up::Kind::Resent(_)
+                | up::Kind::Rules(_)
                 | up::Kind::TrustStatus(_) => {}
                 up::Kind::RevisionStatus(status) => store.revision_statuses.push(status),
                 up::Kind::Status(status) => store.statuses.push(status),

@@ -65,6 +65,7 @@ fn alert(resource: &str, revision: u64, state: AlertState) -> Alert {
         labels: [("site".to_owned(), "x".to_owned())].into(),
         rule: RuleId::new("link-down").unwrap(),
         rule_version: 1,
+        course: postern_protocol::alert::Course::default(),
         evidence: Evidence::default(),
     }
 }

@@ -39,6 +39,7 @@ fn alert(occurrence: u64, state: AlertState, count: u64, seen: (i64, i64)) -> Al
         labels: BTreeMap::new(),
         rule: RuleId::new("link-down").unwrap(),
         rule_version: 1,
+        course: postern_protocol::alert::Course::default(),
         evidence: Evidence::default(),
     }
 }

@@ -1,0 +1,131 @@
+//! Rule packs: curated rules that programs bring along, by name and version. A document names those that it wants and changes what it
+//! does not like, without copying them.
+//!
+//! Every version that was ever released stays in the program, so that a revision means the same after an update.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Problem;
+use super::document::{Document, Rule};
+
+/// The packs of this build: name, version, text.
+const PACKS: &[(&str, u32, &str)] = &[];
+
+/// A pack that a document wants. Its rules come after the document's own, in the order of `packs`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub struct PackUse {
+    /// The pack's name, for example `cisco`.
+    pub id: String,
+    /// Its version.
+    pub version: u32,
+    /// Changes by rule id: members of the rule that are to be others (RFC 7396, JSON Merge Patch), or `null` to leave the rule out.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub overrides: BTreeMap<String, Value>,
+}
+
+/// A pack as its file has it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pack {
+    /// Its name.
+    pub id: String,
+    /// Counted up by every release that changes it.
+    pub version: u32,
+    /// What it is for.
+    pub title: String,
+    /// Its rules, in order.
+    pub rules: Vec<Rule>,
+}
+
+/// Returns name and version of every pack that this build has, the newest version of each first.
+pub fn known() -> impl Iterator<Item = (&'static str, u32)> {
+    PACKS.iter().map(|(id, version, _)| (*id, *version))
+}
+
+/// Returns the rules that `document` means: its own, then those of its packs with its changes.
+///
+/// # Errors
+/// Every pack that this build does not have, and every change that leaves no good rule, with its path in the document.
+pub fn rules(document: &Document) -> Result<Vec<Rule>, Vec<Problem>> {
+    let mut rules = document.rules.clone();
+    let mut problems = Vec::new();
+    for (index, wanted) in document.packs.iter().enumerate() {
+        let path = format!("packs[{index}]");
+        match pack(wanted) {
+            Ok(pack) => rules.extend(changed(pack, wanted, &path, &mut problems)),
+            Err(reason) => problems.push(Problem { path, line: 0, column: 0, reason }),
+        }
+    }
+    if problems.is_empty() { Ok(rules) } else { Err(problems) }
+}
+
+fn pack(wanted: &PackUse) -> Result<Pack, String> {
+    let text = PACKS.iter().find(|(id, version, _)| *id == wanted.id && *version == wanted.version).map(|(_, _, text)| *text);
+    let Some(text) = text else {
+        let versions: Vec<_> = PACKS.iter().filter(|(id, _, _)| *id == wanted.id).map(|(_, version, _)| version.to_string()).collect();
+        return Err(if versions.is_empty() {
+            let names: Vec<_> = PACKS.iter().map(|(id, _, _)| *id).collect();
+            format!("there is no pack {:?}: this program has {}", wanted.id, names.join(", "))
+        } else {
+            format!("this program has versions {} of the pack {}: name one of them, or update it", versions.join(", "), wanted.id)
+        });
+    };
+    serde_json::from_str(text).map_err(|error| format!("the pack {} of this program is damaged: {error}", wanted.id))
+}
+
+fn changed(pack: Pack, wanted: &PackUse, path: &str, problems: &mut Vec<Problem>) -> Vec<Rule> {
+    let mut rules = Vec::with_capacity(pack.rules.len());
+    for id in wanted.overrides.keys().filter(|id| pack.rules.iter().all(|rule| rule.id.as_str() != id.as_str())) {
+        let reason = format!("the pack {} has no rule {id:?}", pack.id);
+        problems.push(Problem { path: format!("{path}.overrides.{id}"), line: 0, column: 0, reason });
+    }
+    for rule in pack.rules {
+        let Some(change) = wanted.overrides.get(rule.id.as_str()) else {
+            rules.push(rule);
+            continue;
+        };
+        if change.is_null() {
+            continue;
+        }
+        let merged = serde_json::to_value(&rule).map(|mut value| {
+            merge(&mut value, change);
+            value
+        });
+        match merged.and_then(serde_json::from_value::<Rule>) {
+            Ok(changed) if changed.id == rule.id => rules.push(changed),
+            Ok(_) => {
+                let reason = "a change keeps the rule's id".to_owned();
+                problems.push(Problem { path: format!("{path}.overrides.{}", rule.id), line: 0, column: 0, reason });
+            }
+            Err(error) => {
+                let reason = format!("the changed rule is not good: {error}");
+                problems.push(Problem { path: format!("{path}.overrides.{}", rule.id), line: 0, column: 0, reason });
+            }
+        }
+    }
+    rules
+}
+
+/// Applies a JSON Merge Patch (RFC 7396 §2).
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(serde_json::Map::new());
+    }
+    let Value::Object(target) = target else { return };
+    for (name, value) in patch {
+        if value.is_null() {
+            target.remove(name);
+        } else {
+            merge(target.entry(name.clone()).or_insert(Value::Null), value);
+        }
+    }
+}
