@@ -1,7 +1,8 @@
 //! A document is taken whole or refused whole, and every fault is told with its place.
 #![expect(clippy::expect_used, clippy::unwrap_used, reason = "helpers of tests")]
 
-use postern_protocol::revision::document::{Action, Matcher};
+use postern_protocol::revision::document::{Action, Matcher, Rule};
+use postern_protocol::revision::pack;
 use postern_protocol::revision::{BUILT_IN, MAX_DOCUMENT_BYTES, MAX_PATTERNS, MAX_PROBLEMS, MAX_RULES, Problem, parse};
 
 fn problems(text: &str) -> Vec<Problem> {
@@ -36,18 +37,22 @@ fn with_action(release: &str, then: &str) -> String {
     )
 }
 
+fn built_in_rules() -> Vec<Rule> {
+    let document = parse(BUILT_IN.as_bytes()).unwrap_or_else(|problems| panic!("{problems:#?}"));
+    pack::rules(&document).unwrap_or_else(|problems| panic!("{problems:#?}")).into_iter().map(|meant| meant.rule).collect()
+}
+
 #[test]
 fn the_built_in_document_is_good_and_every_rule_says_where_it_comes_from() {
-    let document = parse(BUILT_IN.as_bytes()).unwrap_or_else(|problems| panic!("{problems:#?}"));
-    assert!(document.rules.iter().all(|rule| !rule.description.is_empty()));
+    assert!(built_in_rules().iter().all(|rule| !rule.description.is_empty()));
 }
 
 #[test]
 fn the_built_in_clears_have_the_key_of_a_raise() {
-    let document = parse(BUILT_IN.as_bytes()).unwrap();
-    for rule in &document.rules {
+    let rules = built_in_rules();
+    for rule in &rules {
         if let Action::Clear(clear) = &rule.then {
-            let pairs = document.rules.iter().any(|other| match &other.then {
+            let pairs = rules.iter().any(|other| match &other.then {
                 // A constant in the one may stand where the other fills in a field: `{alarm}` and an OID.
                 Action::Raise(raise) => (&raise.resource, &raise.kind) == (&clear.resource, &clear.kind),
                 Action::Clear(_) | Action::Suppress {} => false,
@@ -59,23 +64,22 @@ fn the_built_in_clears_have_the_key_of_a_raise() {
 
 #[test]
 fn the_built_in_catch_alls_release_no_text_of_the_event() {
-    let document = parse(BUILT_IN.as_bytes()).unwrap();
+    let rules = built_in_rules();
     let released = |id: &str| -> Vec<String> {
-        let rule = document.rules.iter().find(|rule| rule.id.as_str() == id).unwrap();
+        let rule = rules.iter().find(|rule| rule.id.as_str() == id).unwrap();
         rule.release.iter().flat_map(|(name, release)| release.fields(name).unwrap()).map(|field| field.to_string()).collect()
     };
     assert_eq!(released("trap-unknown"), ["source", "trap_name", "trap_oid", "trap_oid"]);
     assert_eq!(released("syslog-error"), ["facility", "host", "program", "severity", "source"]);
     assert_eq!(released("push-raise"), ["kind", "qualifier", "resource", "severity"]);
-    let last_of = |wanted: fn(&Matcher) -> bool| document.rules.iter().rfind(|rule| wanted(&rule.matcher)).unwrap().id.as_str();
+    let last_of = |wanted: fn(&Matcher) -> bool| rules.iter().rfind(|rule| wanted(&rule.matcher)).unwrap().id.as_str();
     assert_eq!(last_of(|matcher| matches!(matcher, Matcher::Trap(_))), "trap-unknown");
     assert_eq!(last_of(|matcher| matches!(matcher, Matcher::Syslog(_))), "syslog-error");
 }
 
 #[test]
 fn no_built_in_rule_releases_a_message_or_a_pushed_text() {
-    let document = parse(BUILT_IN.as_bytes()).unwrap();
-    for rule in &document.rules {
+    for rule in &built_in_rules() {
         for (name, release) in &rule.release {
             for field in release.fields(name).unwrap() {
                 let text = field.to_string();

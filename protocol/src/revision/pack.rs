@@ -12,7 +12,12 @@ use super::Problem;
 use super::document::{Document, Rule};
 
 /// The packs of this build: name, version, text.
-const PACKS: &[(&str, u32, &str)] = &[];
+const PACKS: &[(&str, u32, &str)] = &[
+    ("ietf", 1, include_str!("../../packs/ietf.json")),
+    ("ups", 1, include_str!("../../packs/ups.json")),
+    ("linux", 1, include_str!("../../packs/linux.json")),
+    ("catch-all", 1, include_str!("../../packs/catch-all.json")),
+];
 
 /// A pack that a document wants. Its rules come after the document's own, in the order of `packs`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -47,21 +52,40 @@ pub fn known() -> impl Iterator<Item = (&'static str, u32)> {
     PACKS.iter().map(|(id, version, _)| (*id, *version))
 }
 
+/// A rule that a document means, and where it stands in it: `rules[3]`, or `packs[0].overrides.ID` for a pack's.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Meant {
+    /// Its place.
+    pub path: String,
+    /// The rule, with the document's changes.
+    pub rule: Rule,
+}
+
 /// Returns the rules that `document` means: its own, then those of its packs with its changes.
 ///
 /// # Errors
 /// Every pack that this build does not have, and every change that leaves no good rule, with its path in the document.
-pub fn rules(document: &Document) -> Result<Vec<Rule>, Vec<Problem>> {
-    let mut rules = document.rules.clone();
+pub fn rules(document: &Document) -> Result<Vec<Meant>, Vec<Problem>> {
+    let own = document.rules.iter().enumerate();
+    let mut rules: Vec<_> = own.map(|(index, rule)| Meant { path: format!("rules[{index}]"), rule: rule.clone() }).collect();
     let mut problems = Vec::new();
     for (index, wanted) in document.packs.iter().enumerate() {
         let path = format!("packs[{index}]");
-        match pack(wanted) {
-            Ok(pack) => rules.extend(changed(pack, wanted, &path, &mut problems)),
-            Err(reason) => problems.push(Problem { path, line: 0, column: 0, reason }),
-        }
+        let found = rules_of(wanted, &path, &mut problems);
+        rules.extend(found.into_iter().map(|rule| Meant { path: format!("{path}.overrides.{}", rule.id), rule }));
     }
     if problems.is_empty() { Ok(rules) } else { Err(problems) }
+}
+
+/// Returns the rules of one pack, changed as the document at `path` wants it; what is wrong is added to `problems`.
+pub fn rules_of(wanted: &PackUse, path: &str, problems: &mut Vec<Problem>) -> Vec<Rule> {
+    match pack(wanted) {
+        Ok(pack) => changed(pack, wanted, path, problems),
+        Err(reason) => {
+            problems.push(Problem { path: path.to_owned(), line: 0, column: 0, reason });
+            Vec::new()
+        }
+    }
 }
 
 fn pack(wanted: &PackUse) -> Result<Pack, String> {

@@ -6,6 +6,7 @@ use std::fmt::Display;
 
 use postern_protocol::oid::Oid;
 use postern_protocol::revision::document::{self, Document, PushMatch, Release, SyslogMatch, TrapMatch};
+use postern_protocol::revision::pack::{self, Meant};
 use postern_protocol::revision::template::Template;
 use postern_protocol::revision::{Problem, keyword, pattern};
 
@@ -16,12 +17,13 @@ use super::outcome::{Action, KeyTemplates, RaiseTemplates, SeverityChoice};
 
 /// Compiles every rule.
 pub(super) fn rules(document: &Document) -> Result<Vec<Rule>, Vec<Problem>> {
+    let meant = pack::rules(document)?;
     let mut problems = Vec::new();
-    let mut rules = Vec::with_capacity(document.rules.len());
-    for (index, source) in document.rules.iter().enumerate() {
+    let mut rules = Vec::with_capacity(meant.len());
+    for Meant { path: place, rule: source } in &meant {
         match rule(source) {
             Ok(rule) => rules.push(rule),
-            Err(Fault { path, reason }) => problems.push(Problem { path: format!("rules[{index}].{path}"), line: 0, column: 0, reason }),
+            Err(Fault { path, reason }) => problems.push(Problem { path: format!("{place}.{path}"), line: 0, column: 0, reason }),
         }
     }
     if problems.is_empty() { Ok(rules) } else { Err(problems) }

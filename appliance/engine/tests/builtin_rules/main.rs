@@ -132,7 +132,7 @@ fn a_mark_in_text_that_no_rule_releases_never_comes_out() {
     let mut rig = Rig::new();
     let document = postern_protocol::revision::parse(postern_protocol::revision::BUILT_IN.as_bytes()).unwrap();
     // Every OID that a rule names, each with a marked varbind that no rule releases.
-    for rule in &document.rules {
+    for postern_protocol::revision::pack::Meant { rule, .. } in postern_protocol::revision::pack::rules(&document).unwrap() {
         if let postern_protocol::revision::document::Matcher::Trap(matcher) = &rule.matcher {
             let oid =
                 matcher.oid.clone().or_else(|| matcher.prefix.as_ref().map(|prefix| format!("{prefix}.1"))).unwrap_or("1.3.9".to_owned());

@@ -4,6 +4,7 @@ use postern_protocol::oid::Oid;
 use postern_protocol::revision::Problem;
 use postern_protocol::revision::document::{Document, Rule};
 use postern_protocol::revision::field::Field;
+use postern_protocol::revision::pack::{self, Meant};
 
 /// Fields that are forbidden.
 #[derive(Clone, Debug, Default)]
@@ -18,10 +19,11 @@ impl Veto {
     /// Returns every release in `document` that is forbidden.
     pub(crate) fn problems(&self, document: &Document) -> Vec<Problem> {
         let mut problems = Vec::new();
-        for (at, rule) in document.rules.iter().enumerate() {
-            for (name, field) in self.forbidden_in(rule) {
+        // A pack that is not there is the compiler's to tell.
+        for Meant { path, rule } in pack::rules(document).unwrap_or_default() {
+            for (name, field) in self.forbidden_in(&rule) {
                 problems.push(Problem {
-                    path: format!("rules[{at}].release.{name}"),
+                    path: format!("{path}.release.{name}"),
                     line: 0,
                     column: 0,
                     reason: format!("the site's own file forbids to release {field} (veto.forbidden_fields)"),
@@ -31,11 +33,20 @@ impl Veto {
         problems
     }
 
-    /// Takes the rules out of `document` that release what is forbidden; returns how many those were.
+    /// Takes the rules out of `document` that release what is forbidden, also those of packs; returns how many those were.
     pub(crate) fn strip(&self, document: &mut Document) -> usize {
         let before = document.rules.len();
         document.rules.retain(|rule| self.forbidden_in(rule).is_empty());
-        before.saturating_sub(document.rules.len())
+        let mut stripped = before.saturating_sub(document.rules.len());
+        for wanted in &mut document.packs {
+            // A pack that is not there is the compiler's to tell.
+            let rules = pack::rules_of(wanted, "packs", &mut Vec::new());
+            for rule in rules.iter().filter(|rule| !self.forbidden_in(rule).is_empty()) {
+                wanted.overrides.insert(rule.id.as_str().to_owned(), serde_json::Value::Null);
+                stripped = stripped.saturating_add(1);
+            }
+        }
+        stripped
     }
 
     fn forbidden_in(&self, rule: &Rule) -> Vec<(String, Field)> {
