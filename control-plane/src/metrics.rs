@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 pub struct Metrics {
     /// Alert records committed, repeats included.
     pub alert_records: AtomicU64,
+    /// Alert records that came ahead of their order, stored.
+    pub alert_records_ahead: AtomicU64,
     /// Batches committed.
     pub batches: AtomicU64,
     /// Connections accepted on the public port.
@@ -38,6 +40,7 @@ impl Metrics {
     pub fn render(&self) -> String {
         let mut out = String::new();
         for (name, help, counter) in [
+            ("control_alert_records_ahead_total", "Alert records stored ahead of their order; they come again in it.", &self.alert_records_ahead),
             ("control_alert_records_total", "Alert records committed, repeats included.", &self.alert_records),
             ("control_batches_total", "Batches committed.", &self.batches),
             ("control_connections_total", "Connections accepted on the public port.", &self.connections),

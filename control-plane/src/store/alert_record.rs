@@ -1,13 +1,15 @@
 //! Applies one alert record to a tenant's rows, inside the transaction of `ingest` or `unreachable`.
 //!
 //! A record replaces what is older and nothing else. A new occurrence archives the one before. What a person closed stays closed:
-//! while the gateway still reports that occurrence as open, the close is (again) pending and will be told to it.
+//! while the gateway still reports that occurrence as open, the close is (again) pending and will be told to it. A record that comes
+//! ahead of its order changes what is shown and writes no history; those that it overtook write theirs when they come.
 
 use postern_protocol::alert::{Alert, AlertState, Severity};
 use postern_protocol::id::{AlertId, GatewayId};
 use postern_protocol::timestamp::Timestamp;
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
+use super::overtaken::{self, Behind};
 use super::pairs::{self, Actor};
 use super::{StoreError, next_change};
 use crate::feed::Change;
@@ -53,9 +55,27 @@ pub(super) struct Origin<'a> {
     pub(super) now: Timestamp,
 }
 
+/// Whether a record comes in its lane's order.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Arrival {
+    /// Before it: history is left to when it comes again.
+    Ahead,
+    /// When those before it have come.
+    InOrder,
+}
+
 /// Applies `alert`; `None` when what is stored is as new. The change is the merged row's when the gateway is in a pair.
 pub(super) fn apply(tx: &Transaction<'_>, origin: Origin<'_>, alert: &Alert) -> Result<Option<Outcome>, StoreError> {
-    let Some(outcome) = apply_side(tx, origin, alert)? else { return Ok(None) };
+    merge(tx, origin, alert, apply_side(tx, origin, (alert, Arrival::InOrder))?)
+}
+
+/// Applies `alert`, which comes ahead of its order and will come again in it; `None` when what is stored is as new.
+pub(super) fn apply_ahead(tx: &Transaction<'_>, origin: Origin<'_>, alert: &Alert) -> Result<Option<Outcome>, StoreError> {
+    merge(tx, origin, alert, apply_side(tx, origin, (alert, Arrival::Ahead))?)
+}
+
+fn merge(tx: &Transaction<'_>, origin: Origin<'_>, alert: &Alert, side: Option<Outcome>) -> Result<Option<Outcome>, StoreError> {
+    let Some(outcome) = side else { return Ok(None) };
     let pair = if pairs::is_mergeable(alert.rule.as_str()) { pairs::of_gateway(tx, origin.gateway)? } else { None };
     let Some(pair) = pair else { return Ok(Some(outcome)) };
     let merged = pairs::refresh(tx, &pair, &alert.key, Actor { name: origin.actor, at: origin.now })?;
@@ -65,16 +85,20 @@ pub(super) fn apply(tx: &Transaction<'_>, origin: Origin<'_>, alert: &Alert) -> 
     }))
 }
 
-fn apply_side(tx: &Transaction<'_>, origin: Origin<'_>, alert: &Alert) -> Result<Option<Outcome>, StoreError> {
-    let Origin { gateway, actor, now } = origin;
+fn apply_side(tx: &Transaction<'_>, origin: Origin<'_>, (alert, arrival): (&Alert, Arrival)) -> Result<Option<Outcome>, StoreError> {
+    let Origin { gateway, now, .. } = origin;
     let id = AlertId::derive(gateway, &alert.key);
     let id = id.as_str();
     let numbers = (signed(alert.occurrence)?, signed(alert.revision)?);
     let stored = find(tx, id)?;
+    let behind = overtaken::find(tx, id)?;
     if let Some(stored) = &stored
         && (stored.gateway_revision >= numbers.1 || stored.occurrence > numbers.0)
     {
-        return Ok(None);
+        return match behind {
+            Some(behind) if arrival == Arrival::InOrder => catch_up(tx, (origin, id), alert, (stored, behind)),
+            Some(_) | None => Ok(None),
+        };
     }
     let same = stored.as_ref().filter(|stored| stored.occurrence == numbers.0);
     let (state, close) = close_after(same, alert.state, now);
@@ -96,17 +120,82 @@ fn apply_side(tx: &Transaction<'_>, origin: Origin<'_>, alert: &Alert) -> Result
     if same.is_none() {
         tx.prepare_cached("UPDATE alert SET acknowledged_by = NULL, acknowledged_at = NULL WHERE id = ?1")?.execute([id])?;
     }
-    for entry in history(same, alert, state, now) {
+    match (arrival, behind) {
+        (Arrival::Ahead, Some(_)) => {}
+        (Arrival::Ahead, None) => overtaken::note(tx, id, stored.as_ref().map_or(NOTHING_YET, Stored::as_behind))?,
+        (Arrival::InOrder, Some(behind)) => {
+            let before = said_before(behind, same).filter(|before| before.occurrence == numbers.0);
+            write_history(tx, (origin, id), history(before.as_ref(), alert, state, now))?;
+            overtaken::forget(tx, id)?;
+        }
+        (Arrival::InOrder, None) => write_history(tx, (origin, id), history(same, alert, state, now))?,
+    }
+    let change = Change::Alert { id: id.to_owned(), revision: change };
+    Ok(Some(Outcome { change, close_pending: close.count_seen.is_some() }))
+}
+
+/// What the lane has said of an alert before it says anything.
+const NOTHING_YET: Behind = Behind { occurrence: 0, gateway_revision: 0, state: AlertState::Open, severity: 0 };
+
+impl Stored {
+    const fn as_behind(&self) -> Behind {
+        Behind { occurrence: self.occurrence, gateway_revision: self.gateway_revision, state: self.state, severity: self.severity }
+    }
+}
+
+/// Returns an alert as its lane said it last, for the history; what a person closed since stays closed.
+fn said_before(behind: Behind, shown: Option<&Stored>) -> Option<Stored> {
+    let Behind { occurrence, gateway_revision, state, severity } = behind;
+    let is_closed = shown.is_some_and(|shown| shown.occurrence == occurrence && shown.closed_by.is_some());
+    let state = if is_closed { AlertState::Closed } else { state };
+    let (count, closed_at, closed_by, close_count_seen) = (0, None, None, None);
+    (occurrence > 0).then_some(Stored { occurrence, gateway_revision, state, severity, count, closed_at, closed_by, close_count_seen })
+}
+
+/// Takes a record, in its order, that what is shown has overtaken: it completes the history, and the occurrence that it is about.
+fn catch_up(
+    tx: &Transaction<'_>,
+    (origin, id): (Origin<'_>, &str),
+    alert: &Alert,
+    (stored, behind): (&Stored, Behind),
+) -> Result<Option<Outcome>, StoreError> {
+    let (occurrence, gateway_revision) = (signed(alert.occurrence)?, signed(alert.revision)?);
+    if behind.gateway_revision >= gateway_revision || behind.occurrence > occurrence {
+        return Ok(None);
+    }
+    let before = said_before(behind, Some(stored)).filter(|before| before.occurrence == occurrence);
+    let (state, _) = close_after(before.as_ref(), alert.state, origin.now);
+    if occurrence < stored.occurrence {
+        overtaken::keep_occurrence(tx, id, alert, origin.now.as_nanos())?;
+    }
+    if gateway_revision < stored.gateway_revision {
+        overtaken::note(tx, id, Behind { occurrence, gateway_revision, state, severity: i64::from(alert.severity.number()) })?;
+    } else {
+        overtaken::forget(tx, id)?;
+    }
+    let entries = history(before.as_ref(), alert, state, origin.now);
+    if entries.is_empty() {
+        return Ok(None);
+    }
+    write_history(tx, (origin, id), entries)?;
+    // Whoever looks at the alert is to see its history grow.
+    let revision = next_change(tx)?;
+    tx.prepare_cached("UPDATE alert SET revision = ?2 WHERE id = ?1")?.execute(params![id, revision])?;
+    let change = Change::Alert { id: id.to_owned(), revision };
+    Ok(Some(Outcome { change, close_pending: stored.close_count_seen.is_some() }))
+}
+
+fn write_history(tx: &Transaction<'_>, (origin, id): (Origin<'_>, &str), entries: Vec<HistoryEntry>) -> Result<(), StoreError> {
+    for entry in entries {
         tx.prepare_cached("INSERT INTO alert_history (alert, at, actor, what, text) VALUES (?1, ?2, ?3, ?4, ?5)")?.execute(params![
             id,
             entry.at.as_nanos(),
-            actor,
+            origin.actor,
             entry.what,
             entry.text
         ])?;
     }
-    let change = Change::Alert { id: id.to_owned(), revision: change };
-    Ok(Some(Outcome { change, close_pending: close.count_seen.is_some() }))
+    Ok(())
 }
 
 /// Decides state and close columns of the occurrence after a record that reports `reported`.
@@ -219,6 +308,6 @@ fn write_columns(tx: &Transaction<'_>, id: &str, alert: &Alert, change: i64) -> 
     Ok(())
 }
 
-fn signed(number: u64) -> Result<i64, StoreError> {
+pub(super) fn signed(number: u64) -> Result<i64, StoreError> {
     i64::try_from(number).map_err(|_| StoreError::Conflict(format!("{number} is beyond what a store can count")))
 }

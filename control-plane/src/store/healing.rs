@@ -15,7 +15,7 @@ use super::alert_record::{self, Origin};
 use super::audit::{self, By, Deed, Outcome, What};
 use super::cursors;
 use super::gateway_events::{self, GatewayEvent, Happening};
-use super::{StoreError, TenantStore};
+use super::{StoreError, TenantStore, ahead};
 use crate::feed::Change;
 
 /// Who clears an alert whose clear was lost, in its history.
@@ -95,9 +95,12 @@ pub fn judge(db: &Connection, gateway: &GatewayId, hello: &Hello, now: Timestamp
     // when more is stored; a later start, before all is healed, finds what came meanwhile, too: what was declared counts.
     let found = (hello.protocol >= SAYS_REVISION).then_some(hello.alert_revision);
     let newest = newest_revision(db, gateway)?;
-    let is_first = cursors::committed(db, gateway, Lane::Alerts, Epoch(hello.epoch))?.0 == 0;
+    // What came ahead of its order moved no cursor.
+    let told = ahead::head_told(db, gateway, Epoch(hello.epoch))?;
+    let is_beyond = told > head(hello, Lane::Alerts);
+    let is_first = told.0 == 0 && cursors::committed(db, gateway, Lane::Alerts, Epoch(hello.epoch))?.0 == 0;
     let declared = declared(db, gateway)?;
-    let known = found.filter(|_| is_first || declared.is_some()).map(|found| declared.map_or(found, |declared| declared.min(found)));
+    let known = found.filter(|_| is_first || is_beyond || declared.is_some()).map(|found| declared.map_or(found, |declared| declared.min(found)));
     if let Some(known) = known.filter(|known| *known < newest) {
         judgement.adopt = reported_after(db, gateway, known)?;
         judgement.known = Some(known);
@@ -111,7 +114,7 @@ pub fn judge(db: &Connection, gateway: &GatewayId, hello: &Hello, now: Timestamp
         }
     }
     let is_ahead = |cursor: &cursors::Cursor| cursor.epoch == Epoch(hello.epoch) && head(hello, cursor.lane) < cursor.sequence;
-    if cursors::of_gateway(db, gateway)?.iter().any(is_ahead) {
+    if is_beyond || cursors::of_gateway(db, gateway)?.iter().any(is_ahead) {
         judgement.resend = true;
         let text = "the gateway's disk was set back while it ran: more of this run is stored here than it knows. It sends all its open \
                     alerts again";
@@ -177,6 +180,7 @@ pub fn declare(tx: &Transaction<'_>, gateway: &GatewayId, judgement: &Judgement)
     let Some(first) = judgement.findings.first() else { return Ok(()) };
     tx.prepare_cached("DELETE FROM gateway_resent WHERE gateway = ?1")?.execute([gateway.as_str()])?;
     let known = judgement.known.and_then(|known| i64::try_from(known).ok()).unwrap_or(i64::MAX);
+    ahead::forget_head(tx, gateway)?;
     tx.prepare_cached("INSERT INTO lane_gap (gateway, lane, epoch, after_sequence, records, at) VALUES (?1, ?2, ?3, ?4, 0, ?5)")?
         .execute(params![gateway.as_str(), Lane::Alerts.number(), DECLARED, known, first.at.as_nanos()])?;
     Ok(())

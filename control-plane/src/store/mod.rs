@@ -3,6 +3,7 @@
 //! A [`TenantStore`] in hand can reach no other tenant's rows: tenant scope is a type, not a `WHERE` clause. Queries live in the
 //! sibling modules as `impl` blocks; this one only hands out stores. Called by everything in the control plane that keeps state.
 
+pub mod ahead;
 pub mod alert_actions;
 mod alert_record;
 pub mod alerts;
@@ -22,6 +23,7 @@ pub mod inventory;
 pub mod mibs;
 pub mod minutes;
 pub mod own_alerts;
+mod overtaken;
 pub mod paces;
 pub mod pairs;
 pub mod revisions;

@@ -147,3 +147,19 @@ CREATE TABLE pair_member (
 ALTER TABLE alert ADD COLUMN merged_into TEXT; -- of a side's row: the merged one that hides it
 ALTER TABLE alert ADD COLUMN decided_by TEXT;  -- of a merged row, whose gateway is the pair: the side that it follows
 CREATE INDEX alert_by_merged ON alert (merged_into) WHERE merged_into IS NOT NULL;
+
+-- Alerts whose newest state came ahead of its lane's order: what the lane itself said last of each. Its history is so far.
+CREATE TABLE alert_overtaken (
+    alert            TEXT PRIMARY KEY,
+    occurrence       INTEGER NOT NULL,        -- 0: nothing yet
+    gateway_revision INTEGER NOT NULL,
+    state            TEXT NOT NULL,
+    severity         INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+-- The newest head of the alerts lane that a gateway told with what came ahead: one that is behind it in that epoch was set back.
+CREATE TABLE lane_head (
+    gateway  TEXT PRIMARY KEY,
+    epoch    BLOB NOT NULL,                   -- 8 bytes, big-endian
+    sequence INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;

@@ -7,7 +7,8 @@ use postern_protocol::message::{Batch, MAX_BATCH_BYTES, MAX_BATCH_RECORDS, Recor
 use postern_protocol::sample::{Sample, SampleError};
 use prost::Message as _;
 
-use crate::store::ingest::{AheadBatch, AlertBatch};
+use crate::store::ahead::AheadBatch;
+use crate::store::ingest::AlertBatch;
 use crate::store::inventory::InventoryBatch;
 use crate::store::samples::SampleBatch;
 

@@ -77,6 +77,7 @@
 //! records of 2,000 bytes, not counting compression) fit together. `status` says how long the free part lasts at the faster of the
 //! rates of the last ten minutes and the last day.
 
+pub mod ahead;
 pub mod core;
 pub mod disk;
 mod give_up;
@@ -105,6 +106,7 @@ use postern_protocol::timestamp::Timestamp;
 use tokio::sync::{mpsc, oneshot, watch};
 use zeroize::Zeroizing;
 
+use self::ahead::{After, Overtakers};
 use self::core::{Core, CoreOptions, Start};
 use self::disk::Disk;
 use self::reader::Reader;
@@ -393,6 +395,19 @@ impl<S: Storage> Spool<S> {
         most_bytes: usize,
     ) -> Result<Option<OutBatch>, SpoolError> {
         self.reader.next_batch_within(lane, after, most_bytes)
+    }
+
+    /// Counts the records of `lane` that wait behind `after`, as [`Reader::waiting`] does.
+    pub(crate) fn waiting(&self, lane: Lane, after: After) -> u64 {
+        self.reader.waiting(lane, after)
+    }
+
+    /// Returns what is to go ahead of the alerts lane's order, as [`Reader::next_ahead`] does.
+    ///
+    /// # Errors
+    /// [`SpoolError::File`] when a segment cannot be opened.
+    pub(crate) fn next_ahead(&self, overtakers: &mut Overtakers, after: After, most_bytes: usize) -> Result<Vec<Bytes>, SpoolError> {
+        self.reader.next_ahead(overtakers, after, most_bytes)
     }
 
     /// Says whether [`Spool::next_batch`] has something, without reading a file.

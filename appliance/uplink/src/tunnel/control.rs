@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use postern_protocol::id::Lane;
-use postern_protocol::message::{Down, Hello, PROTOCOL_VERSION, down};
+use postern_protocol::message::{Down, Hello, OLDEST_PROTOCOL_VERSION, PROTOCOL_VERSION, down};
 use postern_protocol::status::TunnelState;
 use postern_protocol::timestamp::Timestamp;
 use rustls::ClientConfig;
@@ -20,7 +20,8 @@ use super::mail::Mail;
 use super::pace::Paces;
 use super::session::{Action, Fault, Now, Session};
 use super::tap::{Stream, Tap};
-use super::{Control, Incoming, Interrupt, Interrupted, TunnelOptions, lane, report};
+use super::lane::{self, LaneTask};
+use super::{Control, Incoming, Interrupt, Interrupted, TunnelOptions, report};
 use crate::dial::link::LinkSettings;
 use crate::spool::Spool;
 
@@ -83,6 +84,7 @@ pub(super) async fn run(around: &Surroundings<'_>, control: &mut Control, mail: 
         lanes: JoinSet::new(),
         paces: watch::channel(Paces::default()).0,
         start: Instant::now(),
+        protocol: OLDEST_PROTOCOL_VERSION,
         established: None,
     };
     let outcome = tokio::select! {
@@ -103,6 +105,8 @@ struct Running<'a> {
     lanes: JoinSet<Loss>,
     paces: watch::Sender<Paces>,
     start: Instant,
+    /// What the session speaks.
+    protocol: u32,
     established: Option<Instant>,
 }
 
@@ -142,7 +146,9 @@ impl Running<'_> {
                 }
                 message = reader.next::<Down>() => {
                     let message = message?.ok_or(Loss::StreamEnded)?;
-                    for action in session.take(message, self.now())? {
+                    let actions = session.take(message, self.now())?;
+                    self.protocol = session.protocol().unwrap_or(OLDEST_PROTOCOL_VERSION);
+                    for action in actions {
                         self.act(action, control, mail).await?;
                     }
                 }
@@ -191,7 +197,13 @@ impl Running<'_> {
                 tracing::info!(server = %self.around.settings.server, address = %self.connection.address(), "tunnel up");
                 report(&control.state, TunnelState::Up, None);
                 for lane in Lane::ALL {
-                    let running = lane::run(lane, self.around.spool.clone(), self.connection.opener(self.tap()), self.paces.subscribe());
+                    let running = lane::run(LaneTask {
+                        lane,
+                        protocol: self.protocol,
+                        spool: self.around.spool.clone(),
+                        opener: self.connection.opener(self.tap()),
+                        paces: self.paces.subscribe(),
+                    });
                     self.lanes.spawn(async move {
                         match running.await {
                             Ok(never) => match never {},

@@ -1,8 +1,9 @@
 //! One lane's side of a session: what is in flight, and how much may be.
 //!
 //! The alerts lane may fill its own stream. The others together never hold more than one HTTP/2 connection window's worth
-//! unacknowledged, nor more than a slow line carries in a moment: so whatever becomes of them, an alert finds room. Pure, as
-//! `session`.
+//! unacknowledged, nor more than a slow line carries in a moment: so whatever becomes of them, an alert finds room. An alerts lane that
+//! is far behind sends the newest states ahead of its order: one such batch at a time, and smaller ones in order, so that neither
+//! waits long for the other. Pure, as `session`.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -20,6 +21,13 @@ pub const MAX_IN_FLIGHT: usize = 4;
 const BULK_WINDOW_BYTES: usize = 256 * 1024;
 const BULK_BATCH_BYTES: usize = 64 * 1024;
 
+/// Waiting records from which on the alerts lane is far behind, and bytes of records in one of its batches then.
+const FAR_BEHIND_RECORDS: u64 = 1000;
+const FAR_BEHIND_BATCH_BYTES: usize = 256 * 1024;
+
+/// Version since which a control plane takes what goes ahead of its order.
+const TAKES_AHEAD: u32 = 2;
+
 /// How long the other side may take to acknowledge a batch.
 const ACK_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -35,32 +43,63 @@ struct InFlight {
 /// What is in flight in one lane, and what comes next.
 #[derive(Debug)]
 pub struct LaneFlow {
+    lane: Lane,
     window_bytes: usize,
     batch_bytes: usize,
     in_flight: VecDeque<InFlight>,
+    /// Bytes of the batch that is in flight ahead of the order.
+    ahead: Option<usize>,
+    takes_ahead: bool,
+    is_far_behind: bool,
     after: Option<(Epoch, Sequence)>,
     moved: Duration,
 }
 
 impl LaneFlow {
-    /// Begins a session's flow in `lane`.
+    /// Begins a session's flow in `lane`, in which nothing goes ahead of its order.
     pub fn of(lane: Lane) -> Self {
         let (window_bytes, batch_bytes) = match lane {
             Lane::Alerts => (MAX_IN_FLIGHT.saturating_mul(MAX_BATCH_BYTES), MAX_BATCH_BYTES),
             Lane::Inventory | Lane::Logs | Lane::Samples => (BULK_WINDOW_BYTES, BULK_BATCH_BYTES),
         };
-        Self { window_bytes, batch_bytes, in_flight: VecDeque::new(), after: None, moved: Duration::ZERO }
+        Self {
+            lane,
+            window_bytes,
+            batch_bytes,
+            in_flight: VecDeque::new(),
+            ahead: None,
+            takes_ahead: false,
+            is_far_behind: false,
+            after: None,
+            moved: Duration::ZERO,
+        }
+    }
+
+    /// Says which version of the protocol the session speaks: with it alerts may go ahead of their order.
+    pub fn speaking(self, protocol: u32) -> Self {
+        Self { takes_ahead: self.lane == Lane::Alerts && protocol >= TAKES_AHEAD, ..self }
+    }
+
+    /// Says how many records wait behind [`LaneFlow::after`].
+    pub fn waiting(&mut self, records: u64) {
+        self.is_far_behind = self.takes_ahead && records > FAR_BEHIND_RECORDS;
+    }
+
+    /// Says whether the next batch may be one that goes ahead: one is on its way at a time.
+    pub fn may_overtake(&self) -> bool {
+        self.is_far_behind && self.ahead.is_none()
     }
 
     /// Says whether another batch may be sent.
     pub fn has_room(&self) -> bool {
-        let bytes = self.in_flight.iter().map(|batch| batch.bytes).fold(0, usize::saturating_add);
-        self.in_flight.is_empty() || self.in_flight.len() < MAX_IN_FLIGHT && bytes.saturating_add(self.batch_bytes) <= self.window_bytes
+        let batches = self.in_flight.len().saturating_add(self.ahead.iter().len());
+        let bytes = self.in_flight.iter().map(|batch| batch.bytes).chain(self.ahead).fold(0, usize::saturating_add);
+        batches == 0 || batches < MAX_IN_FLIGHT && bytes.saturating_add(self.batch_bytes) <= self.window_bytes
     }
 
     /// Returns how many bytes of records the next batch may have; one record goes in any case.
     pub fn batch_bytes(&self) -> usize {
-        self.batch_bytes
+        if self.is_far_behind { FAR_BEHIND_BATCH_BYTES } else { self.batch_bytes }
     }
 
     /// Returns the place behind which the next batch begins.
@@ -70,7 +109,7 @@ impl LaneFlow {
 
     /// Returns when [`LaneFlow::tick`] is due, since the start; `None` while nothing is in flight.
     pub fn deadline(&self) -> Option<Duration> {
-        (!self.in_flight.is_empty()).then(|| self.moved.saturating_add(ACK_TIMEOUT))
+        (!self.is_idle()).then(|| self.moved.saturating_add(ACK_TIMEOUT))
     }
 
     /// Says that time has passed.
@@ -81,9 +120,21 @@ impl LaneFlow {
         if self.deadline().is_some_and(|deadline| now >= deadline) { Err(Fault::NoAck) } else { Ok(()) }
     }
 
+    fn is_idle(&self) -> bool {
+        self.in_flight.is_empty() && self.ahead.is_none()
+    }
+
+    /// Says that records of so many bytes were sent ahead of their order: they come again in it.
+    pub fn sent_ahead(&mut self, bytes: usize, now: Duration) {
+        if self.is_idle() {
+            self.moved = now;
+        }
+        self.ahead = Some(bytes);
+    }
+
     /// Says that `batch` was sent.
     pub fn sent(&mut self, batch: &OutBatch, now: Duration) {
-        if self.in_flight.is_empty() {
+        if self.is_idle() {
             self.moved = now;
         }
         let last = batch.first.0.saturating_add(batch.records.len() as u64).saturating_sub(1);
@@ -100,6 +151,10 @@ impl LaneFlow {
     /// # Errors
     /// [`Fault::AckUnsent`] when it is for what was never sent.
     pub fn acknowledged(&mut self, ack: &Ack, head: Sequence, now: Duration) -> Result<(), Fault> {
+        if ack.ahead {
+            self.moved = now;
+            return self.ahead.take().map(drop).ok_or(Fault::AckUnsent { sequence: ack.sequence });
+        }
         let of_epoch = self.in_flight.iter().filter(|batch| batch.epoch.0 == ack.epoch);
         let newest = of_epoch.map(|batch| batch.last).max().ok_or(Fault::AckUnsent { sequence: ack.sequence })?;
         if ack.sequence > newest.max(head.0) {
@@ -179,6 +234,39 @@ mod tests {
         flow.acknowledged(&Ack { epoch: 1, sequence: 1, ..Ack::default() }, Sequence(4), Duration::from_secs(30)).unwrap();
         assert_eq!(flow.tick(Duration::from_secs(89)), Ok(()));
         assert_eq!(flow.tick(Duration::from_secs(90)), Err(Fault::NoAck));
+    }
+
+    #[test]
+    fn far_behind_one_batch_at_a_time_goes_ahead_and_leaves_room_for_the_order() {
+        let mut flow = LaneFlow::of(Lane::Alerts).speaking(2);
+        flow.waiting(FAR_BEHIND_RECORDS);
+        assert!(!flow.may_overtake(), "so few come soon enough in their order");
+        flow.waiting(FAR_BEHIND_RECORDS + 1);
+        assert!(flow.may_overtake() && flow.batch_bytes() == FAR_BEHIND_BATCH_BYTES);
+        flow.sent_ahead(1000, Duration::from_secs(1));
+        assert!(!flow.may_overtake() && flow.after().is_none());
+        for first in [1, 11, 21] {
+            assert!(flow.has_room());
+            flow.sent(&batch(1, first, 10), Duration::from_secs(2));
+        }
+        assert!(!flow.has_room());
+        assert_eq!(flow.tick(Duration::from_secs(61)), Err(Fault::NoAck), "counted from the first");
+        let ahead = Ack { epoch: 1, sequence: 0, ahead: true };
+        assert_eq!(flow.acknowledged(&ahead, Sequence(30), Duration::from_secs(3)), Ok(()));
+        assert!(flow.may_overtake() && flow.has_room());
+        assert_eq!(flow.after(), Some((Epoch(1), Sequence(30))), "nothing of the order is acknowledged by it");
+        let again = flow.acknowledged(&ahead, Sequence(30), Duration::from_secs(3));
+        assert_eq!(again, Err(Fault::AckUnsent { sequence: 0 }));
+    }
+
+    #[test]
+    fn nothing_goes_ahead_in_other_lanes_or_to_a_control_plane_of_version_1() {
+        for (lane, protocol) in [(Lane::Alerts, 1), (Lane::Samples, 2), (Lane::Inventory, 2), (Lane::Logs, 2)] {
+            let mut flow = LaneFlow::of(lane).speaking(protocol);
+            let usual = flow.batch_bytes();
+            flow.waiting(1_000_000);
+            assert!(!flow.may_overtake() && flow.batch_bytes() == usual);
+        }
     }
 
     fn sized(first: u64, sizes: &[usize]) -> OutBatch {

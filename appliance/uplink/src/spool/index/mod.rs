@@ -3,6 +3,7 @@
 //! Pure: no file, no clock. Kept in memory and small: one mark for every [`MARK_BYTES`] of a segment, not one for every record.
 //! The writer notes what became durable, the tunnel what was acknowledged; both go through the lock of [`super::Spool`].
 
+pub(crate) mod ahead;
 pub(crate) mod standing;
 pub(crate) mod value;
 
@@ -324,9 +325,7 @@ impl Index {
 
     /// Finds the first unacknowledged records of `lane` behind `after`.
     pub(crate) fn seek(&self, lane: Lane, after: Option<(Epoch, Sequence)>) -> Option<Place> {
-        let begin = after.and_then(|(epoch, _)| self.segments.iter().find(|(_, segment)| segment.id.epoch == epoch));
-        let begin = begin.map_or(0, |(number, _)| *number);
-        self.segments.range(begin..).find_map(|(_, segment)| {
+        self.segments.range(self.first_segment(after)..).find_map(|(_, segment)| {
             let span = segment.lanes.get(&lane)?;
             let sent = after.filter(|(epoch, _)| *epoch == segment.id.epoch).map_or(0, |(_, sequence)| sequence.0);
             let behind = sent.max(self.acknowledged(lane, segment.id.epoch).0);
@@ -341,6 +340,12 @@ impl Index {
                 end: segment.bytes,
                 behind,
                 from: span.first.max(behind.saturating_add(1)),
+    /// Returns the number of the first segment that may hold something behind `after`.
+    fn first_segment(&self, after: Option<(Epoch, Sequence)>) -> u32 {
+        let begin = after.and_then(|(epoch, _)| self.segments.iter().find(|(_, segment)| segment.id.epoch == epoch));
+        begin.map_or(0, |(number, _)| *number)
+    }
+
                 cipher: segment.cipher.clone(),
             })
         })

@@ -125,6 +125,16 @@ impl Newest {
         self.0.retain(|_, latest| keep(latest));
     }
 
+    /// Returns the newest record of a key.
+    pub(crate) fn latest(&self, key: u64) -> Option<&Latest> {
+        self.0.get(&key)
+    }
+
+    /// Goes through all keys, in no order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u64, &Latest)> {
+        self.0.iter().map(|(key, latest)| (*key, latest))
+    }
+
     fn is_superseded(&self, number: u32, entry: &Entry) -> bool {
         self.0.get(&entry.key).is_some_and(|latest| (latest.segment, latest.sequence) != (number, entry.sequence))
     }
