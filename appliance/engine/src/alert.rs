@@ -7,20 +7,23 @@ mod checkpoint;
 mod ends;
 mod memo;
 mod own;
+mod rehearsal;
 mod table;
 
 use std::sync::Arc;
 
 use postern_protocol::alert::{Alert, AlertKey};
 use postern_protocol::dictionary::Dictionary;
+use postern_protocol::replay::{Figures, RuleFigures};
+use postern_protocol::revision::document::Mode;
 use postern_protocol::status::intake::UnknownOid;
 use postern_protocol::timestamp::Timestamp;
 
-use self::memo::Memo;
+use self::memo::{Known, Memo};
 use self::table::Table;
 use crate::event::{Body, Event};
 use crate::mib::{self, UnknownOids};
-use crate::rule::{Outcome, RuleIndex};
+use crate::rule::{Counters, Outcome, RuleIndex};
 
 pub use self::checkpoint::CheckpointError;
 pub use self::own::{OWN_RESOURCE, OwnReport};
@@ -57,6 +60,7 @@ pub enum Verdict {
 #[derive(Debug)]
 pub struct AlertEngine {
     rules: RuleIndex,
+    counters: Counters,
     table: Table,
     dictionary: Arc<Dictionary>,
     unknown: UnknownOids,
@@ -78,7 +82,8 @@ impl AlertEngine {
     }
 
     fn with(rules: RuleIndex, table: Table) -> Self {
-        Self { rules, table, dictionary: Arc::default(), unknown: UnknownOids::default(), memo: Memo::default() }
+        let counters = Counters::new(&rules);
+        Self { rules, counters, table, dictionary: Arc::default(), unknown: UnknownOids::default(), memo: Memo::default() }
     }
 
     /// Bounds the open alerts to `max_open_alerts` instead of [`MAX_OPEN_ALERTS`].
@@ -111,29 +116,42 @@ impl AlertEngine {
     /// Handles one event at `now`. When several rules decide about it (`continue`), the verdict is the last one's.
     pub fn handle(&mut self, event: &Event, now: Timestamp) -> Verdict {
         let known = self.memo.find(event);
-        if let Some(known) = known.filter(|known| self.table.count_again(&known.key, known.writer, event.received, now)) {
-            let named = known.named;
+        if let Some(known) = known.filter(|entry| self.table.count_again(&entry.known.key, entry.writer, event.received, now)) {
+            let named = known.known.named;
+            self.counters.repeated(known.known.rule);
             self.note_unknown(event, named, now);
             return Verdict::Updated;
         }
         let mut verdict = Verdict::Unmatched;
         let mut outcomes = 0_usize;
         let mut raised = None;
-        let named = self.rules.decide(event, &self.dictionary, |outcome| {
+        let mut deciding = self.rules.deciding(event, &self.dictionary);
+        while let Some(decided) = deciding.next(&mut self.counters) {
             outcomes = outcomes.saturating_add(1);
-            verdict = match outcome {
-                Outcome::Clear { key, evidence } => self.table.clear(&key, evidence, event.received, now),
+            if decided.mode == Mode::Observe {
+                self.counters.observe(decided, now);
+                continue;
+            }
+            let rule = decided.rule;
+            let became = match decided.outcome {
+                Outcome::Clear { key, rule: _, evidence } => self.table.clear(&key, evidence, event.received, now),
                 Outcome::Raise(report) => {
-                    raised = matches!(event.body, Body::Notification(_)).then(|| report.key.clone());
+                    raised = matches!(event.body, Body::Notification(_)).then(|| (report.key.clone(), rule));
                     self.table.raise(report, event.received, now)
                 }
                 Outcome::Suppress => Verdict::Suppressed,
             };
-        });
-        if let (1, Verdict::Raised | Verdict::Updated, Some(key)) = (outcomes, verdict, raised)
-            && let Some(entry) = self.memo.remember(event, key, named)
+            self.counters.became(rule, became);
+            verdict = became;
+        }
+        let named = deciding.names_the_event();
+        if verdict == Verdict::Unmatched {
+            self.counters.unmatched();
+        }
+        if let (1, Verdict::Raised | Verdict::Updated, Some((key, rule))) = (outcomes, verdict, raised)
+            && let Some(entry) = self.memo.remember(event, Known { key, rule, named })
         {
-            self.table.was_written_by(&entry.key, entry.writer);
+            self.table.was_written_by(&entry.known.key, entry.writer);
         }
         self.note_unknown(event, named, now);
         verdict
@@ -195,8 +213,30 @@ impl AlertEngine {
 
     /// Replaces the rules. Open alerts stay, whatever rule raised them.
     pub fn replace_rules(&mut self, rules: RuleIndex) {
+        self.counters = Counters::new(&rules);
         self.rules = rules;
         self.memo.clear();
+    }
+
+    /// Returns what became of the events of each rule that one was held against, since these rules are in force.
+    pub fn rule_figures(&self) -> Vec<RuleFigures> {
+        self.counters.rule_figures(&self.rules)
+    }
+
+    /// Returns what became of all events since these rules are in force. `shown` and `open` are those of now: open alerts, and those
+    /// of them that nothing folds or keeps quiet.
+    pub fn figures(&self) -> Figures {
+        let shown = |alert: &Alert| alert.course.parent.is_none() && alert.course.suppressed.is_none();
+        Figures {
+            open: self.open_count() as u64,
+            shown: self.open_alerts().filter(|alert| shown(&alert)).count() as u64,
+            ..self.counters.figures(&self.rules)
+        }
+    }
+
+    /// Returns the keys of the alerts that `event` is evidence for, whatever is open. Nothing is raised, counted or remembered.
+    pub fn keys(&self, event: &Event) -> Vec<AlertKey> {
+        self.rules.keys(event, &self.dictionary)
     }
 
     /// Returns the newest record of every occurrence that changed since the last call, in ascending revision.

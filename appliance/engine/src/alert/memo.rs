@@ -9,6 +9,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use postern_protocol::alert::AlertKey;
 
 use crate::event::{Body, Event, Notification, Value};
+use crate::rule::RuleNumber;
 
 /// Most notifications that are remembered; then all are forgotten, and the busy ones are soon back.
 const MAX_ENTRIES: usize = 4_096;
@@ -26,8 +27,16 @@ pub(super) struct Writer(u64);
 pub(super) struct Entry {
     event: Event,
     pub(super) writer: Writer,
+    pub(super) known: Known,
+}
+
+/// What became of a notification.
+#[derive(Debug)]
+pub(super) struct Known {
     /// The alert that it raised.
     pub(super) key: AlertKey,
+    /// The rule that did.
+    pub(super) rule: RuleNumber,
     /// Whether a rule names its kind, rather than catches all.
     pub(super) named: bool,
 }
@@ -47,8 +56,8 @@ impl Memo {
         self.entries.get(&self.hash(event, notification)).filter(|entry| says_the_same(&entry.event, event))
     }
 
-    /// Remembers that `event` alone wrote the alert of `key`; `None` when it is too large to be kept.
-    pub(super) fn remember(&mut self, event: &Event, key: AlertKey, named: bool) -> Option<&Entry> {
+    /// Remembers that `event` alone wrote the alert of `known`; `None` when it is too large to be kept.
+    pub(super) fn remember(&mut self, event: &Event, known: Known) -> Option<&Entry> {
         let Body::Notification(notification) = &event.body else { return None };
         let bytes = notification.varbinds.iter().map(|varbind| varbind.value.bytes()).fold(0, usize::saturating_add);
         if notification.varbinds.len() > MAX_VARBINDS || bytes > MAX_VALUE_BYTES {
@@ -60,7 +69,7 @@ impl Memo {
         self.last = self.last.saturating_add(1);
         let writer = Writer(self.last);
         let hash = self.hash(event, notification);
-        let entry = Entry { event: event.clone(), writer, key, named };
+        let entry = Entry { event: event.clone(), writer, known };
         Some(self.entries.entry(hash).insert_entry(entry).into_mut())
     }
 

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use postern_protocol::alert::{AlertKey, Evidence, Severity};
 use postern_protocol::id::RuleId;
 
-use crate::rule::Report;
+use crate::rule::{NoiseFacts, Report};
 
 /// Resource of every alert about the gateway itself.
 pub const OWN_RESOURCE: &str = "gateway";
@@ -41,6 +41,16 @@ impl OwnReport {
     /// Makes the report that the table takes.
     pub(super) fn report(self) -> Report {
         let Self { kind, qualifier, severity, summary, labels } = self;
-        Report { key: key(&kind, &qualifier), severity, summary, labels, rule: RuleId::own(), rule_version: 0, evidence: evidence() }
+        Report {
+            key: key(&kind, &qualifier),
+            severity,
+            summary,
+            labels,
+            rule: RuleId::own(),
+            rule_version: 0,
+            clear_after_s: None,
+            evidence: evidence(),
+            noise: NoiseFacts::default(),
+        }
     }
 }

@@ -10,23 +10,41 @@ use postern_protocol::revision::pack::{self, Meant};
 use postern_protocol::revision::template::Template;
 use postern_protocol::revision::{Problem, keyword, pattern};
 
-use super::Rule;
 use super::field::Released;
 use super::matcher::{Matcher, Push, Syslog, Trap, VarbindTest};
 use super::outcome::{Action, KeyTemplates, RaiseTemplates, SeverityChoice};
+use super::{Rule, RuleFacts, RuleNumber};
+
+/// The rules of a document.
+pub(super) struct Compiled {
+    /// What is tried, in order.
+    pub(super) rules: Vec<Rule>,
+    /// The rules that are counted and named.
+    pub(super) facts: Vec<RuleFacts>,
+}
 
 /// Compiles every rule.
-pub(super) fn rules(document: &Document) -> Result<Vec<Rule>, Vec<Problem>> {
+pub(super) fn rules(document: &Document) -> Result<Compiled, Vec<Problem>> {
     let meant = pack::rules(document)?;
     let mut problems = Vec::new();
     let mut rules = Vec::with_capacity(meant.len());
-    for Meant { path: place, rule: source } in &meant {
-        match rule(source) {
-            Ok(rule) => rules.push(rule),
+    for (number, Meant { path: place, rule: source }) in meant.iter().enumerate() {
+        match tried(source, RuleNumber::new(number)) {
+            Ok(tried) => rules.extend(tried),
             Err(Fault { path, reason }) => problems.push(Problem { path: format!("{place}.{path}"), line: 0, column: 0, reason }),
         }
     }
-    if problems.is_empty() { Ok(rules) } else { Err(problems) }
+    let facts = meant.into_iter().map(|Meant { rule, .. }| RuleFacts {
+        id: rule.id,
+        version: rule.version,
+        mode: rule.mode,
+        clear_after_s: match rule.then {
+            document::Action::Raise(raise) => raise.clear_after_s,
+            document::Action::Clear(_) | document::Action::Suppress {} => None,
+        },
+        tags: rule.tags.into(),
+    });
+    if problems.is_empty() { Ok(Compiled { rules, facts: facts.collect() }) } else { Err(problems) }
 }
 
 /// What is wrong with a rule, and where in it.
@@ -40,36 +58,49 @@ fn at<E: Display>(path: &str) -> impl FnOnce(E) -> Fault {
     move |error| Fault { path, reason: error.to_string() }
 }
 
-fn rule(source: &document::Rule) -> Result<Rule, Fault> {
-    Ok(Rule {
-        id: source.id.clone(),
-        version: source.version,
-        matcher: match &source.matcher {
-            document::Matcher::Push(matcher) => Matcher::Push(push(matcher)?),
-            document::Matcher::Syslog(matcher) => Matcher::Syslog(syslog(matcher)?),
-            document::Matcher::Trap(matcher) => Matcher::Trap(trap(matcher)?),
-        },
-        released: source.release.iter().map(|(name, release)| released(name, release)).collect::<Result<_, _>>()?,
-        action: match &source.then {
-            document::Action::Clear(key) => Action::Clear(key_templates(&key.resource, &key.kind, &key.qualifier)?),
-            document::Action::Raise(source) => Action::Raise(raise(source)?),
-            document::Action::Suppress {} => Action::Suppress,
-        },
-        continues: source.continues,
+/// The rule itself, then what ends the alerts that it raises.
+fn tried(source: &document::Rule, number: RuleNumber) -> Result<Vec<Rule>, Fault> {
+    let released: Vec<_> = source.release.iter().map(|(name, release)| released(name, release)).collect::<Result<_, _>>()?;
+    let action = match &source.then {
+        document::Action::Clear(key) => Action::Clear(key_templates(&key.resource, &key.kind, &key.qualifier)?),
+        document::Action::Raise(raised) => Action::Raise(raise(raised, source)?),
+        document::Action::Suppress {} => Action::Suppress,
+    };
+    let rule = |matcher, action| Rule { number, matcher, released: released.clone(), action, continues: source.continues };
+    let mut tried = vec![rule(matcher(&source.matcher).map_err(below("match"))?, action.clone())];
+    if let Action::Raise(raise) = action {
+        for (index, ending) in source.clear_on.iter().enumerate() {
+            let matcher = matcher(ending).map_err(below(&format!("clear_on[{index}]")))?;
+            tried.push(rule(matcher, Action::Clear(raise.key.clone())));
+        }
+    }
+    Ok(tried)
+}
+
+fn below(path: &str) -> impl FnOnce(Fault) -> Fault {
+    let path = path.to_owned();
+    move |fault| Fault { path: format!("{path}.{}", fault.path), ..fault }
+}
+
+fn matcher(source: &document::Matcher) -> Result<Matcher, Fault> {
+    Ok(match source {
+        document::Matcher::Push(matcher) => Matcher::Push(push(matcher)?),
+        document::Matcher::Syslog(matcher) => Matcher::Syslog(syslog(matcher)?),
+        document::Matcher::Trap(matcher) => Matcher::Trap(trap(matcher)?),
     })
 }
 
 fn trap(source: &TrapMatch) -> Result<Trap, Fault> {
     let tests = source.varbinds.iter().map(|test| {
         Ok(VarbindTest {
-            oid: test.oid.parse().map_err(at("match.trap.varbinds.oid"))?,
+            oid: test.oid.parse().map_err(at("trap.varbinds.oid"))?,
             equals: test.equals.clone(),
-            regex: test.regex.as_deref().map(pattern::compile).transpose().map_err(at("match.trap.varbinds.regex"))?,
+            regex: test.regex.as_deref().map(pattern::compile).transpose().map_err(at("trap.varbinds.regex"))?,
         })
     });
     Ok(Trap {
-        oids: source.oid.as_deref().map(str::parse).transpose().map_err(at("match.trap.oid"))?.map(both_forms).unwrap_or_default(),
-        prefix: source.prefix.as_deref().map(str::parse).transpose().map_err(at("match.trap.prefix"))?,
+        oids: source.oid.as_deref().map(str::parse).transpose().map_err(at("trap.oid"))?.map(both_forms).unwrap_or_default(),
+        prefix: source.prefix.as_deref().map(str::parse).transpose().map_err(at("trap.prefix"))?,
         varbinds: tests.collect::<Result<_, _>>()?,
         sources: networks(&source.sources)?,
     })
@@ -89,11 +120,11 @@ fn both_forms(oid: Oid) -> Vec<Oid> {
 fn syslog(source: &SyslogMatch) -> Result<Syslog, Fault> {
     let facilities = source.facilities.iter().map(|text| keyword::facility(text).ok_or("there is no such facility"));
     Ok(Syslog {
-        facilities: facilities.collect::<Result<_, _>>().map_err(at("match.syslog.facilities"))?,
+        facilities: facilities.collect::<Result<_, _>>().map_err(at("syslog.facilities"))?,
         max_severity: source.max_severity,
         programs: set(&source.programs),
         hosts: set(&source.hosts),
-        regex: source.regex.as_deref().map(pattern::compile).transpose().map_err(at("match.syslog.regex"))?,
+        regex: source.regex.as_deref().map(pattern::compile).transpose().map_err(at("syslog.regex"))?,
         sources: networks(&source.sources)?,
     })
 }
@@ -104,7 +135,7 @@ fn push(source: &PushMatch) -> Result<Push, Fault> {
 }
 
 fn networks(texts: &[String]) -> Result<Vec<ipnet::IpNet>, Fault> {
-    texts.iter().map(|text| pattern::network(text)).collect::<Result<_, _>>().map_err(at("match.sources"))
+    texts.iter().map(|text| pattern::network(text)).collect::<Result<_, _>>().map_err(at("sources"))
 }
 
 fn set(texts: &[String]) -> BTreeSet<String> {
@@ -116,7 +147,7 @@ fn released(name: &str, release: &Release) -> Result<Released, Fault> {
     Ok(Released { name: name.to_owned(), fields, max_bytes: usize::from(release.max_bytes) })
 }
 
-fn raise(source: &document::Raise) -> Result<RaiseTemplates, Fault> {
+fn raise(source: &document::Raise, rule: &document::Rule) -> Result<RaiseTemplates, Fault> {
     let mut labels = BTreeMap::new();
     for (name, text) in &source.labels {
         labels.insert(name.clone(), template("labels", text)?);
@@ -129,6 +160,8 @@ fn raise(source: &document::Raise) -> Result<RaiseTemplates, Fault> {
         },
         summary: template("summary", &source.summary)?,
         labels,
+        clear_after_s: source.clear_after_s,
+        number: rule.rate.as_ref().map(|rate| rate.of.clone()),
     })
 }
 

@@ -247,7 +247,7 @@ mod tests {
             let rule = |(number, matcher)| format!(r#"{{"id": "{number}", "match": {matcher}, "then": {{"suppress": {{}}}}}}"#);
             let text = format!(r#"{{"format": 1, "rules": [{}]}}"#, matchers.iter().enumerate().map(rule).collect::<Vec<_>>().join(","));
             let document: Document = postern_protocol::revision::parse(text.as_bytes()).unwrap();
-            let RuleIndex { rules, index } = RuleIndex::compile(&document).unwrap();
+            let RuleIndex { rules, index, .. } = RuleIndex::compile(&document).unwrap();
             let event = Event {
                 received: Timestamp::from_secs(1),
                 peer: [10, 0, 0, 1].into(),
@@ -257,8 +257,8 @@ mod tests {
                 tls_name: None,
                 body,
             };
-            let tried: Vec<_> = (0..rules.len()).filter(|number| rules[*number].matcher.matches(&event)).collect();
-            let found: Vec<_> = index.candidates(&event).filter(|number| rules[*number].matcher.matches(&event)).collect();
+            let tried: Vec<_> = (0..rules.len()).filter(|number| rules[*number].matcher.matches(&event, &mut 0)).collect();
+            let found: Vec<_> = index.candidates(&event).filter(|number| rules[*number].matcher.matches(&event, &mut 0)).collect();
             prop_assert_eq!(found, tried);
         }
     }

@@ -70,12 +70,12 @@ impl Matcher {
         }
     }
 
-    /// Returns whether every condition holds.
-    pub(super) fn matches(&self, event: &Event) -> bool {
+    /// Returns whether every condition holds. Adds to `scanned` the bytes of text that regular expressions were held against.
+    pub(super) fn matches(&self, event: &Event, scanned: &mut usize) -> bool {
         match (self, &event.body) {
             (Self::Push(matcher), Body::Push(push)) => within(&matcher.sources, event.peer) && matcher.matches(push),
-            (Self::Syslog(matcher), Body::Syslog(message)) => within(&matcher.sources, event.peer) && matcher.matches(message),
-            (Self::Trap(matcher), Body::Notification(trap)) => within(&matcher.sources, event.peer) && matcher.matches(trap),
+            (Self::Syslog(matcher), Body::Syslog(message)) => within(&matcher.sources, event.peer) && matcher.matches(message, scanned),
+            (Self::Trap(matcher), Body::Notification(trap)) => within(&matcher.sources, event.peer) && matcher.matches(trap, scanned),
             (Self::Push(_) | Self::Syslog(_) | Self::Trap(_), Body::Push(_) | Body::Syslog(_) | Body::Notification(_)) => false,
         }
     }
@@ -88,32 +88,32 @@ impl Trap {
         !self.oids.is_empty() || self.prefix.as_ref().is_some_and(|prefix| prefix.numbers().len() > ENTERPRISE_NUMBERS)
     }
 
-    fn matches(&self, trap: &Notification) -> bool {
+    fn matches(&self, trap: &Notification, scanned: &mut usize) -> bool {
         let oid = &trap.trap_oid;
         (self.oids.is_empty() || self.oids.contains(oid))
             && self.prefix.as_ref().is_none_or(|prefix| oid.strip_prefix(prefix).is_some())
-            && self.varbinds.iter().all(|test| test.matches(trap))
+            && self.varbinds.iter().all(|test| test.matches(trap, scanned))
     }
 }
 
 impl VarbindTest {
-    fn matches(&self, trap: &Notification) -> bool {
+    fn matches(&self, trap: &Notification, scanned: &mut usize) -> bool {
         let Some(varbind) = first_below(trap, &self.oid) else { return false };
         if self.equals.is_none() && self.regex.is_none() {
             return true;
         }
         let text = value::text(&varbind.value);
-        self.equals.as_ref().is_none_or(|wanted| *wanted == text) && self.regex.as_ref().is_none_or(|regex| regex.is_match(bounded(&text)))
+        self.equals.as_ref().is_none_or(|wanted| *wanted == text) && contains(self.regex.as_ref(), &text, scanned)
     }
 }
 
 impl Syslog {
-    fn matches(&self, message: &SyslogMessage) -> bool {
+    fn matches(&self, message: &SyslogMessage, scanned: &mut usize) -> bool {
         (self.facilities.is_empty() || self.facilities.contains(&message.facility))
             && self.max_severity.is_none_or(|gravest| message.severity <= gravest)
             && one_of(&self.programs, message.program.as_deref())
             && one_of(&self.hosts, message.host.as_deref())
-            && self.regex.as_ref().is_none_or(|regex| regex.is_match(bounded(&message.message)))
+            && contains(self.regex.as_ref(), &message.message, scanned)
     }
 }
 
@@ -133,6 +133,14 @@ pub(super) fn first_below<'e>(trap: &'e Notification, oid: &Oid) -> Option<&'e V
 /// Returns the beginning of `text` that regular expressions may look at, cut at a character's start.
 pub(super) fn bounded(text: &str) -> &str {
     text.get(..text.floor_char_boundary(MAX_TEXT_BYTES)).unwrap_or(text)
+}
+
+fn contains(regex: Option<&Regex>, text: &str, scanned: &mut usize) -> bool {
+    regex.is_none_or(|regex| {
+        let text = bounded(text);
+        *scanned = scanned.saturating_add(text.len());
+        regex.is_match(text)
+    })
 }
 
 fn one_of(set: &BTreeSet<String>, text: Option<&str>) -> bool {

@@ -1,18 +1,21 @@
 //! What a rule makes of an event: its templates, filled in and bounded.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use postern_protocol::alert::{AlertKey, Evidence, MAX_ALERT_BYTES, Severity};
 use postern_protocol::dictionary::Dictionary;
 use postern_protocol::id::RuleId;
 use postern_protocol::revision::field::Field;
+use postern_protocol::revision::intake::SourceFacts;
 use postern_protocol::revision::template::{ABSENT, Template};
 use sha2::Digest as _;
 
-use super::Rule;
 use super::field::cut;
 use super::matcher::{Matcher, bounded};
 use super::source::{self, MAX_TLS_NAME_BYTES};
+use super::{Deciding, Rule, RuleFacts, RuleNumber};
 use crate::event::{Body, Event};
 
 /// Most bytes of an alert's resource.
@@ -76,6 +79,9 @@ pub(super) struct RaiseTemplates {
     pub(super) severity: SeverityChoice,
     pub(super) summary: Template,
     pub(super) labels: BTreeMap<String, Template>,
+    pub(super) clear_after_s: Option<u32>,
+    /// Name of the released field that a rate is of.
+    pub(super) number: Option<String>,
 }
 
 /// How grave an alert is.
@@ -88,8 +94,8 @@ pub(super) enum SeverityChoice {
 /// What one rule makes of one event.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Outcome {
-    /// End the alert of this key.
-    Clear { key: AlertKey, evidence: Evidence },
+    /// End the alert of this key, because this rule says so.
+    Clear { key: AlertKey, rule: RuleId, evidence: Evidence },
     /// Open this alert or count it again.
     Raise(Report),
     /// Do nothing.
@@ -105,14 +111,43 @@ pub(crate) struct Report {
     pub(crate) labels: BTreeMap<String, String>,
     pub(crate) rule: RuleId,
     pub(crate) rule_version: u32,
+    /// Seconds without a report after which the alert ends by itself.
+    pub(crate) clear_after_s: Option<u32>,
     pub(crate) evidence: Evidence,
+    /// Who reported it, and by which rule.
+    pub(crate) noise: NoiseFacts,
 }
 
-/// Fills in the templates of `rule`, which matched `event`.
-pub(super) fn of(rule: &Rule, event: &Event, dictionary: &Dictionary) -> Outcome {
+/// What noise control looks at; nothing of it is in the alert.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct NoiseFacts {
+    /// The rule; `None` when none made the report.
+    pub(crate) rule: Option<RuleNumber>,
+    /// The number whose rate the rule watches, when the event has it.
+    pub(crate) number: Option<f64>,
+    /// The rule's tags.
+    pub(crate) tags: Arc<[String]>,
+    /// Who reported it.
+    pub(crate) origin: Origin,
+}
+
+/// Who reported an event.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Origin {
+    /// The name that alerts carry as `source`.
+    pub(crate) source: String,
+    /// The address to which networks are held.
+    pub(crate) address: Option<IpAddr>,
+    /// What the document knows of that address.
+    pub(crate) facts: Option<Arc<SourceFacts>>,
+}
+
+/// Fills in the templates of `rule`, which matched the event that is being decided about.
+pub(super) fn of(rule: &Rule, known: &RuleFacts, deciding: &Deciding<'_>) -> Outcome {
+    let Deciding { rules, event, dictionary, .. } = deciding;
     let facts = Facts::new(rule, event, dictionary);
     match &rule.action {
-        Action::Clear(key) => Outcome::Clear { key: facts.key(key), evidence: facts.evidence(rule, event) },
+        Action::Clear(key) => Outcome::Clear { key: facts.key(key), rule: known.id.clone(), evidence: facts.evidence(rule, event) },
         Action::Raise(raise) => Outcome::Raise(Report {
             key: facts.key(&raise.key),
             severity: match &raise.severity {
@@ -121,9 +156,20 @@ pub(super) fn of(rule: &Rule, event: &Event, dictionary: &Dictionary) -> Outcome
             },
             summary: cut(facts.fill(&raise.summary), MAX_SUMMARY_BYTES),
             labels: raise.labels.iter().filter_map(|(name, template)| Some((name.clone(), facts.label(template)?))).collect(),
-            rule: rule.id.clone(),
-            rule_version: rule.version,
+            rule: known.id.clone(),
+            rule_version: known.version,
+            clear_after_s: raise.clear_after_s,
             evidence: facts.evidence(rule, event),
+            noise: NoiseFacts {
+                rule: Some(rule.number),
+                number: raise
+                    .number
+                    .as_ref()
+                    .and_then(|name| facts.get(name)?.trim().parse().ok())
+                    .filter(|number: &f64| number.is_finite()),
+                tags: Arc::clone(&known.tags),
+                origin: rules.origin(event),
+            },
         }),
         Action::Suppress => Outcome::Suppress,
     }

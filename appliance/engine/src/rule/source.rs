@@ -32,6 +32,14 @@ pub(super) fn source(event: &Event) -> Cow<'_, str> {
     }
 }
 
+/// Returns the address to which networks of the document's facts are held: the sender's, or the one that a trusted relay names.
+pub(super) fn address(event: &Event) -> IpAddr {
+    match &event.body {
+        Body::Notification(Notification { trap_address: Some(address), .. }) if forwards(event) => *address,
+        Body::Notification(_) | Body::Push(_) | Body::Syslog(_) => event.peer,
+    }
+}
+
 /// Returns the evidence that an alert carries. HOSTNAME is in it only when one of `released` releases it.
 pub(super) fn evidence(event: &Event, hostname: Option<&Released>) -> Evidence {
     let (trap_address, engine_id) = match &event.body {
