@@ -225,6 +225,10 @@ pub struct Welcome {
     /// Address from which the gateway's connection came, as the control plane saw it.
     #[prost(string, tag = "6")]
     pub peer: String,
+    /// Names what this session asks for when the gateway has to send all its open alerts again, at once or after an adoption (then
+    /// `resend_open_alerts` is not set): [`Resent`] repeats it. 0 when nothing is asked for.
+    #[prost(fixed64, tag = "7")]
+    pub resend_nonce: u64,
 }
 
 /// Proof of life.

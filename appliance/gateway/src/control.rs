@@ -88,6 +88,8 @@ pub(crate) struct Control {
     /// What the start took back, until it is told.
     pub(crate) taken_back: Option<TakenBack>,
     pub(crate) session: trial::Link,
+    /// What the newest session asks for: `Welcome::resend_nonce`.
+    pub(crate) resend_nonce: u64,
 }
 
 impl Control {
@@ -137,7 +139,7 @@ impl Control {
                     if up && now != evictions {
                         evictions = now;
                         tracing::warn!("the spool gave up records for want of room: open alerts are sent again");
-                        self.order(Order::Resend).await?;
+                        self.order(Order::Resend { nonce: 0 }).await?;
                     }
                     continue;
                 }
@@ -155,12 +157,21 @@ impl Control {
                 Some(Incoming::ConfirmRevision(number)) if !stale => self.confirmed(number).await?,
                 Some(Incoming::Welcomed(welcome)) => {
                     self.letters.put(Letter::Welcomed(welcome.audit_number));
+                    self.resend_nonce = welcome.resend_nonce;
+                    // Without an adoption to come, it has nothing to tell this disk.
+                    if welcome.resend_nonce == 0 || welcome.resend_open_alerts {
+                        self.identity_notice(Notice::Healed).await;
+                    }
                     if !stale {
                         self.welcomed(&welcome).await?;
                     }
                 }
                 Some(Incoming::Adopt(adopt)) => self.adopt(adopt).await?,
-                Some(Incoming::ResendOpenAlerts) => self.order(Order::Resend).await?,
+                Some(Incoming::ResendOpenAlerts { nonce }) => self.order(Order::Resend { nonce }).await?,
+                Some(Incoming::ResentHeard { since_revision }) => {
+                    self.identity_notice(Notice::Healed).await;
+                    self.order(Order::ResentHeard { since_revision }).await?;
+                }
                 Some(Incoming::Revision(signed)) => self.revision(signed).await?,
                 Some(Incoming::Secrets(set)) => self.secrets(set).await?,
                 Some(Incoming::Certificate(reply)) => self.identity_notice(Notice::Certificate(reply)).await,
@@ -186,7 +197,7 @@ impl Control {
         tracing::warn!(alerts = alerts.len(), "this disk was set back: alerts that it forgot come back from the control plane");
         let evidence = format!("{} alerts that it had forgotten came back from the control plane", alerts.len());
         self.audit.note(Action::RollbackFound { evidence });
-        self.order(Order::Adopt { alerts, complete: adopt.complete }).await
+        self.order(Order::Adopt { alerts, complete: adopt.complete, nonce: self.resend_nonce }).await
     }
 
     /// Hands something to whoever keeps the identity; one who has ended is about to stop the daemon.

@@ -239,7 +239,7 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     };
     if resend {
         // The first in an empty queue.
-        orders.try_send(Order::Resend).context("the pipeline takes no order")?;
+        orders.try_send(Order::Resend { nonce: 0 }).context("the pipeline takes no order")?;
     }
     tasks.spawn("pipeline", Pipeline::new(parts).run_on_thread());
     let agents = Agents::default();
@@ -297,6 +297,7 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
         warn_below_hours,
         taken_back,
         session: Link::default(),
+        resend_nonce: 0,
         facts,
         report,
         tunnel: tunnel_view.clone(),

@@ -226,7 +226,7 @@ async fn a_gateway_that_was_set_back_goes_on_under_a_new_epoch_and_sends_all_ope
     let cursors = [((1, 7), 1000)].into();
     let cloud = Cloud::start(&site.pki, Store { cursors, ..Store::default() }).await;
     let mut gateway = Gateway::start(site.dir.path(), options(cloud.url(), site.identity));
-    assert_eq!(gateway.incoming().await, Incoming::ResendOpenAlerts);
+    assert_eq!(gateway.incoming().await, Incoming::ResendOpenAlerts { nonce: 0 });
     gateway.commit(Lane::Alerts, "open alert").await;
     cloud.until(|store| store.records.len() == 1).await;
     let store = cloud.store.lock().unwrap();

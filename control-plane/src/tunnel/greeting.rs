@@ -5,6 +5,7 @@ use postern_protocol::message::{Hello, LanePosition, PROTOCOL_VERSION, Welcome};
 use postern_protocol::timestamp::Timestamp;
 
 use crate::store::cursors::Cursor;
+use crate::store::healing::Judgement;
 
 /// Longest program version that is kept.
 const MAX_VERSION_CHARACTERS: usize = 64;
@@ -26,7 +27,14 @@ pub fn welcome(hello: &Hello, committed: &[Cursor], gap: bool, now: Timestamp) -
         time: now.as_nanos(),
         audit_number: 0,
         peer: String::new(),
+        resend_nonce: 0,
     }
+}
+
+/// Names what a session asks of its gateway; 0 when it does not have to send its open alerts again. No two sessions of one start of
+/// a gateway have the same name: a resend in answer to an earlier one may not have what this one gives it to adopt.
+pub fn resend_nonce(hello: &Hello, judgement: &Judgement) -> u64 {
+    if judgement.resend || !judgement.adopt.is_empty() { hello.session.max(1) } else { 0 }
 }
 
 /// Whether we hold records that the gateway's spool does not have: its disk was restored from an older state.

@@ -7,6 +7,7 @@ use postern_protocol::message::{Adopt, Hello, Resent, down};
 
 use super::context::{Context, HandlerError};
 use super::downward::Downward;
+use super::greeting;
 use crate::store::healing::Judgement;
 
 /// The first heartbeat follows the greeting at once; by the second, a gateway of version 1 has all the open alerts that the greeting
@@ -35,19 +36,17 @@ pub(super) struct Healing {
     heartbeats: u64,
     /// What the gateway has to adopt and was not sent yet; `None` when nothing is.
     adoption: Option<VecDeque<Vec<u8>>>,
-    /// What is asked for has revisions beyond this one: a resend from before says too little.
-    after: u64,
+    /// Names what is asked for: a resend from before says too little. 0 when nothing is.
+    nonce: u64,
 }
 
 impl Healing {
     /// Begins with what the greeting showed.
     pub(super) fn new(context: Context, hello: &Hello, judgement: &Judgement) -> Self {
-        let adopted = judgement.adopt.last().map_or(0, |alert| alert.revision);
         let adoption: VecDeque<_> = judgement.adopt.iter().map(postern_protocol::alert::Alert::encode).collect();
         let adoption = (!adoption.is_empty()).then_some(adoption);
         let resend_asked = judgement.resend || adoption.is_some();
-        let after = if resend_asked { adopted.max(hello.alert_revision) } else { 0 };
-        Self { context, resend_asked, heartbeats: 0, adoption, after }
+        Self { context, resend_asked, heartbeats: 0, adoption, nonce: greeting::resend_nonce(hello, judgement) }
     }
 
     /// Whether all open alerts come again in this session: a gap is then expected.
@@ -85,7 +84,7 @@ impl Healing {
     /// Takes note that every open alert was committed again.
     pub(super) async fn resent(&mut self, resent: Resent) -> Result<Heard, HandlerError> {
         let Context { app, peer, store, .. } = &self.context;
-        if self.adoption.is_some() || resent.since_revision <= self.after {
+        if self.adoption.is_some() || (self.nonce != 0 && resent.nonce != self.nonce) {
             tracing::debug!(gateway = %peer.gateway, "a resend from before the greeting is passed over");
             return Ok(Heard::PassedOver);
         }

@@ -161,6 +161,7 @@ impl Session {
         let mut welcome = greeting::welcome(hello, &committed, judgement.resend, app.now());
         // A gateway that has to adopt sends its open alerts again by itself, and not before.
         welcome.resend_open_alerts &= judgement.adopt.is_empty();
+        welcome.resend_nonce = greeting::resend_nonce(hello, &judgement);
         welcome.audit_number = audit::last_number(&self.context).await?;
         welcome.peer = from.to_string();
         let healing = Healing::new(self.context.clone(), hello, &judgement);

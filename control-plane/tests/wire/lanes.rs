@@ -161,7 +161,7 @@ async fn an_alert_whose_clear_was_lost_is_cleared_by_a_resend() {
     lane.send(&batch(1, vec![alert("a", 1, AlertState::Open).encode(), alert("b", 2, AlertState::Open).encode()])).await;
     lane.next::<Ack>().await.unwrap();
     // The control stream overtakes the lane: nothing may end before the lane is there.
-    control.say(up::Kind::Resent(Resent { epoch: EPOCH, sequence: 3, since_revision: 4 })).await;
+    control.say(up::Kind::Resent(Resent { epoch: EPOCH, sequence: 3, since_revision: 4, nonce: 0 })).await;
     settled(&mut control).await;
     assert_eq!(state(&site, &identity, "a").await, AlertState::Open);
     lane.send(&batch(3, vec![alert("b", 4, AlertState::Open).encode()])).await;
@@ -200,10 +200,10 @@ async fn a_gateway_whose_disk_was_set_back_adopts_before_its_resend_counts() {
     }
     assert_eq!(adopted, reported[1..]);
     // A resend from before it adopted knows nothing of b.
-    control.say(up::Kind::Resent(Resent { epoch: 78, sequence: 0, since_revision: 2 })).await;
+    control.say(up::Kind::Resent(Resent { epoch: 78, sequence: 0, since_revision: 9, nonce: 0 })).await;
     settled(&mut control).await;
     assert_eq!(state(&site, &identity, "b").await, AlertState::Open);
-    control.say(up::Kind::Resent(Resent { epoch: 78, sequence: 0, since_revision: 9 })).await;
+    control.say(up::Kind::Resent(Resent { epoch: 78, sequence: 0, since_revision: 9, nonce: welcome.resend_nonce })).await;
     settled(&mut control).await;
     assert_eq!(state(&site, &identity, "b").await, AlertState::Cleared);
     let events = site.app.stores.tenant(&site.tenant).unwrap().gateway_events(&identity.response.gateway, 10).await.unwrap();

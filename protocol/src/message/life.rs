@@ -129,6 +129,9 @@ pub struct Resent {
     /// The revision that the first of them got.
     #[prost(uint64, tag = "3")]
     pub since_revision: u64,
+    /// The newest `Welcome::resend_nonce` that had been fulfilled before; 0 for none.
+    #[prost(fixed64, tag = "4")]
+    pub nonce: u64,
 }
 
 /// Alerts in the state that the gateway itself reported, newer than all that its disk knows since it was set back.

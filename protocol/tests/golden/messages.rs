@@ -101,6 +101,7 @@ pub(crate) fn welcome() -> Welcome {
         time: 1_700_000_000_000_000_000,
         audit_number: 16,
         peer: "192.0.2.7:40000".to_owned(),
+        resend_nonce: 0,
     }
 }
 
@@ -186,7 +187,8 @@ fn gateway_says() -> Vec<Vector> {
         ),
         up("up-audit", up::Kind::Audit(AuditEntries { entries: vec![entry] })),
         up("up-trust-status", up::Kind::TrustStatus(TrustStatus { serial: 14, refused: "signed by a stranger".to_owned() })),
-        up("up-resent", up::Kind::Resent(Resent { epoch: 0x0102_0304_0506_0708, sequence: 301, since_revision: 9 })),
+        up("up-resent", up::Kind::Resent(Resent { epoch: 0x0102_0304_0506_0708, sequence: 301, since_revision: 9, nonce: 0 })),
+        up("up-resent-asked", up::Kind::Resent(Resent { epoch: 0x0102_0304_0506_0708, sequence: 301, since_revision: 9, nonce: 7 })),
     ]
 }
 
@@ -214,7 +216,11 @@ fn control_plane_says() -> Vec<Vector> {
     };
     vec![
         down("down-welcome", down::Kind::Welcome(welcome())),
-        down("down-welcome-of-version-1", down::Kind::Welcome(Welcome { protocol: 1, audit_number: 0, peer: String::new(), ..welcome() })),
+        down("down-welcome-asking", down::Kind::Welcome(Welcome { resend_nonce: 7, ..welcome() })),
+        down(
+            "down-welcome-of-version-1",
+            down::Kind::Welcome(Welcome { protocol: 1, audit_number: 0, peer: String::new(), ..welcome() }),
+        ),
         down("down-heartbeat-reply", down::Kind::HeartbeatReply(HeartbeatReply { nonce: 77, time: -1 })),
         down("down-revision", down::Kind::Revision(SignedRevision { number: 12, document: b"{}".to_vec(), signature: vec![0x51; 64] })),
         down("down-close-alert", down::Kind::CloseAlert(close)),

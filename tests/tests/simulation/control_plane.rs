@@ -82,8 +82,8 @@ struct Session {
     resend_asked: bool,
     /// What the gateway has to adopt and was not sent yet; `None` when nothing is.
     adoption: Option<VecDeque<Vec<u8>>>,
-    /// The newest revision that it has to adopt.
-    adopted: u64,
+    /// Names what is asked for.
+    nonce: u64,
     heard: Duration,
     told: BTreeSet<PendingClose>,
     is_replaced: bool,
@@ -177,7 +177,7 @@ impl ControlPlane {
                 first: true,
                 resend_asked: false,
                 adoption: None,
-                adopted: 0,
+                nonce: 0,
                 heard: around.now,
                 told: BTreeSet::new(),
                 is_replaced: false,
@@ -228,7 +228,8 @@ impl ControlPlane {
         welcome.resend_open_alerts &= judgement.adopt.is_empty();
         let session = &mut self.sessions[index];
         let adoption: VecDeque<_> = judgement.adopt.iter().map(Alert::encode).collect();
-        session.adopted = judgement.adopt.last().map_or(0, |alert| alert.revision);
+        welcome.resend_nonce = greeting::resend_nonce(hello, &judgement);
+        session.nonce = welcome.resend_nonce;
         session.adoption = (!adoption.is_empty()).then_some(adoption);
         (session.greeted, session.resend_asked) = (true, judgement.resend || session.adoption.is_some());
         say(around, session.connection, down::Kind::Welcome(welcome));
@@ -276,7 +277,7 @@ impl ControlPlane {
 
     fn resent(&mut self, index: usize, resent: &Resent, around: &mut Around<'_>) -> Result<(), Violation> {
         let session = &self.sessions[index];
-        if session.adoption.is_some() || resent.since_revision <= session.adopted {
+        if session.adoption.is_some() || (session.nonce != 0 && resent.nonce != session.nonce) {
             return Ok(());
         }
         let tx = self.db.transaction()?;
@@ -501,6 +502,16 @@ impl ControlPlane {
             })
         })?;
         Ok(rows.collect::<Result<_, _>>()?)
+    }
+
+    /// Returns what is stored of alerts, gaps and a noted resend, for somebody who replays a run.
+    pub(crate) fn summary(&self) -> Result<String, Violation> {
+        let rows = self.rows()?.into_iter().map(|row| {
+            let pending = if row.close_pending { " (to be confirmed)" } else { "" };
+            format!("{} {}{pending} {}/{} ×{}", row.kind, row.state, row.occurrence, row.revision, row.count)
+        });
+        let gaps = if cursors::open_gap(&self.db, &self.gateway)? { "; a gap is open" } else { "" };
+        Ok(format!("{}{gaps}", rows.collect::<Vec<_>>().join(", ")))
     }
 
     /// Returns, for each epoch and lane, the cursor and the records that were written down as missing.

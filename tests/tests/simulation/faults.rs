@@ -242,7 +242,6 @@ impl World {
         let Some(last) = segments.pop() else { return };
         if let Some((name, at)) = self.disk.rot(|name| crate::spool::is_segment(name) && *name < *last) {
             self.memory.rotten = true;
-            self.memory.flips += 1;
             self.note(format!("a bit of {name} flips at {at}"));
         }
     }

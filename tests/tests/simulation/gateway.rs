@@ -71,6 +71,13 @@ struct Live {
     lanes: BTreeMap<Lane, LaneFlow>,
 }
 
+/// All open alerts, sent again.
+#[derive(Clone, Copy)]
+struct Resend {
+    since_revision: u64,
+    nonce: u64,
+}
+
 /// The running program.
 pub(crate) struct Gateway {
     pub(crate) spool: Spool,
@@ -79,9 +86,15 @@ pub(crate) struct Gateway {
     queue: VecDeque<(u64, Commit)>,
     /// Samples that no commit has yet.
     samples: Vec<Sample>,
-    /// Commits with which all open alerts were sent again, and since which revision.
-    milestones: VecDeque<(u64, u64)>,
-    resend_since: Option<u64>,
+    /// Commits with which all open alerts were sent again.
+    milestones: VecDeque<(u64, Resend)>,
+    resend: Option<Resend>,
+    /// The newest wish for all open alerts that was fulfilled, the first revision of the newest resend, and what the session asks for.
+    nonce: u64,
+    newest_resend: Option<u64>,
+    asked: u64,
+    /// Whether the disk has all that the control plane knows.
+    pub(crate) is_healed: bool,
     needs_checkpoint: bool,
     /// This start, and what its disk knew of starts and revisions by then.
     incarnation: (u64, Starts),
@@ -117,7 +130,6 @@ impl Gateway {
         if damaged > 0 && !memory.rotten {
             return Err(Violation::broken(format!("{damaged} records count as damaged, and nothing was ever damaged")).into());
         }
-        memory.damaged += damaged;
         let (engine, commit) = restore(recovered)?;
         let open = open_alerts(&engine);
         let found = format!("finds commit {commit}, {} open alerts, {damaged} damaged, resend: {resend}", open.len());
@@ -139,7 +151,11 @@ impl Gateway {
             queue: VecDeque::new(),
             samples: Vec::new(),
             milestones: VecDeque::new(),
-            resend_since: None,
+            resend: None,
+            nonce: 0,
+            newest_resend: None,
+            asked: 0,
+            is_healed: false,
             needs_checkpoint: false,
             incarnation: (incarnation, memory.chain.clone()),
             evictions: 0,
@@ -154,7 +170,7 @@ impl Gateway {
         };
         gateway.fulfil(wishes, None);
         if resend {
-            gateway.resend(clocks);
+            gateway.resend(0, clocks);
         }
         Ok((gateway, found))
     }
@@ -194,7 +210,7 @@ impl Gateway {
             || !self.samples.is_empty()
             || !self.queue.is_empty()
             || self.spool.is_full()
-            || self.resend_since.is_some()
+            || self.resend.is_some()
             || self.spool.evictions() > self.evictions
         {
             return Some("the pipeline has something to commit".to_owned());
@@ -263,15 +279,20 @@ impl Gateway {
         format!("report {} raises {kind}", memory.events)
     }
 
-    fn resend(&mut self, clocks: Clocks) {
-        self.resend_since = Some(self.engine.resend_open(clocks.wall));
+    /// As `pipeline::milestones` does.
+    fn resend(&mut self, nonce: u64, clocks: Clocks) {
+        let since_revision = self.engine.resend_open(clocks.wall);
+        self.nonce = if nonce == 0 { self.nonce } else { nonce };
+        self.newest_resend = Some(since_revision);
+        self.resend = Some(Resend { since_revision, nonce: self.nonce });
+        self.spool.owe_resend();
     }
 
     /// The pipeline makes a commit of what changed.
     fn commit(&mut self, clocks: Clocks, (ledger, memory): (&mut Ledger, &mut Memory)) -> Option<String> {
         let asked = self.spool.wants_checkpoint() && self.queue.iter().all(|(_, commit)| commit.checkpoint.is_none());
         let wants_checkpoint = asked || self.needs_checkpoint;
-        let has_news = self.engine.has_changes() || !self.samples.is_empty() || self.resend_since.is_some();
+        let has_news = self.engine.has_changes() || !self.samples.is_empty() || self.resend.is_some();
         if self.queue.len() >= QUEUE_COMMITS || !(has_news || wants_checkpoint) {
             return None;
         }
@@ -291,7 +312,7 @@ impl Gateway {
             records.push(Record::plain(Lane::Samples, Bytes::from(content)));
         }
         memory.states.insert(number, open_alerts(&self.engine));
-        self.milestones.extend(self.resend_since.take().map(|since| (number, since)));
+        self.milestones.extend(self.resend.take().map(|resend| (number, resend)));
         let checkpoint = wants_checkpoint.then(|| [number.to_le_bytes().to_vec(), self.engine.checkpoint()].concat());
         let said = format!("commit {number} of {} records{}", records.len(), if wants_checkpoint { " with a checkpoint" } else { "" });
         self.queue.push_back((number, Commit { records, delta: number.to_le_bytes().to_vec(), checkpoint, at: clocks.wall }));
@@ -330,10 +351,10 @@ impl Gateway {
 
     /// Tells what is true now that commit `durable` is: as `pipeline::milestones` does.
     fn reached(&mut self, durable: u64) {
-        while let Some((_, since_revision)) = self.milestones.pop_front_if(|(commit, _)| *commit <= durable) {
+        while let Some((_, Resend { since_revision, nonce })) = self.milestones.pop_front_if(|(commit, _)| *commit <= durable) {
             let epoch = self.spool.epoch();
             let sequence = self.spool.head(Lane::Alerts, epoch).0;
-            self.outbox.put(Outgoing::Resent(Resent { epoch: epoch.0, sequence, since_revision }));
+            self.outbox.put(Outgoing::Resent(Resent { epoch: epoch.0, sequence, since_revision, nonce }));
         }
     }
 
@@ -370,7 +391,7 @@ impl Gateway {
         if self.live.as_ref().is_some_and(|live| live.established) && self.spool.evictions() > self.evictions {
             // The only word on an alert was given up: `control` has it said again.
             self.evictions = self.spool.evictions();
-            self.resend(clocks);
+            self.resend(0, clocks);
             return Ok(Some("sends all open alerts again: some were given up".to_owned()));
         }
         let boot = clocks.now.saturating_sub(clocks.since_boot);
@@ -492,7 +513,7 @@ impl Gateway {
             Action::Measured { .. } | Action::Pace(_) => {}
             Action::RenewEpoch => {
                 self.spool.renew(Epoch(self.random.number()), clocks.now)?;
-                self.resend(clocks);
+                self.resend(0, clocks);
                 self.lose("this disk was set back", clocks, network)?;
             }
         }
@@ -508,7 +529,7 @@ impl Gateway {
                 }
                 self.needs_checkpoint = true;
                 if adopt.complete {
-                    self.resend(clocks);
+                    self.resend(self.asked, clocks);
                 }
             }
             Incoming::CloseAlert(close) => {
@@ -519,7 +540,18 @@ impl Gateway {
                 let wishes = self.revisions.handle(Input::Confirm { number }, clocks.moment())?;
                 self.fulfil(wishes, Some((clocks, network)));
             }
-            Incoming::ResendOpenAlerts => self.resend(clocks),
+            Incoming::ResendOpenAlerts { nonce } => self.resend(nonce, clocks),
+            Incoming::ResentHeard { since_revision } => {
+                self.is_healed = true;
+                if self.newest_resend == Some(since_revision) {
+                    self.newest_resend = None;
+                    self.spool.settle_resend();
+                }
+            }
+            Incoming::Welcomed(welcome) => {
+                self.asked = welcome.resend_nonce;
+                self.is_healed |= welcome.resend_nonce == 0 || welcome.resend_open_alerts;
+            }
             Incoming::Revision(signed) => {
                 let document: Document = serde_json::from_slice(&signed.document).map_err(std::io::Error::from)?;
                 let wishes = self.revisions.pushed(signed.number, document, clocks.moment())?;

@@ -4,7 +4,8 @@
 //! the programs' own; what is simulated is time, chance, wires and platters (`network`, `disk`), and the few lines of the shells
 //! between awaits (`gateway`, `control_plane`). `faults` says what goes wrong, `ledger` and `world` what must hold nevertheless.
 //!
-//! Every run follows from its seed. `SIM_SEED=n` replays one and prints its steps, `SIM_SEEDS=n` says how many fresh ones to try.
+//! Every run follows from its seed. `SIM_SEED=n` replays one and prints its steps, `SIM_SEEDS=n` says how many fresh ones to try,
+//! and `SIM_FIRST=n` begins with that one instead of a fresh one.
 
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, clippy::expect_used)]
 
@@ -50,7 +51,7 @@ fn every_invariant_holds_for_fresh_seeds() {
         assert!(outcome.failure.is_none(), "seed {seed:#x} fails");
         return;
     }
-    let (first, count) = (fresh_seed(), number("SIM_SEEDS").unwrap_or(SEEDS));
+    let (first, count) = (number("SIM_FIRST").unwrap_or_else(fresh_seed), number("SIM_SEEDS").unwrap_or(SEEDS));
     let (failures, summary) = run_seeds((first, count), NONE, &tenant);
     println!("{summary}");
     failures.iter().take(number("SIM_SHOW").map_or(3, |count| usize::try_from(count).unwrap())).for_each(Outcome::print_last);

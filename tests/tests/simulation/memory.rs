@@ -20,10 +20,9 @@ pub(crate) struct Memory {
     pub(crate) durable: u64,
     /// The open alerts after each commit.
     pub(crate) states: BTreeMap<u64, Vec<Open>>,
-    /// Whether the medium was ever damaged, and how many bits it lost.
+    /// Whether the medium was ever damaged.
     pub(crate) rotten: bool,
-    pub(crate) flips: u64,
-    /// Records that were found damaged, over all starts.
+    /// Records that were found damaged, by starts that are over.
     pub(crate) damaged: u64,
     /// Records that were evicted, by disks that are no more.
     pub(crate) evicted_before: BTreeMap<Lane, u64>,
@@ -53,7 +52,6 @@ impl Memory {
             durable: 0,
             states: BTreeMap::new(),
             rotten: false,
-            flips: 0,
             damaged: 0,
             evicted_before: BTreeMap::new(),
             chain: Starts::default(),
@@ -71,7 +69,12 @@ impl Memory {
 
     /// Notes on the disk that the last start has a session.
     pub(crate) fn heard(&mut self) {
-        self.chain = Starts { starts: self.chain.starts.last().copied().into_iter().collect(), found: None };
+        self.chain.starts = self.chain.starts.last().copied().into_iter().collect();
+    }
+
+    /// Notes on the disk that it has all that the control plane knows.
+    pub(crate) fn healed(&mut self) {
+        self.chain.found = None;
     }
 
     /// Returns how many records of a lane may be missing, because the spool counted them as evicted or damaged.

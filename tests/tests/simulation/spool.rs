@@ -188,6 +188,16 @@ impl Spool {
         self.reader.acknowledge(lane, epoch, sequence);
     }
 
+    /// As the reader does.
+    pub(crate) fn owe_resend(&mut self) {
+        self.reader.owe_resend();
+    }
+
+    /// As the reader does.
+    pub(crate) fn settle_resend(&mut self) {
+        self.reader.settle_resend();
+    }
+
     /// As the reader says.
     pub(crate) fn epoch(&self) -> Epoch {
         self.reader.epoch()

@@ -66,7 +66,7 @@ impl SpoolWatch {
         self.losses = facts.losses;
         if self.resend_due && !facts.is_full {
             self.resend_due = false;
-            orders.push(Order::Resend);
+            orders.push(Order::Resend { nonce: 0 });
         }
         orders
     }
@@ -205,7 +205,7 @@ mod tests {
             .map(|order| match order {
                 Order::Own(report) => format!("{}: {}", report.kind, report.summary),
                 Order::OwnClear { kind, .. } => format!("{kind} over"),
-                Order::Resend => "resend".to_owned(),
+                Order::Resend { .. } => "resend".to_owned(),
                 _ => "?".to_owned(),
             })
             .collect()

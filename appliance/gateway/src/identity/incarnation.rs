@@ -35,7 +35,7 @@ pub(crate) struct Incarnation {
     /// The last one that had a session, and all since: the control plane knows the first of them, and perhaps a later one.
     pub(crate) earlier: Vec<u64>,
     /// The oldest alert revision that a start found on this disk since the last session: of a disk that was set back, later starts
-    /// find what came meanwhile, too. `None` once this start has a session.
+    /// find what came meanwhile, too. `None` once a session has given this start all that its disk forgot.
     pub(crate) found: Option<u64>,
 }
 
@@ -73,17 +73,31 @@ impl Incarnation {
         self.earlier.last().copied().unwrap_or(0)
     }
 
-    /// Takes note that this start has a session: the next one follows it, and nothing earlier counts.
+    /// Takes note that this start has a session: the next one follows it, and no earlier one counts.
     ///
     /// # Errors
     /// [`IncarnationError`].
     pub(crate) fn heard(&mut self, dir: &Path) -> Result<(), IncarnationError> {
-        if self.earlier.is_empty() && self.found.is_none() {
+        if self.earlier.is_empty() {
             return Ok(());
         }
-        let heard = Self { current: self.current, earlier: Vec::new(), found: None };
-        heard.keep(dir)?;
-        *self = heard;
+        self.replace(dir, Self { current: self.current, earlier: Vec::new(), found: self.found })
+    }
+
+    /// Takes note that the disk has all that the control plane knows: what earlier starts found counts no more.
+    ///
+    /// # Errors
+    /// [`IncarnationError`].
+    pub(crate) fn healed(&mut self, dir: &Path) -> Result<(), IncarnationError> {
+        if self.found.is_none() {
+            return Ok(());
+        }
+        self.replace(dir, Self { found: None, ..self.clone() })
+    }
+
+    fn replace(&mut self, dir: &Path, with: Self) -> Result<(), IncarnationError> {
+        with.keep(dir)?;
+        *self = with;
         Ok(())
     }
 
@@ -160,11 +174,13 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_state_that_was_found_counts_until_a_session() {
+    fn the_oldest_state_that_was_found_counts_until_the_disk_has_all_back() {
         let dir = tempfile::tempdir().unwrap();
         let found = |found| Incarnation::begin(dir.path(), found).unwrap();
         assert_eq!((found(5).found, found(9).found, found(7).found), (Some(5), Some(5), Some(5)));
         found(8).heard(dir.path()).unwrap();
+        assert_eq!(found(9).found, Some(5), "a session alone gives nothing back");
+        found(8).healed(dir.path()).unwrap();
         assert_eq!(found(9).found, Some(9));
     }
 }

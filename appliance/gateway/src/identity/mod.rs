@@ -9,7 +9,7 @@ mod schedule;
 pub(crate) mod trusted;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -26,7 +26,7 @@ use postern_uplink::tunnel::{GreetingFacts, Outgoing};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use self::incarnation::Incarnation;
+use self::incarnation::{Incarnation, IncarnationError};
 use self::live::Refresh;
 use self::schedule::{Facts, Way};
 use self::trusted::Trusted;
@@ -45,6 +45,8 @@ const QUEUE: usize = 8;
 pub(crate) enum Notice {
     /// The answer to a request for certificates.
     Certificate(CertificateReply),
+    /// The disk has all that the control plane knows of its alerts.
+    Healed,
     /// Whom to trust.
     Trust(TrustBundle),
 }
@@ -108,6 +110,7 @@ impl Keeper {
                 () = stop.cancelled() => return Ok(()),
                 notice = self.notices.recv() => match notice {
                     Some(Notice::Certificate(reply)) => self.answered(&mut progress, &reply).await?,
+                    Some(Notice::Healed) => self.keep_incarnation(Incarnation::healed).await,
                     Some(Notice::Trust(bundle)) => self.trust(bundle).await?,
                     None => {
                         stop.cancelled().await;
@@ -121,7 +124,7 @@ impl Keeper {
                     }
                     let is_up = self.tunnel.borrow_and_update().state == TunnelState::Up;
                     if is_up {
-                        self.heard().await;
+                        self.keep_incarnation(Incarnation::heard).await;
                     }
                     progress.down_since = if is_up { None } else { progress.down_since.or_else(|| Some(Instant::now())) };
                 }
@@ -130,10 +133,10 @@ impl Keeper {
         }
     }
 
-    /// The control plane knows this start now. A disk that does not take it makes the next start say more than it must.
-    async fn heard(&mut self) {
+    /// Notes what a session meant for this start. A disk that does not take it makes the next start say more than it must.
+    async fn keep_incarnation(&mut self, note: fn(&mut Incarnation, &Path) -> Result<(), IncarnationError>) {
         let (mut incarnation, dir) = (self.incarnation.clone(), self.dir.clone());
-        match tokio::task::spawn_blocking(move || incarnation.heard(&dir).map(|()| incarnation)).await {
+        match tokio::task::spawn_blocking(move || note(&mut incarnation, &dir).map(|()| incarnation)).await {
             Ok(Ok(incarnation)) => self.incarnation = incarnation,
             Ok(Err(error)) => tracing::warn!(error = crate::chain(&error), "that this start had a session cannot be kept"),
             Err(_stopping) => {}

@@ -340,12 +340,12 @@ impl Pipeline {
     fn obey(&mut self, order: Order) {
         let now = Timestamp::from(SystemTime::now());
         match order {
-            Order::Adopt { alerts, complete } => {
+            Order::Adopt { alerts, complete, nonce } => {
                 alerts.into_iter().for_each(|alert| self.engine.adopt(alert, now));
                 // What was taken in is in no record of the spool.
                 self.checkpoint = true;
                 if complete {
-                    self.milestones.resend(self.engine.resend_open(now));
+                    self.milestones.resend((self.engine.resend_open(now), nonce), &self.spool);
                 }
             }
             Order::Close { key, occurrence, count_seen } => self.engine.close(&key, occurrence, count_seen, now),
@@ -362,7 +362,8 @@ impl Pipeline {
                 // Whoever asked may be gone.
                 let _ = done.send(());
             }
-            Order::Resend => self.milestones.resend(self.engine.resend_open(now)),
+            Order::Resend { nonce } => self.milestones.resend((self.engine.resend_open(now), nonce), &self.spool),
+            Order::ResentHeard { since_revision } => self.milestones.heard(since_revision, &self.spool),
         }
         self.dirty = true;
         let beat = self.facts.borrow().beat;

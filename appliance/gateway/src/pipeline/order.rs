@@ -17,6 +17,8 @@ pub(crate) enum Order {
         alerts: Vec<Alert>,
         /// Whether these were the last ones: every open alert is then to be sent again.
         complete: bool,
+        /// What that fulfils: `Welcome::resend_nonce`.
+        nonce: u64,
     },
     /// A person closed an alert.
     Close {
@@ -43,5 +45,13 @@ pub(crate) enum Order {
     /// Other rules are in force from now on; answered when they are.
     ReplaceRules(Box<RuleIndex>, oneshot::Sender<()>),
     /// Every open alert is to be sent again.
-    Resend,
+    Resend {
+        /// What that fulfils: `Welcome::resend_nonce`; 0 when the control plane did not ask.
+        nonce: u64,
+    },
+    /// The control plane knows that every open alert was sent again.
+    ResentHeard {
+        /// The first revision that they got.
+        since_revision: u64,
+    },
 }

@@ -126,7 +126,7 @@ impl<S: Storage> Core<S> {
                 Step::Cut { .. } | Step::Damaged { .. } | Step::Unreadable { .. } => is_damaged = true,
             }
         }
-        let Some(Rewritten { out, mut made, kept, given_up }) = work.finish(bytes.len()) else { return Ok(Outcome::Nothing) };
+        let Some(Rewritten { out, mut made, kept, given_up, damaged }) = work.finish(bytes.len()) else { return Ok(Outcome::Nothing) };
         if is_damaged && let Err(error) = self.shared.storage.keep_damaged(&name) {
             tracing::warn!(name, %error, "a damaged segment of the spool cannot be kept for inspection");
         }
@@ -137,7 +137,7 @@ impl<S: Storage> Core<S> {
         made.cipher = Some(cipher);
         let mut index = self.shared.index();
         kept.iter().for_each(|entry| index.weigh(&mut made, entry));
-        index.replace(made, &given_up);
+        index.replace(made, &given_up, &damaged);
         drop(index);
         if given_up.iter().any(|(_, reason)| *reason != Reason::Damaged) {
             let (class, reason) = (sentence.class, sentence.reason.name());

@@ -229,7 +229,8 @@ pub struct Recovered {
     pub unclean_since: Option<Timestamp>,
     /// Records that were durable once and are unreadable now, at least.
     pub damaged_records: u64,
-    /// Something was damaged, or evicted by the last run, before the control plane had it: commit every open alert again.
+    /// Something was damaged, or evicted by the last run, before the control plane had it, or the last run had to do so for another
+    /// reason and the control plane has not taken its word that it did: commit every open alert again.
     pub resend_open_alerts: bool,
 }
 
@@ -408,6 +409,16 @@ impl<S: Storage> Spool<S> {
     /// [`SpoolError::File`] when a segment cannot be opened.
     pub(crate) fn next_ahead(&self, overtakers: &mut Overtakers, after: After, most_bytes: usize) -> Result<Vec<Bytes>, SpoolError> {
         self.reader.next_ahead(overtakers, after, most_bytes)
+    }
+
+    /// Does what [`Reader::owe_resend`] does.
+    pub fn owe_resend(&self) {
+        self.reader.owe_resend();
+    }
+
+    /// Does what [`Reader::settle_resend`] does.
+    pub fn settle_resend(&self) {
+        self.reader.settle_resend();
     }
 
     /// Says whether [`Spool::next_batch`] has something, without reading a file.

@@ -109,6 +109,17 @@ impl<S: Storage> Reader<S> {
         self.shared.index().acknowledge(lane, epoch, sequence)
     }
 
+    /// Says that every open alert is to be committed again: each start is told so ([`super::Recovered::resend_open_alerts`]) until
+    /// [`Reader::settle_resend`]. Lies on the disk with the next commit.
+    pub fn owe_resend(&self) {
+        self.shared.index().owe_resend();
+    }
+
+    /// Says that the control plane has taken the word that every open alert was committed again.
+    pub fn settle_resend(&self) {
+        self.shared.index().settle_resend();
+    }
+
     /// Returns the present epoch.
     pub fn epoch(&self) -> Epoch {
         self.shared.index().epoch()

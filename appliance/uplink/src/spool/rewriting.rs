@@ -56,6 +56,8 @@ pub(crate) struct Rewriting<'a> {
     /// Up to where each lane is accounted for, and what of it is not yet marked: first, last, reason.
     reached: BTreeMap<Lane, u64>,
     gaps: BTreeMap<Lane, (u64, u64, Reason)>,
+    /// Records that were found, by lane.
+    found: BTreeMap<Lane, u64>,
 }
 
 /// What came of it.
@@ -64,6 +66,8 @@ pub(crate) struct Rewritten {
     pub(crate) made: Segment,
     pub(crate) kept: Vec<Entry>,
     pub(crate) given_up: Vec<(Entry, Reason)>,
+    /// Records that were there and cannot be read any more, by lane.
+    pub(crate) damaged: BTreeMap<Lane, u64>,
 }
 
 impl<'a> Rewriting<'a> {
@@ -71,8 +75,12 @@ impl<'a> Rewriting<'a> {
         let id = old.id.rewritten();
         let mut out = Vec::new();
         cipher.append_key((id, 0), &mut out);
-        let result = Rewritten { out, made: Segment::new(id, None), kept: Vec::new(), given_up: Vec::new() };
-        Self { old, cipher, plan, result, is_shorter: false, reached: BTreeMap::new(), gaps: BTreeMap::new() }
+        let result = Rewritten { out, made: Segment::new(id, None), kept: Vec::new(), given_up: Vec::new(), damaged: BTreeMap::new() };
+        let mut this = Self { old, cipher, plan, result, is_shorter: false, reached: BTreeMap::new(), gaps: BTreeMap::new(), found: BTreeMap::new() };
+        for (lane, known) in old.known() {
+            this.reached.insert(lane, known.first.saturating_sub(1));
+        }
+        this
     }
 
     /// Returns the entry of a lane's record.
@@ -113,6 +121,7 @@ impl<'a> Rewriting<'a> {
 
     fn record(&mut self, sealer: &mut Sealer, (mut entry, class): (Entry, Option<Class>), found: &Found<'_>) -> Result<(), SpoolError> {
         self.reach(entry.lane, entry.sequence, entry.sequence);
+        *self.found.entry(entry.lane).or_default() += 1;
         // The engine is fed alerts after a checkpoint again, whoever has them.
         let is_state = self.plan.is_state_needed && entry.lane == Lane::Alerts && class == Some(Class::Needless);
         let class = class.filter(|class| self.plan.sentence.covers(*class) && !is_state);
@@ -172,6 +181,14 @@ impl<'a> Rewriting<'a> {
 
     /// Returns the new segment; `None` when nothing could be given up of the old one's `bytes`.
     pub(crate) fn finish(mut self, bytes: usize) -> Option<Rewritten> {
+        for (lane, known) in self.old.known() {
+            // What lies behind the last one that was found is damaged, too.
+            self.reach(lane, known.last.saturating_add(1), known.last);
+            let lost = known.records.saturating_sub(self.found.get(&lane).copied().unwrap_or(0));
+            if lost > 0 {
+                self.result.damaged.insert(lane, lost);
+            }
+        }
         for lane in Lane::ALL {
             self.mark(lane);
         }

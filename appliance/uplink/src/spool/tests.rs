@@ -346,6 +346,52 @@ async fn records_that_rot_while_it_runs_are_left_out_and_the_segment_can_still_b
 }
 
 #[tokio::test]
+async fn a_resend_is_owed_over_starts_until_the_control_plane_has_heard_of_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut epoch = 1;
+    let mut lives = |settles: &'static [bool]| {
+        let dir = dir.path().to_owned();
+        let from = epoch;
+        epoch += settles.len() as u64;
+        async move {
+            let mut told = Vec::new();
+            for (settles, epoch) in settles.iter().zip(from..) {
+                let (spool, recovered, writer) = open(&dir, epoch);
+                told.push(recovered.resend_open_alerts);
+                if *settles { spool.settle_resend() } else { spool.owe_resend() }
+                // The whole state is committed: that the control plane knows of it is another matter.
+                durably(&spool, checkpoint("state")).await;
+                abandon(spool, writer).await;
+            }
+            told
+        }
+    };
+    assert_eq!(lives(&[false, false, true]).await, [false, true, true]);
+    assert_eq!(lives(&[true]).await, [false]);
+}
+
+#[tokio::test]
+async fn what_rots_before_its_segment_is_rewritten_is_counted_and_healed() {
+    for rots in [0, 1] {
+        let dir = tempfile::tempdir().unwrap();
+        let small = SpoolOptions { max_bytes: 40_000, ..options(dir.path()) };
+        let (spool, _, _writer) = Spool::open(small, Epoch(1), Timestamp::default()).unwrap();
+        // The first and the last of the lane in its segment: no sequence around it betrays the loss.
+        durably(&spool, Commit { checkpoint: Some(b"state".to_vec()), ..record("one") }).await;
+        durably(&spool, record("two")).await;
+        flip(&segments(dir.path())[0], Kind::Record(LANE), rots);
+        while spool.fill().lanes["samples"].evicted < 50 {
+            let records = vec![Record::plain(Lane::Samples, Bytes::from(vec![7; 300]))];
+            durably(&spool, Commit { records, checkpoint: spool.wants_checkpoint().then(|| b"state".to_vec()), ..Commit::default() }).await;
+        }
+        assert_eq!((spool.damaged_records(), spool.evictions()), (1, 1), "record {rots}");
+        let left = ["two", "one"][rots];
+        assert_eq!(texts(spool.next_batch(LANE, None).unwrap()).2, [left]);
+        assert_eq!(spool.damaged_records(), 1, "once");
+    }
+}
+
+#[tokio::test]
 async fn a_segment_without_a_whole_commit_is_dropped_and_its_number_not_used_again() {
     let dir = tempfile::tempdir().unwrap();
     let (spool, _, writer) = open(dir.path(), 1);

@@ -225,7 +225,7 @@ impl Running<'_> {
             Action::RenewEpoch => {
                 let epoch = self.around.spool.renew_epoch().await?;
                 tracing::warn!(epoch = epoch.0, "the control plane knows more than this gateway: going on under a new epoch");
-                mail.deliver(Incoming::ResendOpenAlerts)?;
+                mail.deliver(Incoming::ResendOpenAlerts { nonce: 0 })?;
                 return Err(Fault::RolledBack.into());
             }
         }

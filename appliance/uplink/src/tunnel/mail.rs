@@ -27,7 +27,7 @@ impl Mail {
     /// # Errors
     /// [`Loss::Overrun`] when the daemon is far behind.
     pub(crate) fn deliver(&mut self, message: Incoming) -> Result<(), Loss> {
-        if message == Incoming::ResendOpenAlerts && self.inbox.contains(&message) {
+        if matches!(message, Incoming::ResendOpenAlerts { .. }) && self.inbox.contains(&message) {
             return Ok(());
         }
         if matches!(message, Incoming::Certificate(_)) {

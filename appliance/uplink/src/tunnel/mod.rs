@@ -112,7 +112,15 @@ pub enum Incoming {
     /// Try a candidate revision on the events of the last hours.
     Replay(message::Replay),
     /// Commit the whole state of every open alert again.
-    ResendOpenAlerts,
+    ResendOpenAlerts {
+        /// What it fulfils: `Welcome::resend_nonce`, 0 when the control plane did not ask.
+        nonce: u64,
+    },
+    /// The control plane has taken the word that every open alert was committed again.
+    ResentHeard {
+        /// The first revision of these.
+        since_revision: u64,
+    },
     /// A revision to verify and apply.
     Revision(message::SignedRevision),
     /// Every sealed secret.

@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn what_must_arrive_is_said_again_in_every_session_until_it_is_settled() {
-        let resent = |sequence| Resent { epoch: 1, sequence, since_revision: 1 };
+        let resent = |sequence| Resent { epoch: 1, sequence, since_revision: 1, nonce: 0 };
         let mut outbox = Outbox::default();
         outbox.put(Outgoing::Resent(resent(5)));
         outbox.put(Outgoing::Resent(resent(9)));

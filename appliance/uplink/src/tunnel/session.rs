@@ -111,6 +111,10 @@ pub struct Session {
     protocol: Option<u32>,
     /// A revision that waits for its confirmation by a control plane that knows of none, and the last heartbeat before it.
     provisional: Option<(u64, u64)>,
+    /// What this session asks for: `Welcome::resend_nonce`.
+    resend_nonce: u64,
+    /// A resend that was told of, by its first revision, and the last heartbeat before that.
+    resent: Option<(u64, u64)>,
     beats: VecDeque<Beat>,
     measured: VecDeque<(Duration, i64)>,
     last_nonce: u64,
@@ -129,6 +133,8 @@ impl Session {
             acknowledged,
             protocol: None,
             provisional,
+            resend_nonce: 0,
+            resent: None,
             beats: VecDeque::new(),
             measured: VecDeque::new(),
             last_nonce: 0,
@@ -146,6 +152,12 @@ impl Session {
     ///
     /// Version 1 knows nothing of confirmations, certificates, trust and audits on this stream, and would end the session.
     pub fn outward(&mut self, message: Up) -> Option<Up> {
+        // One from before what this session asks for is passed over.
+        if let Some(up::Kind::Resent(resent)) = &message.kind
+            && (self.resend_nonce == 0 || resent.nonce == self.resend_nonce)
+        {
+            self.resent = Some((resent.since_revision, self.last_nonce));
+        }
         if self.protocol.is_none_or(|protocol| protocol >= 2) {
             return Some(message);
         }
@@ -245,6 +257,7 @@ impl Session {
             return Err(Fault::Protocol(welcome.protocol));
         }
         self.protocol = Some(welcome.protocol);
+        self.resend_nonce = welcome.resend_nonce;
         let mut actions = Vec::new();
         for place in &welcome.committed {
             // A lane that this build does not know cannot have anything in its spool.
@@ -264,7 +277,7 @@ impl Session {
         // What it had acknowledged it has no more: its database was set back. An earlier start may have been told so.
         let is_behind = self.acknowledged.iter().any(|place| committed(place) < place.sequence);
         if welcome.resend_open_alerts || is_behind {
-            actions.push(Action::Deliver(Incoming::ResendOpenAlerts));
+            actions.push(Action::Deliver(Incoming::ResendOpenAlerts { nonce: welcome.resend_nonce }));
         }
         Ok(actions)
     }
@@ -281,6 +294,10 @@ impl Session {
         let rtt = median(self.measured.iter().map(|(rtt, _)| *rtt)).unwrap_or(rtt);
         let clock_offset = median(self.measured.iter().map(|(_, offset)| *offset)).unwrap_or(clock_offset);
         let mut actions = vec![Action::Measured { rtt, clock_offset }];
+        // The other side answers in order, so it has taken what was said before it was asked.
+        if let Some((since_revision, _)) = self.resent.take_if(|(_, asked_before)| nonce > *asked_before) {
+            actions.push(Action::Deliver(Incoming::ResentHeard { since_revision }));
+        }
         // Version 1 confirms nothing: that it answers what was asked after the change must do.
         if self.protocol == Some(1)
             && let Some((number, _)) = self.provisional.take_if(|(_, asked_before)| nonce > *asked_before)
@@ -339,7 +356,7 @@ mod tests {
     fn a_control_plane_that_lost_what_it_acknowledged_gets_all_open_alerts_again() {
         for committed in [vec![place(5, 39)], vec![]] {
             let actions = session().take(welcome(committed), at(0)).unwrap();
-            assert_eq!(actions.last(), Some(&Action::Deliver(Incoming::ResendOpenAlerts)));
+            assert_eq!(actions.last(), Some(&Action::Deliver(Incoming::ResendOpenAlerts { nonce: 0 })));
         }
     }
 
@@ -347,8 +364,8 @@ mod tests {
     fn it_is_noticed_after_a_restart_as_well_that_the_control_plane_lost_what_it_acknowledged() {
         let hello = Hello { protocol: PROTOCOL_VERSION, epoch: 6, ..Hello::default() };
         let greet = |committed| Session::new(BEAT, hello.clone(), vec![place(5, 40)]).take(welcome(committed), at(0)).unwrap();
-        assert_eq!(greet(vec![place(5, 39)]).last(), Some(&Action::Deliver(Incoming::ResendOpenAlerts)));
-        assert!(!greet(vec![place(5, 40)]).contains(&Action::Deliver(Incoming::ResendOpenAlerts)));
+        assert_eq!(greet(vec![place(5, 39)]).last(), Some(&Action::Deliver(Incoming::ResendOpenAlerts { nonce: 0 })));
+        assert!(!greet(vec![place(5, 40)]).contains(&Action::Deliver(Incoming::ResendOpenAlerts { nonce: 0 })));
     }
 
     #[test]
@@ -432,6 +449,28 @@ mod tests {
         assert_eq!(said(&mut old, status(RevisionState::Provisional)), Some(status(RevisionState::Applied)));
         assert_eq!(said(&mut old, status(RevisionState::Reverted)), Some(status(RevisionState::Failed)));
         assert_eq!(said(&mut new, status(RevisionState::Reverted)), Some(status(RevisionState::Reverted)));
+    }
+
+    #[test]
+    fn a_resend_counts_as_heard_once_what_was_asked_after_it_is_answered() {
+        let heard = |since_revision| Action::Deliver(Incoming::ResentHeard { since_revision });
+        let resent = |since_revision, nonce| up::Kind::Resent(Resent { since_revision, nonce, ..Resent::default() });
+        let mut session = welcomed(2, 0);
+        session.tick(at(0)).unwrap();
+        said(&mut session, resent(7, 3));
+        assert!(!session.take(reply(1, Timestamp::default()), at(1)).unwrap().contains(&heard(7)), "asked before it was said");
+        session.tick(at(10)).unwrap();
+        assert!(session.take(reply(2, Timestamp::default()), at(11)).unwrap().contains(&heard(7)));
+        // A session that asks passes over what fulfils an earlier wish, or none.
+        let mut session = super::Session::new(BEAT, Hello { protocol: PROTOCOL_VERSION, ..Hello::default() }, Vec::new());
+        let welcome = Welcome { protocol: 2, resend_nonce: 4, ..Welcome::default() };
+        session.take(Down { kind: Some(down::Kind::Welcome(welcome)) }, at(0)).unwrap();
+        for (number, nonce, counts) in [(1, 3, false), (2, 0, false), (3, 4, true)] {
+            said(&mut session, resent(7, nonce));
+            session.tick(at(number * 10)).unwrap();
+            let actions = session.take(reply(number, Timestamp::default()), at(number * 10)).unwrap();
+            assert_eq!(actions.contains(&heard(7)), counts, "{nonce}");
+        }
     }
 
     #[test]

@@ -27,7 +27,7 @@ impl Site {
     }
 
     async fn resent(&self, sequence: u64, since_revision: u64) -> usize {
-        let said = Resent { epoch: EPOCH, sequence, since_revision };
+        let said = Resent { epoch: EPOCH, sequence, since_revision, nonce: 0 };
         self.store.resent(&self.gateway, said, NOW).await.unwrap().len()
     }
 

@@ -32,7 +32,7 @@ pub(crate) struct Index {
     settled: BTreeMap<(Lane, Epoch), u64>,
     evicted: BTreeMap<(Lane, Reason), u64>,
     evictions: u64,
-    /// An earlier run lost state, and this one has not yet committed the whole again.
+    /// Every open alert is to be committed again, and the control plane has not taken the word that it was.
     is_owed: bool,
     rewritings: u64,
     /// The last rewriting that a durable standing counts.
@@ -87,6 +87,13 @@ impl Segment {
         }
     }
 
+    /// Returns what is known to be readable of each lane.
+    pub(crate) fn known(&self) -> impl Iterator<Item = (Lane, Known)> + '_ {
+        self.lanes.iter().map(|(lane, span)| {
+            (*lane, Known { first: span.first, last: span.last, records: span.records.saturating_sub(span.lost) })
+        })
+    }
+
     /// Notes a record.
     pub(crate) fn note(&mut self, entry: &Entry) {
         let span = self.lanes.entry(entry.lane).or_default();
@@ -126,12 +133,25 @@ impl Entry {
     }
 }
 
+/// The readable records of one lane in one segment.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Known {
+    /// Sequence of the first one.
+    pub(crate) first: u64,
+    /// Sequence of the last one.
+    pub(crate) last: u64,
+    /// How many there are.
+    pub(crate) records: u64,
+}
+
 /// The records of one lane in one segment.
 #[derive(Clone, Debug, Default)]
 struct Span {
     first: u64,
     last: u64,
     records: u64,
+    /// Of these, how many turned out to be unreadable, and are counted so.
+    lost: u64,
     bytes: u64,
     marks: Vec<(u64, u32)>,
 }
@@ -310,7 +330,6 @@ impl Index {
     pub(crate) fn checkpoint_written(&mut self) {
         self.checkpoints_queued = self.checkpoints_queued.saturating_sub(1);
         self.checkpoint_wanted = false;
-        self.changed |= std::mem::take(&mut self.is_owed);
     }
 
     /// Says whether the next commit should carry a checkpoint.
@@ -321,6 +340,12 @@ impl Index {
     /// Returns the last durable sequence of `lane` in `epoch`; 0 when there never was one, or the epoch is no longer on disk.
     pub(crate) fn head(&self, lane: Lane, epoch: Epoch) -> Sequence {
         Sequence(self.heads.get(&(lane, epoch)).copied().unwrap_or(0))
+    }
+
+    /// Returns the number of the first segment that may hold something behind `after`.
+    fn first_segment(&self, after: Option<(Epoch, Sequence)>) -> u32 {
+        let begin = after.and_then(|(epoch, _)| self.segments.iter().find(|(_, segment)| segment.id.epoch == epoch));
+        begin.map_or(0, |(number, _)| *number)
     }
 
     /// Finds the first unacknowledged records of `lane` behind `after`.
@@ -340,12 +365,6 @@ impl Index {
                 end: segment.bytes,
                 behind,
                 from: span.first.max(behind.saturating_add(1)),
-    /// Returns the number of the first segment that may hold something behind `after`.
-    fn first_segment(&self, after: Option<(Epoch, Sequence)>) -> u32 {
-        let begin = after.and_then(|(epoch, _)| self.segments.iter().find(|(_, segment)| segment.id.epoch == epoch));
-        begin.map_or(0, |(number, _)| *number)
-    }
-
                 cipher: segment.cipher.clone(),
             })
         })
@@ -356,6 +375,7 @@ impl Index {
         let Some(span) = self.segments.get_mut(&place.segment.number).and_then(|segment| segment.lanes.get_mut(&lane)) else { return };
         let lost = span.last.saturating_sub(place.behind).min(span.records);
         span.last = span.last.min(place.behind);
+        span.lost = span.lost.saturating_add(lost);
         self.note_loss(lane, lost);
     }
 
@@ -363,6 +383,9 @@ impl Index {
     pub(crate) fn note_gap(&mut self, lane: Lane, place: &Place, missing: u64) -> bool {
         let is_news = self.gaps.insert((place.segment.number, lane, place.from));
         if is_news {
+            if let Some(span) = self.segments.get_mut(&place.segment.number).and_then(|segment| segment.lanes.get_mut(&lane)) {
+                span.lost = span.lost.saturating_add(missing);
+            }
             self.note_loss(lane, missing);
         }
         is_news

@@ -38,9 +38,14 @@ impl Index {
         out
     }
 
-    /// Says that an earlier run lost state: every start is told so until the whole is committed again, with a checkpoint.
+    /// Says that every open alert is to be committed again: each start is told so until [`Index::settle_resend`].
     pub(crate) fn owe_resend(&mut self) {
-        (self.is_owed, self.changed) = (true, true);
+        self.changed |= !std::mem::replace(&mut self.is_owed, true);
+    }
+
+    /// Says that the control plane has taken the word that every open alert was committed again.
+    pub(crate) fn settle_resend(&mut self) {
+        self.changed |= std::mem::take(&mut self.is_owed);
     }
 
     /// Returns what must be in a durable standing before the records that it is about go.

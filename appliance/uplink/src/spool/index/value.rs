@@ -90,8 +90,8 @@ impl Reason {
     /// Says whether an alert's state goes with a record that is given up for it.
     pub(crate) const fn loses_state(self) -> bool {
         match self {
-            Self::DiskFull | Self::Quota | Self::Share => true,
-            Self::Acknowledged | Self::Damaged | Self::Superseded => false,
+            Self::Damaged | Self::DiskFull | Self::Quota | Self::Share => true,
+            Self::Acknowledged | Self::Superseded => false,
         }
     }
 }
@@ -192,8 +192,8 @@ impl Index {
         self.rewritings.saturating_add(1)
     }
 
-    /// Puts a rewritten segment in place of what it was made of.
-    pub(crate) fn replace(&mut self, segment: Segment, given_up: &[(Entry, Reason)]) {
+    /// Puts a rewritten segment in place of what it was made of; `damaged` says how many of each lane were not found in that any more.
+    pub(crate) fn replace(&mut self, segment: Segment, given_up: &[(Entry, Reason)], damaged: &BTreeMap<Lane, u64>) {
         let number = segment.id.number;
         self.rewritings = self.rewritings.saturating_add(1);
         self.segments.insert(number, Segment { rewriting: self.rewritings, ..segment });
@@ -203,6 +203,7 @@ impl Index {
             is_state_lost |= entry.lane == Lane::Alerts && reason.loses_state();
         }
         self.evictions = self.evictions.saturating_add(u64::from(is_state_lost));
+        damaged.iter().for_each(|(lane, records)| self.note_loss(*lane, *records));
         self.changed |= !given_up.is_empty();
         for (entry, _) in given_up.iter().filter(|(entry, _)| entry.lane == Lane::Alerts) {
             self.newest.forget(number, entry);
@@ -225,11 +226,15 @@ impl Index {
         }
     }
 
-    /// Counts records that were given up.
+    /// Counts records that were given up, or were found damaged when they were to be written anew.
     pub(crate) fn count_evicted(&mut self, lane: Lane, reason: Reason, records: u64) {
-        if !matches!(reason, Reason::Acknowledged | Reason::Damaged) {
-            let count = self.evicted.entry((lane, reason)).or_default();
-            *count = count.saturating_add(records);
+        match reason {
+            Reason::Acknowledged => {}
+            Reason::Damaged => self.note_damaged(records),
+            Reason::DiskFull | Reason::Quota | Reason::Share | Reason::Superseded => {
+                let count = self.evicted.entry((lane, reason)).or_default();
+                *count = count.saturating_add(records);
+            }
         }
     }
 
