@@ -15,6 +15,7 @@ use super::document::{Document, Rule};
 const PACKS: &[(&str, u32, &str)] = &[
     ("ietf", 1, include_str!("../../packs/ietf.json")),
     ("ups", 1, include_str!("../../packs/ups.json")),
+    ("cisco", 1, include_str!("../../packs/cisco.json")),
     ("linux", 1, include_str!("../../packs/linux.json")),
     ("catch-all", 1, include_str!("../../packs/catch-all.json")),
 ];
