@@ -1,14 +1,12 @@
 //! Puts a configuration: checks the document with the code that the gateway runs too, signs it, stores it as the desired revision and
 //! wakes the gateway's session, which sends it at once.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use postern_protocol::id::{GatewayId, RevisionNumber, TenantId};
 use postern_protocol::revision::{self, Problem};
 use tokio::sync::Semaphore;
-use tokio::time::MissedTickBehavior;
 
 use crate::app::App;
 use crate::auth::{Forbidden, Permission, Principal};
@@ -32,9 +30,6 @@ pub enum Force {
 /// How many documents are checked at once, of all tenants. A thousand regular expressions take a core for seconds; the threads that
 /// they would hold are those of the stores, too. The others wait their turn.
 const AT_ONCE: usize = 1;
-
-/// How often the numbers of revisions are looked at for those that a command line added.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Checks documents in turns.
 pub struct Checks {
@@ -193,36 +188,6 @@ pub async fn import(app: &App, principal: &Principal, gateway: &GatewayId, text:
     }
     let put = Put::of(principal, gateway, text, Force::Checked);
     Ok(Imported::Stored(store(app, Put { remark: "from a file".to_owned(), ..put }).await?))
-}
-
-/// Wakes the sessions of gateways whose configuration a command line beside the server has changed, until `app.stop`. A store that
-/// fails is logged and asked again at the next look.
-pub async fn watch(app: Arc<App>) {
-    let mut seen = HashMap::new();
-    let mut ticks = tokio::time::interval(LOOK_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    loop {
-        tokio::select! {
-            () = app.stop.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
-        if let Err(error) = look(&app, &mut seen).await {
-            tracing::error!(error = %crate::chain(&error), "the numbers of revisions cannot be read");
-        }
-    }
-}
-
-async fn look(app: &App, seen: &mut HashMap<GatewayId, RevisionNumber>) -> Result<(), StoreError> {
-    for tenant in app.stores.system().list_tenants().await? {
-        for (gateway, number) in app.stores.tenant(&tenant.id)?.newest_revisions().await? {
-            // A session sends only what is new, so that waking it too often does no harm.
-            if seen.insert(gateway.clone(), number) != Some(number) {
-                app.gateways.wake(&gateway);
-                app.feed.publish(&tenant.id, Change::Gateway { id: gateway });
-            }
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ pub mod api;
 pub mod app;
 pub mod auth;
 pub mod balance;
+pub mod beside;
 pub mod ca;
 pub mod canonical;
 pub mod cli;

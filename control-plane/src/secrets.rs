@@ -1,28 +1,20 @@
 //! Secrets of the site's devices, as far as the control plane knows them: it stores what a browser or the command line sealed to a
 //! gateway's key, signs the set, and cannot open any of it. There is no way in for a secret that is not sealed.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::Duration;
-
-use postern_protocol::id::{GatewayId, TenantId};
+use postern_protocol::id::GatewayId;
 use postern_protocol::secret::{self, MAX_SEALED_BYTES, MAX_SECRETS, Sealed};
 use postern_protocol::status::Status;
 use postern_protocol::status::intake::SecretVersion;
 use serde::Serialize;
-use tokio::time::MissedTickBehavior;
 
 use crate::app::App;
 use crate::auth::{Forbidden, Permission, Principal};
-use crate::feed::Change;
+use crate::beside::tell;
 use crate::sealing;
 use crate::store::audit::{By, Deed, What};
 use crate::store::idempotency::{Answer, OnceKey};
 use crate::store::secrets::{NewSecret, SHA256_BYTES, SealingKey, SecretPut, SecretRecord};
 use crate::store::{StoreError, TenantStore};
-
-/// How often the store is asked for what a command line beside the server has put there.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
 
 /// A secret that somebody sealed.
 pub struct SealedInput {
@@ -216,42 +208,6 @@ async fn open(app: &App, principal: &Principal, gateway: &GatewayId) -> Result<T
         return Err(StoreError::Conflict("the gateway is revoked".to_owned()).into());
     }
     Ok(app.stores.tenant(&principal.tenant)?)
-}
-
-fn tell(app: &App, tenant: &TenantId, gateway: &GatewayId) {
-    app.gateways.wake(gateway);
-    app.feed.publish(tenant, Change::Gateway { id: gateway.clone() });
-}
-
-/// Wakes the sessions of gateways whose secrets a command line beside the server has changed, until `app.stop`. A store that fails is
-/// logged and asked again at the next look.
-pub async fn watch(app: Arc<App>) {
-    let mut seen = HashMap::new();
-    let mut ticks = tokio::time::interval(LOOK_EVERY);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    loop {
-        tokio::select! {
-            () = app.stop.cancelled() => return,
-            _ = ticks.tick() => {}
-        }
-        if let Err(error) = look(&app, &mut seen).await {
-            tracing::error!(error = %crate::chain(&error), "the serials of secrets cannot be read");
-        }
-    }
-}
-
-/// Looks at the gateways that are connected: the others hear of everything when they connect.
-async fn look(app: &App, seen: &mut HashMap<GatewayId, u64>) -> Result<(), StoreError> {
-    let connected = app.gateways.connected();
-    seen.retain(|gateway, _| connected.iter().any(|(_, live)| live == gateway));
-    for (tenant, gateway) in connected {
-        let serial = app.stores.tenant(&tenant)?.secrets_serial(&gateway).await?;
-        // Also at the first look: the change may lie between the gateway's greeting and now. A session sends only what is new.
-        if seen.insert(gateway.clone(), serial) != Some(serial) {
-            tell(app, &tenant, &gateway);
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::app::App;
 use crate::auth::password::Passwords;
 use crate::config::Config;
-use crate::configuration::{self, Checks};
+use crate::configuration::Checks;
 use crate::feed::Feed;
 use crate::metrics::Metrics;
 use crate::mibs::Mibs;
@@ -29,7 +29,7 @@ use crate::tls::{ServerConfigs, TlsError};
 use crate::trust::{self, Authorities};
 use crate::tunnel::incarnations::Doubts;
 use crate::tunnel::registry::Registry;
-use crate::{admin, listener, retention, revocation, secrets, unreachable};
+use crate::{admin, beside, listener, retention, revocation, unreachable};
 
 /// How long everything may take to end; the public port has its own, shorter limit.
 const DRAIN: Duration = Duration::from_secs(9);
@@ -149,9 +149,8 @@ impl Server {
         spawn(&mut tasks, "unreachable", unreachable::watch(Arc::clone(&app)));
         spawn(&mut tasks, "retention", retention::watch(Arc::clone(&app)));
         spawn(&mut tasks, "revocation", revocation::watch(Arc::clone(&app)));
-        spawn(&mut tasks, "configuration", configuration::watch(Arc::clone(&app)));
+        spawn(&mut tasks, "beside", beside::watch(Arc::clone(&app)));
         spawn(&mut tasks, "roll-outs", rollouts::watch(Arc::clone(&app)));
-        spawn(&mut tasks, "secrets", secrets::watch(Arc::clone(&app)));
         spawn(&mut tasks, "trust", trust::watch(Arc::clone(&app), renewed));
         tracing::info!(listen = %addresses.listen, admin = %addresses.admin, "control plane started");
         let ended = tokio::select! {

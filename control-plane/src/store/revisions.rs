@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use super::audit::{self, By, Deed, Outcome, What};
 use super::gateway_events::{self, GatewayEvent, Happening};
-use super::{StoreError, TenantStore, rollouts};
+use super::{StoreError, TenantStore, rollouts, secrets};
 use crate::signer::Signer;
 
 /// How far a revision got.
@@ -223,20 +223,21 @@ impl TenantStore {
         self.read(move |db| confirmable(db, &gateway)).await
     }
 
-    /// Returns the newest number of every gateway: a command line beside the server may have added some.
+    /// Returns the newest revision and the serial of the secrets of each of `gateways`: a command line beside the server may have
+    /// changed them.
     ///
     /// # Errors
     /// [`StoreError`] from the database.
-    pub async fn newest_revisions(&self) -> Result<Vec<(GatewayId, RevisionNumber)>, StoreError> {
-        self.read(|db| {
-            let mut statement = db.prepare_cached("SELECT gateway, max(number) FROM revision GROUP BY gateway")?;
-            let mut rows = statement.query([])?;
-            let mut newest = Vec::new();
-            while let Some(row) = rows.next()? {
-                let gateway = GatewayId::new(row.get::<_, String>(0)?).map_err(|_| StoreError::Corrupt("gateway"))?;
-                newest.push((gateway, number(row.get(1)?)?));
+    pub async fn standings(&self, gateways: Vec<GatewayId>) -> Result<Vec<(GatewayId, (Option<RevisionNumber>, u64))>, StoreError> {
+        self.read(move |db| {
+            let mut statement = db.prepare_cached("SELECT max(number) FROM revision WHERE gateway = ?1")?;
+            let mut standings = Vec::with_capacity(gateways.len());
+            for gateway in gateways {
+                let newest: Option<i64> = statement.query_row([gateway.as_str()], |row| row.get(0))?;
+                let standing = (newest.map(number).transpose()?, secrets::serial(db, &gateway)?);
+                standings.push((gateway, standing));
             }
-            Ok(newest)
+            Ok(standings)
         })
         .await
     }

@@ -307,7 +307,8 @@ fn sealing_key(db: &Connection, gateway: &GatewayId) -> Result<Option<SealingKey
     Ok(Some(key))
 }
 
-fn serial(db: &Connection, gateway: &GatewayId) -> Result<u64, StoreError> {
+/// Returns the serial of `gateway`'s secrets.
+pub(super) fn serial(db: &Connection, gateway: &GatewayId) -> Result<u64, StoreError> {
     let found: Option<i64> = db
         .prepare_cached("SELECT serial FROM secret_serial WHERE gateway = ?1")?
         .query_row([gateway.as_str()], |row| row.get(0))
