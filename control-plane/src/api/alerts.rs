@@ -12,14 +12,14 @@ use serde::{Deserialize, Serialize};
 use super::problem::Problem;
 use super::request::{self, Change, Parameters, PathId};
 use super::schema;
-use super::schema::parameters::{IdempotencyKey, IfMatch, IfNoneMatch, ListAlerts};
+use super::schema::parameters::{IdempotencyKey, IfMatch, IfNoneMatch, ListAlerts, Paging};
 use super::schema::problems::{ChangeProblems, ReadProblems};
 use crate::alert_actions::{self, Wish};
 use crate::app::App;
 use crate::auth::Permission;
 use crate::auth::bearer::ApiPrincipal;
 use crate::store::alert_actions::{Acted, AlertAction};
-use crate::store::alerts::{AlertFilter, AlertView, Cursor, HistoryEntry, MAX_PAGE, OccurrenceView, Page};
+use crate::store::alerts::{AlertFilter, AlertView, Cursor, Folding, HistoryEntry, MAX_PAGE, OccurrenceView, Page};
 use crate::store::idempotency::Answer;
 
 /// How many items a page has unless the client says otherwise.
@@ -47,14 +47,43 @@ pub(super) async fn list(
         acknowledged: parameters.truth("acknowledged")?,
         first_seen_after: parameters.time("first_seen_after")?,
         first_seen_before: parameters.time("first_seen_before")?,
+        folding: parameters.text("parent")?.map(|parent| if parent == "none" { Folding::Nothing } else { Folding::Under(parent) }),
+        suppressed: parameters.truth("suppressed")?,
+        flapping: parameters.truth("flapping")?,
     };
+    let (limit, cursor) = page(&mut parameters)?;
+    parameters.finish()?;
+    Ok(Json(app.stores.tenant(&api.principal.tenant)?.list_alerts(filter, limit, cursor).await?))
+}
+
+/// Lists the alerts that an alert folds, newest `first_seen` first.
+#[utoipa::path(
+    get, path = "/api/v1/alerts/{id}/children", operation_id = "list_children", tag = "alerts", security(("oauth2" = [])),
+    params(("id" = String, Path, description = "Identifier of the alert"), Paging),
+    responses((status = 200, description = "One page", body = schema::alerts::AlertPage), ReadProblems),
+)]
+pub(super) async fn children(
+    State(app): State<Arc<App>>,
+    api: ApiPrincipal,
+    PathId(id): PathId,
+    mut parameters: Parameters,
+) -> Result<Json<Page<AlertView>>, Problem> {
+    api.principal.require(Permission::Read)?;
+    let (limit, cursor) = page(&mut parameters)?;
+    parameters.finish()?;
+    let store = app.stores.tenant(&api.principal.tenant)?;
+    let alert = store.find_alert(&id).await?.ok_or_else(|| Problem::not_found("alert"))?;
+    let filter = AlertFilter { folding: Some(Folding::Under(alert.id)), ..AlertFilter::default() };
+    Ok(Json(store.list_alerts(filter, limit, cursor).await?))
+}
+
+fn page(parameters: &mut Parameters) -> Result<(usize, Option<Cursor>), Problem> {
     let limit = parameters.number("limit", MAX_PAGE)?.unwrap_or(DEFAULT_PAGE);
     let cursor = match parameters.text("cursor")? {
         None => None,
         Some(text) => Some(Cursor::parse(&text).ok_or_else(|| Problem::parameter("cursor", "cursor is not a next_cursor of this list"))?),
     };
-    parameters.finish()?;
-    Ok(Json(app.stores.tenant(&api.principal.tenant)?.list_alerts(filter, limit, cursor).await?))
+    Ok((limit, cursor))
 }
 
 /// Reads an alert. Its `ETag` is its revision.

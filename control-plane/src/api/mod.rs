@@ -47,6 +47,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/alerts", get(alerts::list))
         .route("/alerts/stream", get(stream::alerts))
         .route("/alerts/{id}", get(alerts::find))
+        .route("/alerts/{id}/children", get(alerts::children))
         .route("/alerts/{id}/history", get(alerts::history))
         .route("/alerts/{id}/acknowledge", post(alerts::acknowledge))
         .route("/alerts/{id}/unacknowledge", post(alerts::unacknowledge))

@@ -32,6 +32,7 @@ const PUSH_SCHEMA: &str = include_str!("../../../appliance/engine/schema/push.sc
     paths(
         alerts::list,
         alerts::find,
+        alerts::children,
         alerts::history,
         alerts::acknowledge,
         alerts::unacknowledge,

@@ -9,6 +9,7 @@ use postern_protocol::id::{AlertId, GatewayId};
 use postern_protocol::timestamp::Timestamp;
 use rusqlite::{OptionalExtension as _, Transaction, params};
 
+use super::course::{self, Same};
 use super::overtaken::{self, Behind};
 use super::pairs::{self, Actor};
 use super::{StoreError, next_change};
@@ -115,6 +116,7 @@ fn apply_side(tx: &Transaction<'_>, origin: Origin<'_>, (alert, arrival): (&Aler
         .execute(params![id, gateway.as_str(), alert.key.resource, alert.key.kind, alert.key.qualifier])?;
     }
     write_columns(tx, id, alert, change)?;
+    course::write(tx, (id, gateway), &alert.course)?;
     tx.prepare_cached("UPDATE alert SET state = ?2, closed_at = ?3, closed_by = ?4, close_count_seen = ?5 WHERE id = ?1")?
         .execute(params![id, state.name(), close.at, close.by, close.count_seen])?;
     if same.is_none() {
@@ -125,10 +127,14 @@ fn apply_side(tx: &Transaction<'_>, origin: Origin<'_>, (alert, arrival): (&Aler
         (Arrival::Ahead, None) => overtaken::note(tx, id, stored.as_ref().map_or(NOTHING_YET, Stored::as_behind))?,
         (Arrival::InOrder, Some(behind)) => {
             let before = said_before(behind, same).filter(|before| before.occurrence == numbers.0);
-            write_history(tx, (origin, id), history(before.as_ref(), alert, state, now))?;
+            let entries = history(before.as_ref(), alert, state, now);
+            write_history(tx, (origin, id), with_decisions(tx, id, alert, entries)?)?;
             overtaken::forget(tx, id)?;
         }
-        (Arrival::InOrder, None) => write_history(tx, (origin, id), history(same, alert, state, now))?,
+        (Arrival::InOrder, None) => {
+            let entries = with_decisions(tx, id, alert, history(same, alert, state, now))?;
+            write_history(tx, (origin, id), entries)?;
+        }
     }
     let change = Change::Alert { id: id.to_owned(), revision: change };
     Ok(Some(Outcome { change, close_pending: close.count_seen.is_some() }))
@@ -173,7 +179,7 @@ fn catch_up(
     } else {
         overtaken::forget(tx, id)?;
     }
-    let entries = history(before.as_ref(), alert, state, origin.now);
+    let entries = with_decisions(tx, id, alert, history(before.as_ref(), alert, state, origin.now))?;
     if entries.is_empty() {
         return Ok(None);
     }
@@ -183,6 +189,14 @@ fn catch_up(
     tx.prepare_cached("UPDATE alert SET revision = ?2 WHERE id = ?1")?.execute(params![id, revision])?;
     let change = Change::Alert { id: id.to_owned(), revision };
     Ok(Some(Outcome { change, close_pending: stored.close_count_seen.is_some() }))
+}
+
+/// Adds what was decided since, each at its time.
+fn with_decisions(tx: &Transaction<'_>, id: &str, alert: &Alert, mut entries: Vec<HistoryEntry>) -> Result<Vec<HistoryEntry>, StoreError> {
+    let decided = course::news(tx, id, &alert.course, Same::Moment)?;
+    entries.extend(decided.into_iter().map(|course::Noted { at, what, text }| HistoryEntry { at, what, text }));
+    entries.sort_by_key(|entry| entry.at);
+    Ok(entries)
 }
 
 fn write_history(tx: &Transaction<'_>, (origin, id): (Origin<'_>, &str), entries: Vec<HistoryEntry>) -> Result<(), StoreError> {
@@ -236,7 +250,7 @@ fn history(same: Option<&Stored>, alert: &Alert, state: AlertState, now: Timesta
     if same.map(|stored| stored.state) != Some(state) {
         match state {
             AlertState::Cleared => {
-                entries.push(HistoryEntry { at: alert.cleared_at.unwrap_or(now), what: "cleared", text: String::new() });
+                entries.push(HistoryEntry { at: alert.cleared_at.unwrap_or(now), what: "cleared", text: course::end(&alert.course) });
             }
             AlertState::Closed => entries.push(HistoryEntry { at: now, what: "closed", text: String::new() }),
             AlertState::Open => {}

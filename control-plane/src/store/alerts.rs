@@ -14,9 +14,10 @@ use super::{StoreError, TenantStore};
 use filter::Condition;
 use view::{COLUMNS, views};
 
-pub use filter::{AlertFilter, Cursor};
+pub use filter::{AlertFilter, Cursor, Folding};
+
 pub(crate) use view::severity;
-pub use view::{Acknowledged, AlertView, HistoryEntry, Note, OccurrenceView, Report, Suppressed};
+pub use view::{Acknowledged, AlertView, DecisionView, HistoryEntry, Note, OccurrenceView, Report, Suppressed};
 
 /// Most alerts on one page.
 pub const MAX_PAGE: usize = 1000;

@@ -13,6 +13,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
 
 use super::alert_record::{self, Origin};
 use super::audit::{self, By, Deed, Outcome, What};
+use super::course;
 use super::cursors;
 use super::gateway_events::{self, GatewayEvent, Happening};
 use super::{StoreError, TenantStore, ahead};
@@ -179,8 +180,8 @@ pub fn declare(tx: &Transaction<'_>, gateway: &GatewayId, judgement: &Judgement)
     }
     let Some(first) = judgement.findings.first() else { return Ok(()) };
     tx.prepare_cached("DELETE FROM gateway_resent WHERE gateway = ?1")?.execute([gateway.as_str()])?;
-    let known = judgement.known.and_then(|known| i64::try_from(known).ok()).unwrap_or(i64::MAX);
     ahead::forget_head(tx, gateway)?;
+    let known = judgement.known.and_then(|known| i64::try_from(known).ok()).unwrap_or(i64::MAX);
     tx.prepare_cached("INSERT INTO lane_gap (gateway, lane, epoch, after_sequence, records, at) VALUES (?1, ?2, ?3, ?4, 0, ?5)")?
         .execute(params![gateway.as_str(), Lane::Alerts.number(), DECLARED, known, first.at.as_nanos()])?;
     Ok(())
@@ -264,8 +265,9 @@ pub fn reported_after(db: &Connection, gateway: &GatewayId, known: u64) -> Resul
 fn alerts(db: &Connection, condition: &str, gateway: &GatewayId, revision: i64) -> Result<Vec<Alert>, StoreError> {
     let sql = format!(
         "SELECT resource, kind, qualifier, occurrence, gateway_revision, state, severity, summary, count, first_seen, last_seen,
-         cleared_at, labels, rule, rule_version, evidence, close_count_seen FROM alert
-         WHERE {condition} AND rule NOT LIKE ?3 ORDER BY gateway_revision"
+         cleared_at, labels, rule, rule_version, evidence, close_count_seen, {} FROM alert
+         WHERE {condition} AND rule NOT LIKE ?3 ORDER BY gateway_revision",
+        course::COLUMNS
     );
     let mut statement = db.prepare_cached(&sql)?;
     let mut rows = statement.query(params![gateway.as_str(), revision, OWN_RULES])?;
@@ -297,8 +299,8 @@ fn alert(row: &Row<'_>) -> Result<Alert, StoreError> {
         labels,
         rule: RuleId::new(row.get::<_, String>(13)?).map_err(|_| StoreError::Corrupt("rule"))?,
         rule_version: row.get(14)?,
-        course: postern_protocol::alert::Course::default(),
         evidence,
+        course: course::read(row, 17)?,
     })
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use axum::http::StatusCode;
 use postern_control::auth::Role;
-use postern_protocol::alert::{AlertState, Severity};
+use postern_protocol::alert::{Alert, AlertState, Course, Decision, DecisionKind, Severity, Suppression};
 use serde_json::{Value, json};
 
 use super::{World, alert, at, id};
@@ -24,7 +24,7 @@ async fn an_alert_has_exactly_the_fields_that_were_promised() {
         "id": id("a", "r"), "gateway": "gateway-a", "pair": null, "reports": [], "state": "open", "severity": "major", "resource": "r", "kind": "link-down",
         "qualifier": "", "summary": "r is down", "count": 1, "first_seen": "2027-01-15T08:00:01.000000Z",
         "last_seen": "2027-01-15T08:00:01.000000Z", "cleared_at": null, "labels": {"interface": "eth0"}, "closed_at": null,
-        "parent": null, "revision": 1, "rule": "link-down", "acknowledged": null, "assignee": null, "notes": [], "suppressed": null,
+        "parent": null, "children": 0, "flapping": false, "decisions": [], "revision": 1, "rule": "link-down", "acknowledged": null, "assignee": null, "notes": [], "suppressed": null,
         "evidence": {"peer": "10.0.0.1", "trap_address": "", "engine_id": "", "hostname": "", "tls_name": "", "transport": "udp",
             "authenticity": "none", "chosen_by": "peer", "conflict": false, "relay": ""},
     });
@@ -138,4 +138,40 @@ async fn the_filter_in_memory_agrees_with_the_store() {
         let matching: Vec<_> = all.iter().filter(|alert| filter.matches(alert)).cloned().collect();
         assert_eq!(listed, matching, "{filter:?}");
     }
+}
+
+/// Two alerts of a storm, one of them in a maintenance window, and one of its own.
+pub(crate) fn storm() -> Vec<Alert> {
+    let storm = Alert { summary: "Storm".into(), ..alert("storm", 1) };
+    let folded = Decision { at: at(5), what: DecisionKind::Folded, by: "storm".into(), text: "2 in 60 s".into() };
+    let under = Course { parent: Some(storm.key.clone()), decisions: vec![folded], ..Course::default() };
+    let suppressed = Some(Suppression { by: "patch-night".into(), until: at(900) });
+    let quiet = Course { suppressed, flapping: true, ..under.clone() };
+    vec![storm, Alert { course: under, ..alert("x", 2) }, Alert { course: quiet, ..alert("y", 3) }, alert("z", 4)]
+}
+
+#[tokio::test]
+async fn what_is_folded_suppressed_or_flapping_is_found_by_its_filter() {
+    let world = World::new().await;
+    world.report("a", 1, storm()).await;
+    let token = world.token("a", Role::Viewer).await;
+    let found = async |query: &str| resources(&world.get(&token, &format!("/api/v1/alerts?{query}")).await.json()).join(" ");
+    assert_eq!(found("").await, "z y x storm", "the API withholds nothing");
+    assert_eq!(found("parent=none").await, "z storm");
+    assert_eq!(found(&format!("parent={}", id("a", "storm"))).await, "y x");
+    assert_eq!((found("suppressed=true").await, found("suppressed=false").await), ("y".into(), "z x storm".into()));
+    assert_eq!(found("flapping=true").await, "y");
+    let parent = world.get(&token, &format!("/api/v1/alerts/{}", id("a", "storm"))).await.json();
+    assert_eq!((&parent["children"], &parent["parent"]), (&json!(2), &Value::Null));
+    let child = world.get(&token, &format!("/api/v1/alerts/{}", id("a", "y"))).await.json();
+    assert_eq!(child["parent"], json!(id("a", "storm")));
+    assert_eq!(child["suppressed"], json!({"by": "patch-night", "until": "2027-01-15T08:15:00.000000Z"}));
+    let decision = json!({"at": "2027-01-15T08:00:05.000000Z", "what": "folded", "by": "storm", "text": "2 in 60 s"});
+    assert_eq!(child["decisions"], json!([decision]));
+    let children = format!("/api/v1/alerts/{}/children", id("a", "storm"));
+    let page = world.get(&token, &format!("{children}?limit=1")).await.json();
+    assert_eq!(resources(&page), ["y"]);
+    let rest = world.get(&token, &format!("{children}?cursor={}", page["next_cursor"].as_str().unwrap())).await.json();
+    assert_eq!((resources(&rest), &rest["next_cursor"]), (vec!["x".to_owned()], &Value::Null));
+    assert_eq!(world.get(&token, "/api/v1/alerts/00/children").await.status, StatusCode::NOT_FOUND);
 }

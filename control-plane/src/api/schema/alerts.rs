@@ -44,9 +44,12 @@ pub struct Alert {
     /// When a person closed it.
     #[schema(format = DateTime, required)]
     pub closed_at: Option<String>,
-    /// The alert that it follows from.
+    /// The alert that folds it: the storm that it belongs to, or the fault that explains it. An open alert has none that is not open;
+    /// when that one ends, this one stands for itself, without a change of its own.
     #[schema(required)]
     pub parent: Option<String>,
+    /// Alerts that this one folds; see `/api/v1/alerts/{id}/children`.
+    pub children: u64,
     /// Grows with every change; also the ETag and the event id.
     pub revision: i64,
     /// Who reported it last, and how that was decided.
@@ -61,9 +64,13 @@ pub struct Alert {
     pub assignee: Option<String>,
     /// What people wrote about it, oldest first.
     pub notes: Vec<Note>,
-    /// Who silenced it.
+    /// What keeps it quiet.
     #[schema(required)]
     pub suppressed: Option<Suppressed>,
+    /// Whether it comes and goes so often that its clears do not count for now.
+    pub flapping: bool,
+    /// What its gateway decided about this occurrence, oldest first; at most 12, the first and the newest.
+    pub decisions: Vec<Decision>,
 }
 
 /// What one gateway of a pair says of an alert.
@@ -182,14 +189,66 @@ pub struct Note {
     pub text: String,
 }
 
-/// Who silenced an alert.
+/// What keeps an alert quiet.
 #[derive(ToSchema)]
 pub struct Suppressed {
-    /// A user, or `client:ID`.
+    /// A maintenance window.
     pub by: String,
-    /// Until when.
+    /// Until when: if it is still open then, it is raised.
     #[schema(format = DateTime)]
     pub until: String,
+}
+
+/// What a gateway decided about an alert.
+#[derive(ToSchema)]
+pub struct Decision {
+    /// When.
+    #[schema(format = DateTime)]
+    pub at: String,
+    /// What.
+    pub what: DecisionKind,
+    /// A rule, a window, a dependency, or the key of another alert.
+    pub by: String,
+    /// The figures behind it.
+    pub text: String,
+}
+
+/// What can be decided about an alert.
+#[derive(ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub enum DecisionKind {
+    /// A rule's event opened it.
+    Raised,
+    /// A threshold was reached: earlier reports were held back until then.
+    ThresholdReached,
+    /// A number changed faster or slower than the rule allows.
+    RateReached,
+    /// A source was silent for longer than its rhythm or its heartbeat allows.
+    Silent,
+    /// Its severity changed.
+    SeverityChanged,
+    /// It began to flap.
+    FlapStarted,
+    /// It flaps no more.
+    FlapEnded,
+    /// A maintenance window keeps it quiet.
+    Suppressed,
+    /// The window is over, and it still lasts.
+    Unsuppressed,
+    /// It was folded under another alert.
+    Folded,
+    /// It stands for itself again.
+    Unfolded,
+    /// A rule's event ended it.
+    Cleared,
+    /// Nothing was heard of it for the time that its rule sets.
+    TimedOut,
+    /// A person closed it.
+    Closed,
+    /// A clear came that is older than the last report, and was passed over.
+    LateClear,
+    /// A report came that is older than the end of the occurrence before, and was passed over.
+    LateReport,
 }
 
 /// One page of alerts.
@@ -219,9 +278,11 @@ pub struct HistoryEntry {
     pub at: String,
     /// A user, `client:ID`, or `gateway:ID`.
     pub actor: String,
-    /// `raised`, `severity`, `cleared`, `acknowledged`, `unacknowledged`, `closed` or `note`.
+    /// `raised`, `severity`, `cleared`, `acknowledged`, `unacknowledged`, `closed`, `note`, `paired`, `unpaired`, or what a gateway
+    /// decided: `threshold_reached`, `rate_reached`, `silent`, `flap_started`, `flap_ended`, `suppressed`, `unsuppressed`, `folded`,
+    /// `unfolded`, `late_clear`, `late_report`.
     pub what: String,
-    /// The note, or old and new value.
+    /// The note, old and new value, or the figures behind a decision.
     pub text: String,
 }
 

@@ -28,6 +28,13 @@ pub struct ListAlerts {
     /// First seen before this time.
     #[param(format = DateTime)]
     pub first_seen_before: Option<String>,
+    /// Folded under the alert of this identifier; `none` for those that stand for themselves.
+    #[param(example = "none")]
+    pub parent: Option<String>,
+    /// Kept quiet by a maintenance window, or not.
+    pub suppressed: Option<bool>,
+    /// Flapping, or not.
+    pub flapping: Option<bool>,
     /// Most alerts on the page; 100 when left out.
     #[param(minimum = 1, maximum = 1000)]
     pub limit: Option<u32>,

@@ -105,6 +105,7 @@ pub(super) mod tests {
             labels: BTreeMap::from([(attack.clone(), attack.clone())]),
             closed_at: None,
             parent: None,
+            children: 0,
             revision: 7,
             evidence: Evidence { peer: attack.clone(), hostname: attack.clone(), conflict: true, ..Evidence::default() },
             rule: attack.clone(),
@@ -112,6 +113,8 @@ pub(super) mod tests {
             assignee: None,
             notes: Vec::new(),
             suppressed: None,
+            flapping: false,
+            decisions: Vec::new(),
         }
     }
 

@@ -29,7 +29,26 @@ pub struct AlertFilter {
     pub first_seen_after: Option<Timestamp>,
     /// First seen before this time.
     pub first_seen_before: Option<Timestamp>,
+    /// Folded under something, or not.
+    pub folding: Option<Folding>,
+    /// Kept quiet by a maintenance window, or not.
+    pub suppressed: Option<bool>,
+    /// Flapping, or not.
+    pub flapping: Option<bool>,
 }
+
+/// Under what an alert is folded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Folding {
+    /// Nothing: it stands for itself.
+    Nothing,
+    /// The alert of this identifier.
+    Under(String),
+}
+
+/// The condition that a row is folded: its parent is here, and open if the row is. The lists inside are made once for each query.
+pub(crate) const FOLDED: &str = "(parent <> '' AND CASE state WHEN 'open' THEN parent IN (SELECT id FROM folding WHERE is_open)
+     ELSE parent IN (SELECT id FROM folding) END)";
 
 impl AlertFilter {
     /// Whether a list with this filter holds `alert`: the same meaning as the store's.
@@ -45,6 +64,12 @@ impl AlertFilter {
             && is(self.acknowledged.as_ref(), &alert.acknowledged.is_some())
             && self.first_seen_after.is_none_or(|after| alert.first_seen > after)
             && self.first_seen_before.is_none_or(|before| alert.first_seen < before)
+            && self.folding.as_ref().is_none_or(|folding| match folding {
+                Folding::Nothing => alert.parent.is_none(),
+                Folding::Under(parent) => alert.parent.as_ref() == Some(parent),
+            })
+            && is(self.suppressed.as_ref(), &alert.suppressed.is_some())
+            && is(self.flapping.as_ref(), &alert.flapping)
             && self.q.as_deref().is_none_or(|q| has_text(alert, q))
     }
 }
@@ -116,6 +141,7 @@ impl Condition {
         if let Some(before) = filter.first_seen_before {
             condition.term("first_seen < ?", [Value::Integer(before.as_nanos())]);
         }
+        condition.course(filter.folding, (filter.suppressed, filter.flapping));
         if filter.q.as_ref().is_some_and(|q| q.len() > MAX_ALERT_BYTES) {
             condition.term("FALSE", []); // longer than any alert, and than SQLite takes
         } else if let Some(q) = filter.q {
@@ -130,6 +156,24 @@ impl Condition {
             condition.term("first_seen <= ? AND (first_seen < ? OR id > ?)", [at.clone(), at, Value::Text(id)]);
         }
         condition
+    }
+
+    fn course(&mut self, folding: Option<Folding>, (suppressed, flapping): (Option<bool>, Option<bool>)) {
+        match folding {
+            None => {}
+            Some(Folding::Nothing) => self.term(&format!("NOT {FOLDED}"), []),
+            Some(Folding::Under(parent)) => {
+                let parent = Value::Text(parent);
+                self.term("parent IN (SELECT id FROM alert WHERE id = ? OR merged_into = ?)", [parent.clone(), parent]);
+                self.term(FOLDED, []);
+            }
+        }
+        if let Some(suppressed) = suppressed {
+            self.term(if suppressed { "suppressed_by <> ''" } else { "suppressed_by = ''" }, []);
+        }
+        if let Some(flapping) = flapping {
+            self.term("flapping = ?", [Value::Integer(flapping.into())]);
+        }
     }
 
     /// Returns the clause; empty without a condition.

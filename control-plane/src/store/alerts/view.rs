@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use postern_protocol::alert::{AlertState, Evidence, Severity};
+use postern_protocol::alert::{AlertState, Decision, DecisionKind, Evidence, Severity};
 use postern_protocol::id::GatewayId;
 use postern_protocol::timestamp::Timestamp;
 use rusqlite::types::Value;
@@ -14,7 +14,10 @@ use crate::store::StoreError;
 
 /// The columns that [`views`] reads, in its order.
 pub(super) const COLUMNS: &str = "id, gateway, resource, kind, qualifier, revision, state, severity, summary, count, first_seen, last_seen,
-    cleared_at, closed_at, labels, rule, evidence, acknowledged_by, acknowledged_at, decided_by";
+    cleared_at, closed_at, labels, rule, evidence, acknowledged_by, acknowledged_at, decided_by, suppressed_by, suppressed_until, flapping,
+    decisions, CASE parent WHEN '' THEN NULL ELSE
+        (SELECT coalesce(shown.id, up.id) FROM alert AS up LEFT JOIN alert AS shown ON shown.id = up.merged_into
+         WHERE up.id = alert.parent AND (alert.state <> 'open' OR coalesce(shown.state, up.state) = 'open')) END";
 
 /// An alert, as the API and the console show it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -55,8 +58,10 @@ pub struct AlertView {
     /// When a person closed it.
     #[serde(serialize_with = "rfc3339::serialize_option")]
     pub closed_at: Option<Timestamp>,
-    /// The alert that it follows from; none until alerts are correlated.
+    /// The alert that folds it: the storm that it belongs to, or the fault that explains it. An open alert has none that is not open.
     pub parent: Option<String>,
+    /// Alerts that this one folds.
+    pub children: u64,
     /// Grows with every change; also the ETag and the event id.
     pub revision: i64,
     /// Who reported it last, and how that was decided.
@@ -69,8 +74,12 @@ pub struct AlertView {
     pub assignee: Option<String>,
     /// What people wrote about it, oldest first.
     pub notes: Vec<Note>,
-    /// Who silenced it; none until alerts can be silenced.
+    /// What keeps it quiet.
     pub suppressed: Option<Suppressed>,
+    /// Whether it comes and goes so often that its clears do not count for now.
+    pub flapping: bool,
+    /// What its gateway decided about this occurrence, oldest first.
+    pub decisions: Vec<DecisionView>,
 }
 
 impl AlertView {
@@ -126,14 +135,34 @@ pub struct Note {
     pub text: String,
 }
 
-/// Who silenced an alert.
+/// What keeps an alert quiet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Suppressed {
-    /// A user, or `client:ID`.
+    /// A maintenance window.
     pub by: String,
-    /// Until when.
+    /// Until when: if it is still open then, it is raised.
     #[serde(serialize_with = "rfc3339::serialize")]
     pub until: Timestamp,
+}
+
+/// What a gateway decided about an alert.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct DecisionView {
+    /// When.
+    #[serde(serialize_with = "rfc3339::serialize")]
+    pub at: Timestamp,
+    /// What.
+    pub what: DecisionKind,
+    /// A rule, a window, a dependency, or the key of another alert.
+    pub by: String,
+    /// The figures behind it.
+    pub text: String,
+}
+
+impl From<Decision> for DecisionView {
+    fn from(Decision { at, what, by, text }: Decision) -> Self {
+        Self { at, what, by, text }
+    }
 }
 
 /// One thing that happened to an alert.
@@ -144,9 +173,11 @@ pub struct HistoryEntry {
     pub at: Timestamp,
     /// A user, `client:ID`, or `gateway:ID`.
     pub actor: String,
-    /// `raised`, `severity`, `cleared`, `acknowledged`, `unacknowledged`, `closed` or `note`.
+    /// `raised`, `severity`, `cleared`, `acknowledged`, `unacknowledged`, `closed`, `note`, `paired`, `unpaired`, or what a gateway decided:
+    /// `threshold_reached`, `rate_reached`, `silent`, `flap_started`, `flap_ended`, `suppressed`, `unsuppressed`, `folded`, `unfolded`,
+    /// `late_clear`, `late_report`.
     pub what: String,
-    /// The note, or old and new value.
+    /// The note, old and new value, or the figures behind a decision.
     pub text: String,
 }
 
@@ -187,6 +218,7 @@ pub(super) fn views(db: &Connection, sql: &str, values: Vec<Value>) -> Result<Ve
     }
     add_notes(db, &mut alerts)?;
     add_reports(db, &mut alerts)?;
+    add_children(db, &mut alerts)?;
     Ok(alerts)
 }
 
@@ -218,10 +250,13 @@ fn view(row: &Row<'_>) -> Result<AlertView, StoreError> {
         rule: row.get(15)?,
         evidence: json(row, 16, "evidence")?,
         acknowledged: acknowledged(row, 17)?,
-        parent: None,
+        parent: row.get(24)?,
+        children: 0,
         assignee: None,
         notes: Vec::new(),
-        suppressed: None,
+        suppressed: suppressed(row, 20)?,
+        flapping: row.get(22)?,
+        decisions: json::<Vec<Decision>>(row, 23, "decision")?.into_iter().map(DecisionView::from).collect(),
     })
 }
 
@@ -254,6 +289,19 @@ fn add_reports(db: &Connection, alerts: &mut [AlertView]) -> Result<(), StoreErr
                 evidence: json(row, 7, "evidence")?,
             });
         }
+    }
+    Ok(())
+}
+
+/// Counts what each alert folds: of one that is not open, only what is not open either.
+fn add_children(db: &Connection, alerts: &mut [AlertView]) -> Result<(), StoreError> {
+    let mut query = db.prepare_cached(
+        "SELECT count(*) FROM alert WHERE parent <> '' AND merged_into IS NULL AND (?2 OR state <> 'open')
+         AND parent IN (SELECT id FROM alert WHERE id = ?1 OR merged_into = ?1)",
+    )?;
+    for alert in alerts {
+        let children: i64 = query.query_row((&alert.id, alert.state == AlertState::Open), |row| row.get(0))?;
+        alert.children = u64::try_from(children).unwrap_or(0);
     }
     Ok(())
 }
@@ -293,6 +341,11 @@ fn time(row: &Row<'_>, at: usize) -> Result<Option<Timestamp>, StoreError> {
 
 fn json<T: serde::de::DeserializeOwned>(row: &Row<'_>, at: usize, what: &'static str) -> Result<T, StoreError> {
     serde_json::from_str(row.get_ref(at)?.as_str().unwrap_or_default()).map_err(|_| StoreError::Corrupt(what))
+}
+
+fn suppressed(row: &Row<'_>, at: usize) -> Result<Option<Suppressed>, StoreError> {
+    let (by, until): (String, i64) = (row.get(at)?, row.get(at.saturating_add(1))?);
+    Ok((!by.is_empty()).then_some(Suppressed { by, until: Timestamp::from_nanos(until) }))
 }
 
 fn acknowledged(row: &Row<'_>, at: usize) -> Result<Option<Acknowledged>, StoreError> {

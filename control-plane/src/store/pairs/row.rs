@@ -8,6 +8,7 @@ use rusqlite::{OptionalExtension as _, Transaction, params};
 use super::merge::{Merged, Side, merge};
 use super::{ABOUT_ITSELF, members, write_down};
 use crate::feed::Change;
+use crate::store::course::{self, Same};
 use crate::store::{StoreError, alert_record, next_change};
 
 /// Who made a side change, for the merged history.
@@ -130,8 +131,10 @@ fn write(tx: &Transaction<'_>, id: &str, change: i64, (merged, decider): (&Merge
     let occurrence = merged.first_seen.as_micros().max(0);
     tx.prepare_cached(
         "UPDATE alert SET occurrence = ?2, revision = ?3, state = ?4, count = ?5, first_seen = ?6, last_seen = ?7, cleared_at = ?8,
-         decided_by = ?9, (severity, summary, labels, rule, rule_version, evidence, closed_at, closed_by) =
-         (SELECT severity, summary, labels, rule, rule_version, evidence, closed_at, closed_by FROM alert WHERE id = ?10),
+         decided_by = ?9, (severity, summary, labels, rule, rule_version, evidence, closed_at, closed_by, parent, parent_key,
+         suppressed_by, suppressed_until, flapping, decisions) =
+         (SELECT severity, summary, labels, rule, rule_version, evidence, closed_at, closed_by, parent, parent_key,
+          suppressed_by, suppressed_until, flapping, decisions FROM alert WHERE id = ?10),
          close_count_seen = (SELECT max(close_count_seen) FROM alert WHERE merged_into = ?1 OR id = ?10) WHERE id = ?1",
     )?
     .execute(params![
@@ -146,7 +149,7 @@ fn write(tx: &Transaction<'_>, id: &str, change: i64, (merged, decider): (&Merge
         merged.decided_by,
         decider.id,
     ])?;
-    Ok(())
+    course::uncircle(tx, id)
 }
 
 /// Writes down what the merged alert did; `same` is it before, in the same life.
@@ -165,9 +168,16 @@ fn history(
         }
         Some(_) => {}
     }
+    let course = course::of(tx, id)?;
+    for course::Noted { at, what, text } in course::news(tx, id, &course, Same::Nearly)? {
+        write_down(tx, id, Actor { at, ..actor }, (what, &text))?;
+    }
     if same.map(|before| before.state) != Some(merged.state) {
         match merged.state {
-            AlertState::Cleared => write_down(tx, id, Actor { at: merged.cleared_at.unwrap_or(actor.at), ..actor }, ("cleared", ""))?,
+            AlertState::Cleared => {
+                let actor = Actor { at: merged.cleared_at.unwrap_or(actor.at), ..actor };
+                write_down(tx, id, actor, ("cleared", &course::end(&course)))?;
+            }
             AlertState::Closed => write_down(tx, id, actor, ("closed", ""))?,
             AlertState::Open => {}
         }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use postern_protocol::alert::{Alert, AlertState, Evidence, Severity};
+use postern_protocol::alert::{Alert, AlertState, Course, Evidence, Severity};
 use postern_protocol::id::{Epoch, RuleId, Sequence};
 
 use super::*;
@@ -194,4 +194,36 @@ async fn a_gateway_is_in_one_pair_at_most() {
         let request = PairRequest { gateways: gateways.map(gateway), by: By::command_line(), at: at(1) };
         assert!(matches!(site.store.declare_pair(request).await, Err(StoreError::Conflict(_))), "{gateways:?}");
     }
+}
+
+#[tokio::test]
+async fn a_merged_alert_is_folded_under_the_merged_parent_or_under_its_gateways_own() {
+    let mut site = Site::new();
+    site.declare().await;
+    let parent = |kind: &str| Some(AlertKey { kind: kind.into(), ..alert(1, AlertState::Open, 1, (1, 1)).key });
+    let under = |kind: &str, count| {
+        let course = Course { parent: parent(kind), ..Course::default() };
+        Alert { course, ..alert(1, AlertState::Open, count, (10, 20)) }
+    };
+    let named = |kind: &str, rule: &str| {
+        let key = parent(kind).unwrap();
+        Alert { key, rule: RuleId::new(rule).unwrap(), ..alert(1, AlertState::Open, 1, (5, 6)) }
+    };
+    for side in ["a", "b"] {
+        site.report(side, named("node-down", "node-down")).await;
+        site.report(side, named("storm", "postern")).await;
+        site.report(side, under("node-down", 2)).await;
+    }
+    let find = |seen: &[AlertView], kind: &str| seen.iter().filter(|row| row.kind == kind).cloned().collect::<Vec<_>>();
+    let seen = site.seen().await;
+    let (child, fault) = (find(&seen, "link-down").remove(0), find(&seen, "node-down").remove(0));
+    assert!(child.pair.is_some() && fault.pair.is_some());
+    assert_eq!((child.parent, fault.children), (Some(fault.id), 1));
+    // A storm is a gateway's own: the merged alert goes with the side that decides.
+    site.report("b", Alert { last_seen: at(40), revision: 40_000_000, ..under("storm", 3) }).await;
+    let seen = site.seen().await;
+    let storms = find(&seen, "storm");
+    let of_b = storms.iter().find(|row| row.gateway.as_str() == "b").unwrap();
+    assert_eq!(find(&seen, "link-down").remove(0).parent.as_ref(), Some(&of_b.id));
+    assert_eq!(storms.iter().map(|row| row.children).sum::<u64>(), 1);
 }
