@@ -15,7 +15,13 @@ use super::document::{Document, Rule};
 const PACKS: &[(&str, u32, &str)] = &[
     ("ietf", 1, include_str!("../../packs/ietf.json")),
     ("ups", 1, include_str!("../../packs/ups.json")),
+    ("eaton", 1, include_str!("../../packs/eaton.json")),
     ("cisco", 1, include_str!("../../packs/cisco.json")),
+    ("juniper", 1, include_str!("../../packs/juniper.json")),
+    ("arista", 1, include_str!("../../packs/arista.json")),
+    ("fortinet", 1, include_str!("../../packs/fortinet.json")),
+    ("mikrotik", 1, include_str!("../../packs/mikrotik.json")),
+    ("vmware", 1, include_str!("../../packs/vmware.json")),
     ("linux", 1, include_str!("../../packs/linux.json")),
     ("catch-all", 1, include_str!("../../packs/catch-all.json")),
 ];
