@@ -6,13 +6,17 @@
 mod checkpoint;
 mod ends;
 mod memo;
+mod moment;
 mod own;
 mod rehearsal;
+mod slot;
+mod slots;
 mod table;
+mod text;
 
 use std::sync::Arc;
 
-use postern_protocol::alert::{Alert, AlertKey};
+use postern_protocol::alert::{Alert, AlertKey, DecisionKind};
 use postern_protocol::dictionary::Dictionary;
 use postern_protocol::replay::{Figures, RuleFigures};
 use postern_protocol::revision::document::Mode;
@@ -20,7 +24,8 @@ use postern_protocol::status::intake::UnknownOid;
 use postern_protocol::timestamp::Timestamp;
 
 use self::memo::{Known, Memo};
-use self::table::Table;
+use self::moment::Moment;
+use self::table::{Ending, Table};
 use crate::event::{Body, Event};
 use crate::mib::{self, UnknownOids};
 use crate::rule::{Counters, Outcome, RuleIndex};
@@ -44,6 +49,8 @@ pub enum Verdict {
     Cleared,
     /// A clear found no open alert, so nothing happened.
     ClearedNothing,
+    /// It was reported before what is known already, by the sender's own clock, and was passed over.
+    Late,
     /// A new occurrence of an alert opened.
     Raised,
     /// A rule says that nothing is to happen.
@@ -78,7 +85,8 @@ impl AlertEngine {
     /// # Errors
     /// [`CheckpointError`] when the bytes are anything else.
     pub fn restore(rules: RuleIndex, checkpoint: &[u8]) -> Result<Self, CheckpointError> {
-        Ok(Self::with(rules, checkpoint::decode(checkpoint)?))
+        let (table, _noise) = checkpoint::decode(checkpoint)?;
+        Ok(Self::with(rules, table))
     }
 
     fn with(rules: RuleIndex, table: Table) -> Self {
@@ -96,7 +104,8 @@ impl AlertEngine {
     /// Takes in a record that was committed after the checkpoint. Records come in the order in which they were drained: only for a
     /// recovery, see [`AlertEngine::adopt`].
     pub fn apply(&mut self, alert: Alert) {
-        self.table.apply(alert);
+        let clear_after_s = self.rules.clear_after(&alert.rule);
+        self.table.apply(alert, clear_after_s);
     }
 
     /// Takes in a record that this gateway had reported before its disk was set back, and that others hold it to.
@@ -110,13 +119,14 @@ impl AlertEngine {
     ///
     /// What differs from both gets a new revision and is drained. A record beyond the bound of open alerts is taken in, too.
     pub fn adopt(&mut self, alert: Alert, now: Timestamp) {
-        self.table.adopt(alert, now);
+        let clear_after_s = self.rules.clear_after(&alert.rule);
+        self.table.adopt(alert, clear_after_s, now);
     }
 
     /// Handles one event at `now`. When several rules decide about it (`continue`), the verdict is the last one's.
     pub fn handle(&mut self, event: &Event, now: Timestamp) -> Verdict {
         let known = self.memo.find(event);
-        if let Some(known) = known.filter(|entry| self.table.count_again(&entry.known.key, entry.writer, event.received, now)) {
+        if let Some(known) = known.filter(|entry| self.table.count_again(entry.known.slot, entry.writer, Moment::of(event), now)) {
             let named = known.known.named;
             self.counters.repeated(known.known.rule);
             self.note_unknown(event, named, now);
@@ -134,10 +144,14 @@ impl AlertEngine {
             }
             let rule = decided.rule;
             let became = match decided.outcome {
-                Outcome::Clear { key, rule: _, evidence } => self.table.clear(&key, evidence, event.received, now),
+                Outcome::Clear { key, rule, evidence } => {
+                    let ending = Ending { evidence, by: rule.as_str(), kind: DecisionKind::Cleared };
+                    self.table.clear(&key, ending, Moment::of(event), now)
+                }
                 Outcome::Raise(report) => {
-                    raised = matches!(event.body, Body::Notification(_)).then(|| (report.key.clone(), rule));
-                    self.table.raise(report, event.received, now)
+                    let became = self.table.raise(report, Moment::of(event), now);
+                    raised = became.slot.map(|slot| (slot, rule));
+                    became.verdict
                 }
                 Outcome::Suppress => Verdict::Suppressed,
             };
@@ -148,17 +162,19 @@ impl AlertEngine {
         if verdict == Verdict::Unmatched {
             self.counters.unmatched();
         }
-        if let (1, Verdict::Raised | Verdict::Updated, Some((key, rule))) = (outcomes, verdict, raised)
-            && let Some(entry) = self.memo.remember(event, Known { key, rule, named })
+        if let (1, Verdict::Raised | Verdict::Updated, Some((slot, rule))) = (outcomes, verdict, raised)
+            && let Some(entry) = self.memo.remember(event, Known { slot, rule, named })
         {
-            self.table.was_written_by(&entry.known.key, entry.writer);
+            self.table.was_written_by(entry.known.slot, entry.writer);
         }
         self.note_unknown(event, named, now);
         verdict
     }
 
     /// Says that time has passed: about once a second, with a clock that may jump.
-    pub fn tick(&mut self, _now: Timestamp) {}
+    pub fn tick(&mut self, now: Timestamp) {
+        self.table.expire(now);
+    }
 
     /// Counts a notification that neither the dictionary nor a rule names.
     fn note_unknown(&mut self, event: &Event, named: bool, now: Timestamp) {
@@ -184,12 +200,13 @@ impl AlertEngine {
 
     /// Opens an alert about the gateway itself, or counts it again. There is always room for it.
     pub fn own(&mut self, report: OwnReport, now: Timestamp) -> Verdict {
-        self.table.count(report.report(), now, now)
+        self.table.raise_own(report.report(), Moment::arrival(now), now).verdict
     }
 
     /// Ends an alert about the gateway itself, if it is open.
     pub fn own_clear(&mut self, kind: &str, qualifier: &str, now: Timestamp) -> Verdict {
-        self.table.clear(&own::key(kind, qualifier), own::evidence(), now, now)
+        let ending = Ending { evidence: own::evidence(), by: OWN_RESOURCE, kind: DecisionKind::Cleared };
+        self.table.clear(&own::key(kind, qualifier), ending, Moment::arrival(now), now)
     }
 
     /// Closes the alert of `key` because a person did so who saw `count_seen` reports of `occurrence`.
@@ -226,10 +243,9 @@ impl AlertEngine {
     /// Returns what became of all events since these rules are in force. `shown` and `open` are those of now: open alerts, and those
     /// of them that nothing folds or keeps quiet.
     pub fn figures(&self) -> Figures {
-        let shown = |alert: &Alert| alert.course.parent.is_none() && alert.course.suppressed.is_none();
         Figures {
             open: self.open_count() as u64,
-            shown: self.open_alerts().filter(|alert| shown(&alert)).count() as u64,
+            shown: self.table.shown_count() as u64,
             ..self.counters.figures(&self.rules)
         }
     }
@@ -271,12 +287,12 @@ impl AlertEngine {
     }
 
     /// Returns the open alerts in no particular order.
-    pub fn open_alerts(&self) -> impl Iterator<Item = &Alert> {
+    pub fn open_alerts(&self) -> impl Iterator<Item = Alert> {
         self.table.open_alerts()
     }
 
     /// Encodes the whole state: open alerts, changes that were not drained, and the last revision.
     pub fn checkpoint(&self) -> Vec<u8> {
-        checkpoint::encode(&self.table)
+        checkpoint::encode(&self.table, Vec::new())
     }
 }

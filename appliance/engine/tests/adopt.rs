@@ -32,7 +32,7 @@ fn change(engine: &mut AlertEngine) -> Alert {
 /// The only open alert.
 #[track_caller]
 fn open(engine: &AlertEngine) -> Alert {
-    let mut open: Vec<_> = engine.open_alerts().cloned().collect();
+    let mut open: Vec<_> = engine.open_alerts().collect();
     assert_eq!(open.len(), 1, "{open:#?}");
     open.pop().unwrap()
 }
@@ -52,10 +52,10 @@ fn adopt(engine: &mut AlertEngine, theirs: &Alert) -> Vec<Alert> {
     engine.drain_changes();
     engine.adopt(theirs.clone(), second(100));
     let changes = engine.drain_changes();
-    let before: Vec<_> = engine.open_alerts().cloned().collect();
+    let before: Vec<_> = engine.open_alerts().collect();
     engine.adopt(theirs.clone(), second(101));
     assert_eq!(engine.drain_changes(), [], "it changes something the second time");
-    assert_eq!(engine.open_alerts().cloned().collect::<Vec<_>>(), before);
+    assert_eq!(engine.open_alerts().collect::<Vec<_>>(), before);
     changes
 }
 

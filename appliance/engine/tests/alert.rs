@@ -219,7 +219,7 @@ fn a_record_older_than_the_state_changes_nothing() {
     for record in [first.clone(), cleared.clone(), second.clone(), first, cleared] {
         restored.apply(record);
     }
-    assert_eq!(restored.open_alerts().collect::<Vec<_>>(), [&second]);
+    assert_eq!(restored.open_alerts().collect::<Vec<_>>(), [second]);
 }
 
 #[test]

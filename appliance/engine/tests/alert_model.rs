@@ -155,7 +155,7 @@ impl Rig {
                 prop_assert_eq!(verdict, self.model.clear(&resource(*key)));
             }
             Step::Close { key, seen, stale } => {
-                let open = self.engine.open_alerts().find(|alert| alert.key.resource == resource(*key)).cloned();
+                let open = self.engine.open_alerts().find(|alert| alert.key.resource == resource(*key));
                 if let Some(alert) = open {
                     self.engine.close(&alert.key, alert.occurrence - u64::from(*stale), *seen, now);
                     if !stale {
@@ -218,7 +218,7 @@ impl Rig {
 
     /// Holds that the engine's open alerts are the model's, and that a restart at this moment would change nothing.
     fn check(&self) -> Result<(), TestCaseError> {
-        let open: BTreeMap<_, _> = self.engine.open_alerts().map(|alert| (alert.key.resource.clone(), open(alert))).collect();
+        let open: BTreeMap<_, _> = self.engine.open_alerts().map(|alert| (alert.key.resource.clone(), open(&alert))).collect();
         prop_assert_eq!(&open, &self.model.open);
         prop_assert_eq!(self.engine.open_count(), open.len());
         let again = AlertEngine::restore(rules(), &self.engine.checkpoint()).unwrap();

@@ -1,11 +1,13 @@
 //! The engine's whole state as bytes (protobuf): what each spool segment begins with.
 
 use postern_protocol::alert::{Alert, AlertError, AlertKey, AlertState};
+use postern_protocol::timestamp::Timestamp;
 use prost::Message as _;
 
-use super::table::Table;
+use super::moment::{Clock, ClockKind};
+use super::table::{Kept, Table};
 
-/// The format that this build writes and reads.
+/// The format that this build writes and reads. What was added since is optional, so that builds before read what this one writes.
 const FORMAT: u32 = 1;
 
 /// Why bytes are not a checkpoint.
@@ -38,6 +40,9 @@ struct WireCheckpoint {
     /// The newest ends; an earlier build wrote none.
     #[prost(message, repeated, tag = "5")]
     ends: Vec<WireEnd>,
+    /// What the noise control remembers; an earlier build wrote none.
+    #[prost(bytes = "vec", tag = "6")]
+    noise: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -50,13 +55,8 @@ struct WireEnd {
     qualifier: String,
     #[prost(uint64, tag = "4")]
     revision: u64,
-}
-
-impl WireEnd {
-    fn new(revision: u64, key: &AlertKey) -> Self {
-        let AlertKey { resource, kind, qualifier } = key.clone();
-        Self { resource, kind, qualifier, revision }
-    }
+    #[prost(message, optional, tag = "5")]
+    clock: Option<WireClock>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -66,42 +66,83 @@ struct WireSlot {
     /// Whether it changed since the last drain.
     #[prost(bool, tag = "2")]
     changed: bool,
+    #[prost(message, optional, tag = "3")]
+    clock: Option<WireClock>,
+    /// When it was last reported; its last_seen when left out.
+    #[prost(sfixed64, optional, tag = "4")]
+    heard: Option<i64>,
+    #[prost(uint32, optional, tag = "5")]
+    clear_after_s: Option<u32>,
 }
 
-/// Encodes the table; the same state always gives the same bytes.
-pub(super) fn encode(table: &Table) -> Vec<u8> {
-    let mut slots: Vec<_> = table.slots().collect();
-    slots.sort_unstable_by_key(|(alert, _)| alert.revision);
-    let open = slots.into_iter().map(|(alert, changed)| WireSlot { alert: alert.encode(), changed }).collect();
+#[derive(Clone, PartialEq, prost::Message)]
+struct WireClock {
+    #[prost(uint32, tag = "1")]
+    kind: u32,
+    #[prost(fixed32, tag = "2")]
+    sender: u32,
+    #[prost(sfixed64, tag = "3")]
+    nanos: i64,
+}
+
+impl WireClock {
+    fn new(clock: Clock) -> Self {
+        Self { kind: clock.kind.number(), sender: clock.sender, nanos: clock.nanos }
+    }
+
+    /// Returns the clock; none of a kind that a later build knows.
+    fn clock(self) -> Option<Clock> {
+        Some(Clock { kind: ClockKind::from_number(self.kind)?, sender: self.sender, nanos: self.nanos })
+    }
+}
+
+/// Encodes the table, and what the noise control remembers; the same state always gives the same bytes.
+pub(super) fn encode(table: &Table, noise: Vec<u8>) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut append = |part: WireCheckpoint| bytes.extend_from_slice(&part.encode_to_vec());
+    append(WireCheckpoint { format: FORMAT, last_revision: table.last_revision(), ..WireCheckpoint::default() });
+    // Messages one after the other are one message, so the open alerts need not be in memory twice.
+    for Kept { alert, changed, clock, heard, clear_after_s } in table.kept() {
+        let heard = (heard != alert.last_seen).then(|| heard.as_nanos());
+        let slot = WireSlot { alert: alert.encode(), changed, clock: clock.map(WireClock::new), heard, clear_after_s };
+        append(WireCheckpoint { open: vec![slot], ..WireCheckpoint::default() });
+    }
     let ended = table.ended().iter().map(Alert::encode).collect();
-    let ends = table.ends().map(|(revision, key)| WireEnd::new(revision, key)).collect();
-    WireCheckpoint { format: FORMAT, last_revision: table.last_revision(), open, ended, ends }.encode_to_vec()
+    let ends = table.ends().iter().map(|(key, end)| {
+        let AlertKey { resource, kind, qualifier } = key.clone();
+        WireEnd { resource, kind, qualifier, revision: end.revision, clock: end.clock.map(WireClock::new) }
+    });
+    append(WireCheckpoint { ended, ends: ends.collect(), noise, ..WireCheckpoint::default() });
+    bytes
 }
 
-/// Decodes and checks a table.
-pub(super) fn decode(bytes: &[u8]) -> Result<Table, CheckpointError> {
+/// Decodes and checks a table; returns what the noise control remembers beside it.
+pub(super) fn decode(bytes: &[u8]) -> Result<(Table, Vec<u8>), CheckpointError> {
     let wire = WireCheckpoint::decode(bytes)?;
     if wire.format != FORMAT {
         return Err(CheckpointError::Format(wire.format));
     }
-    let mut open = Vec::with_capacity(wire.open.len());
-    for slot in wire.open {
-        let alert = Alert::decode(&slot.alert)?;
-        if alert.state != AlertState::Open {
-            return Err(CheckpointError::Field("state"));
-        }
-        open.push((alert, slot.changed));
-    }
+    let known = |alert: &Alert| if alert.revision > wire.last_revision { Err(CheckpointError::Field("revision")) } else { Ok(()) };
     let ended = wire.ended.iter().map(|record| Alert::decode(record)).collect::<Result<Vec<_>, _>>()?;
     if ended.iter().any(|alert| alert.state == AlertState::Open) {
         return Err(CheckpointError::Field("state"));
     }
-    if open.iter().map(|(alert, _)| alert).chain(&ended).any(|alert| alert.revision > wire.last_revision) {
-        return Err(CheckpointError::Field("revision"));
+    ended.iter().try_for_each(known)?;
+    let mut table = Table::restored(wire.last_revision, ended);
+    for WireSlot { alert, changed, clock, heard, clear_after_s } in wire.open {
+        let alert = Alert::decode(&alert)?;
+        known(&alert)?;
+        if alert.state != AlertState::Open {
+            return Err(CheckpointError::Field("state"));
+        }
+        if table.slot_of(&alert.key).is_some() {
+            return Err(CheckpointError::Field("key"));
+        }
+        let heard = heard.map_or(alert.last_seen, Timestamp::from_nanos);
+        table.put_back(Kept { alert, changed, clock: clock.and_then(WireClock::clock), heard, clear_after_s });
     }
-    let mut table = Table::from_parts(wire.last_revision, open, ended);
-    for WireEnd { resource, kind, qualifier, revision } in wire.ends {
-        table.note_end(&AlertKey { resource, kind, qualifier }, revision);
+    for WireEnd { resource, kind, qualifier, revision, clock } in wire.ends {
+        table.note_end(&AlertKey { resource, kind, qualifier }, revision, clock.and_then(WireClock::clock));
     }
-    Ok(table)
+    Ok((table, wire.noise))
 }

@@ -6,8 +6,7 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
 
-use postern_protocol::alert::AlertKey;
-
+use super::slots::SlotId;
 use crate::event::{Body, Event, Notification, Value};
 use crate::rule::RuleNumber;
 
@@ -34,7 +33,7 @@ pub(super) struct Entry {
 #[derive(Debug)]
 pub(super) struct Known {
     /// The alert that it raised.
-    pub(super) key: AlertKey,
+    pub(super) slot: SlotId,
     /// The rule that did.
     pub(super) rule: RuleNumber,
     /// Whether a rule names its kind, rather than catches all.

@@ -76,7 +76,7 @@ impl Counters {
                 Verdict::Raised => &mut count.raised,
                 Verdict::Suppressed => &mut count.suppressed,
                 Verdict::Updated => &mut count.updated,
-                Verdict::ClearedNothing | Verdict::TableFull | Verdict::Unmatched => continue,
+                Verdict::ClearedNothing | Verdict::Late | Verdict::TableFull | Verdict::Unmatched => continue,
             };
             *field = field.saturating_add(1);
         }
