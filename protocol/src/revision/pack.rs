@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_path_to_error::Segment;
 
 use super::Problem;
 use super::document::{Document, Rule};
@@ -15,12 +16,18 @@ use super::document::{Document, Rule};
 const PACKS: &[(&str, u32, &str)] = &[
     ("ietf", 1, include_str!("../../packs/ietf.json")),
     ("ups", 1, include_str!("../../packs/ups.json")),
+    ("apc", 1, include_str!("../../packs/apc.json")),
     ("eaton", 1, include_str!("../../packs/eaton.json")),
     ("cisco", 1, include_str!("../../packs/cisco.json")),
     ("juniper", 1, include_str!("../../packs/juniper.json")),
     ("arista", 1, include_str!("../../packs/arista.json")),
+    ("aruba", 1, include_str!("../../packs/aruba.json")),
     ("fortinet", 1, include_str!("../../packs/fortinet.json")),
+    ("paloalto", 1, include_str!("../../packs/paloalto.json")),
     ("mikrotik", 1, include_str!("../../packs/mikrotik.json")),
+    ("dell", 1, include_str!("../../packs/dell.json")),
+    ("hpe-server", 1, include_str!("../../packs/hpe-server.json")),
+    ("netapp", 1, include_str!("../../packs/netapp.json")),
     ("vmware", 1, include_str!("../../packs/vmware.json")),
     ("linux", 1, include_str!("../../packs/linux.json")),
     ("catch-all", 1, include_str!("../../packs/catch-all.json")),
@@ -86,10 +93,30 @@ pub fn rules(document: &Document) -> Result<Vec<Meant>, Vec<Problem>> {
 
 /// Returns the rules of one pack, changed as the document at `path` wants it; what is wrong is added to `problems`.
 pub fn rules_of(wanted: &PackUse, path: &str, problems: &mut Vec<Problem>) -> Vec<Rule> {
+    let mut faults = Vec::new();
+    let rules = expanded(wanted, &mut faults);
+    problems.extend(faults.into_iter().map(|Fault { members, reason }| {
+        let members = members.iter().map(|member| format!(".{member}"));
+        Problem { path: std::iter::once(path.to_owned()).chain(members).collect(), line: 0, column: 0, reason }
+    }));
+    rules
+}
+
+/// What is wrong with a pack that a document wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    /// The way to it from the entry of `packs`: member by member, nothing for the entry as a whole.
+    pub(super) members: Vec<String>,
+    /// What is wrong.
+    pub(super) reason: String,
+}
+
+/// Returns the rules of one pack, changed as the document wants it.
+pub(super) fn expanded(wanted: &PackUse, faults: &mut Vec<Fault>) -> Vec<Rule> {
     match pack(wanted) {
-        Ok(pack) => changed(pack, wanted, path, problems),
+        Ok(pack) => changed(pack, wanted, faults),
         Err(reason) => {
-            problems.push(Problem { path: path.to_owned(), line: 0, column: 0, reason });
+            faults.push(Fault { members: Vec::new(), reason });
             Vec::new()
         }
     }
@@ -109,37 +136,48 @@ fn pack(wanted: &PackUse) -> Result<Pack, String> {
     serde_json::from_str(text).map_err(|error| format!("the pack {} of this program is damaged: {error}", wanted.id))
 }
 
-fn changed(pack: Pack, wanted: &PackUse, path: &str, problems: &mut Vec<Problem>) -> Vec<Rule> {
+fn changed(pack: Pack, wanted: &PackUse, faults: &mut Vec<Fault>) -> Vec<Rule> {
     let mut rules = Vec::with_capacity(pack.rules.len());
+    let fault = |members: Vec<String>, reason: String| Fault { members: [vec!["overrides".to_owned()], members].concat(), reason };
     for id in wanted.overrides.keys().filter(|id| pack.rules.iter().all(|rule| rule.id.as_str() != id.as_str())) {
-        let reason = format!("the pack {} has no rule {id:?}", pack.id);
-        problems.push(Problem { path: format!("{path}.overrides.{id}"), line: 0, column: 0, reason });
+        faults.push(fault(vec![id.clone()], format!("the pack {} has no rule {id:?}", pack.id)));
     }
     for rule in pack.rules {
-        let Some(change) = wanted.overrides.get(rule.id.as_str()) else {
-            rules.push(rule);
-            continue;
-        };
-        if change.is_null() {
-            continue;
-        }
-        let merged = serde_json::to_value(&rule).map(|mut value| {
-            merge(&mut value, change);
-            value
-        });
-        match merged.and_then(serde_json::from_value::<Rule>) {
-            Ok(changed) if changed.id == rule.id => rules.push(changed),
-            Ok(_) => {
-                let reason = "a change keeps the rule's id".to_owned();
-                problems.push(Problem { path: format!("{path}.overrides.{}", rule.id), line: 0, column: 0, reason });
-            }
-            Err(error) => {
-                let reason = format!("the changed rule is not good: {error}");
-                problems.push(Problem { path: format!("{path}.overrides.{}", rule.id), line: 0, column: 0, reason });
-            }
+        let id = rule.id.as_str().to_owned();
+        match wanted.overrides.get(&id) {
+            None => rules.push(rule),
+            Some(Value::Null) => {}
+            Some(change) => match merged(&rule, change) {
+                Ok(changed) => rules.push(changed),
+                Err((members, reason)) => faults.push(fault([vec![id], members].concat(), reason)),
+            },
         }
     }
     rules
+}
+
+/// Returns `rule` with `change`; else the members that lead to what is wrong, and what that is.
+fn merged(rule: &Rule, change: &Value) -> Result<Rule, (Vec<String>, String)> {
+    let whole = |error: serde_json::Error| (Vec::new(), format!("the changed rule is not good: {error}"));
+    let mut value = serde_json::to_value(rule).map_err(whole)?;
+    merge(&mut value, change);
+    for alternative in ["match", "then"] {
+        let given = value.get(alternative).and_then(Value::as_object);
+        if let Some(given) = given.filter(|given| given.len() > 1) {
+            let names: Vec<_> = given.keys().map(String::as_str).collect();
+            let reason = format!("{} exclude each other: set the one that is not wanted to null", names.join(" and "));
+            return Err((vec![alternative.to_owned()], reason));
+        }
+    }
+    let changed: Rule = serde_path_to_error::deserialize(value).map_err(|error| {
+        let members = error.path().iter().filter_map(|segment| match segment {
+            Segment::Enum { variant } => Some(variant.clone()),
+            Segment::Map { key } => Some(key.clone()),
+            Segment::Seq { .. } | Segment::Unknown => None,
+        });
+        (members.collect(), format!("the changed rule is not good: {}", error.inner()))
+    })?;
+    if changed.id == rule.id { Ok(changed) } else { Err((vec!["id".to_owned()], "a change keeps the rule's id".to_owned())) }
 }
 
 /// Applies a JSON Merge Patch (RFC 7396 §2).
