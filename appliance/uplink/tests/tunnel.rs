@@ -13,6 +13,7 @@ use postern_protocol::id::Lane;
 use postern_protocol::message::{CloseAlert, RevisionStatus, SignedRevision, down};
 use postern_protocol::status::TunnelState;
 use postern_uplink::dial::link::LinkSettings;
+use postern_uplink::spool::Worth;
 use postern_uplink::tunnel::{Incoming, Outgoing, TunnelOptions};
 use postern_uplink::url::{ProxyUrl, ServerUrl};
 use support::gateway::{Gateway, numbers, options, site, texts};
@@ -98,6 +99,52 @@ async fn what_was_committed_while_the_control_plane_was_down_arrives_after_it_is
     cloud.until(|store| store.records.len() == 50).await;
     assert_eq!(texts(&cloud.store.lock().unwrap(), "alerts"), numbers(0, 50));
     assert_eq!(gateway.until(|state| state.state == TunnelState::Up).await.last_error, None);
+}
+
+/// Five alerts in 3,000 steps, the third of which is over; the last word is on the second.
+async fn backlog(gateway: &Gateway) -> Vec<String> {
+    let mut texts = numbers(1, 3000);
+    for (text, key) in texts.iter().zip((1..=5).cycle()) {
+        gateway.commit_state(key, (text, if key == 3 { Worth::Ended } else { Worth::Open })).await;
+    }
+    gateway.commit_state(2, ("last", Worth::Open)).await;
+    texts.push("last".to_owned());
+    texts
+}
+
+#[tokio::test]
+async fn far_behind_the_newest_state_of_what_lasts_goes_first_and_all_comes_in_order() {
+    let site = site();
+    let cloud = Cloud::start(&site.pki, Store::default()).await;
+    let (address, url) = (cloud.address, cloud.url());
+    let store = cloud.crash().await;
+    let gateway = Gateway::start(site.dir.path(), options(url, Arc::clone(&site.identity)));
+    let expected = backlog(&gateway).await;
+    // The first ahead of all is cut: it goes again.
+    store.lock().unwrap().moods = vec![Mood::Cuts];
+    let cloud = Cloud::start_on(&site.pki, store, TcpListener::bind(address).await.unwrap());
+    cloud.until(|store| store.records.len() == expected.len()).await;
+    gateway.until_empty().await;
+    let store = cloud.store.lock().unwrap();
+    assert_eq!(texts(&store, "alerts"), expected);
+    assert_eq!((store.gaps, store.foreign), (0, 0));
+    // 2998 is the last word on what is over, 2997 was overtaken by "last".
+    assert_eq!(store.ahead, [(0, ["last", "2999", "2996", "2995"].map(Bytes::from).to_vec())]);
+}
+
+#[tokio::test]
+async fn to_a_control_plane_of_version_1_nothing_goes_ahead() {
+    let site = site();
+    let cloud = Cloud::start(&site.pki, Store::default()).await;
+    let (address, url) = (cloud.address, cloud.url());
+    let store = cloud.crash().await;
+    let gateway = Gateway::start(site.dir.path(), options(url, Arc::clone(&site.identity)));
+    let expected = backlog(&gateway).await;
+    store.lock().unwrap().protocol = 1;
+    let cloud = Cloud::start_on(&site.pki, store, TcpListener::bind(address).await.unwrap());
+    cloud.until(|store| store.records.len() == expected.len()).await;
+    let store = cloud.store.lock().unwrap();
+    assert!(store.ahead.is_empty() && store.foreign == 0);
 }
 
 #[tokio::test]

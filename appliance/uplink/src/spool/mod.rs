@@ -112,7 +112,7 @@ use self::disk::Disk;
 use self::reader::Reader;
 pub use self::segment::Worth;
 use self::storage::Storage;
-use self::thread::{Command, Thread};
+use self::thread::{Command, Pause, Thread};
 
 /// Commits that wait for the thread; when it is full, [`Spool::commit`] waits.
 const QUEUE_COMMITS: usize = 64;
@@ -333,7 +333,7 @@ impl<S: Storage> Spool<S> {
         let (full_tx, full) = watch::channel(false);
         let opened = Instant::now();
         let reader = core.reader();
-        let thread = Thread { core, commands: queue, durable: durable_tx, full: full_tx, opened };
+        let thread = Thread { core, commands: queue, durable: durable_tx, full: full_tx, opened, pause: Pause::Long };
         let (ended, finished) = oneshot::channel();
         std::thread::Builder::new()
             .name("spool".to_owned())

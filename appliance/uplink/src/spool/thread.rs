@@ -7,6 +7,7 @@
 use std::time::{Duration, Instant};
 
 use postern_protocol::id::Epoch;
+use tokio::sync::mpsc::error::TryRecvError;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::core::Core;
@@ -19,6 +20,10 @@ const MAX_GROUP_BYTES: usize = 8 * 1024 * 1024;
 
 /// How often a full disk is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+
+/// How long the thread looks out for the next command before it sleeps, if the one before came as soon: about as long as a sync takes.
+/// Somebody who waits for each commit before the next one then need not wait for the thread to wake up as well.
+const LOOK_OUT: Duration = Duration::from_micros(100);
 
 /// What the thread is asked to do.
 pub(crate) enum Command {
@@ -40,6 +45,16 @@ pub(crate) struct Thread<S: Storage> {
     /// Whether the disk is full now.
     pub(crate) full: watch::Sender<bool>,
     pub(crate) opened: Instant,
+    pub(crate) pause: Pause,
+}
+
+/// How soon the last command came.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pause {
+    /// After a sleep.
+    Long,
+    /// While the thread would still have looked out for it.
+    Short,
 }
 
 impl<S: Storage> Thread<S> {
@@ -50,7 +65,7 @@ impl<S: Storage> Thread<S> {
         let begun = self.core.retry(self.opened.elapsed());
         self.settle(begun)?;
         loop {
-            let Some(command) = held.take().or_else(|| self.commands.blocking_recv()) else { return Ok(()) };
+            let Some(command) = held.take().or_else(|| self.next()) else { return Ok(()) };
             match command {
                 Command::Close(commit, done) => {
                     self.commands.close();
@@ -74,6 +89,21 @@ impl<S: Storage> Thread<S> {
                 Command::Trim => self.core.trim()?,
             }
         }
+    }
+
+    /// Waits for the next command; `None` when every handle is gone.
+    fn next(&mut self) -> Option<Command> {
+        let from = Instant::now();
+        while self.pause == Pause::Short && from.elapsed() < LOOK_OUT {
+            match self.commands.try_recv() {
+                Err(TryRecvError::Empty) => std::hint::spin_loop(),
+                Err(TryRecvError::Disconnected) => return None,
+                Ok(command) => return Some(command),
+            }
+        }
+        let command = self.commands.blocking_recv();
+        self.pause = if from.elapsed() < LOOK_OUT { Pause::Short } else { Pause::Long };
+        command
     }
 
     /// Waits while the disk is full. Whoever commits waits with it: nothing more becomes durable, and the queue fills up.

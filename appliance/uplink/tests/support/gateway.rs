@@ -10,7 +10,7 @@ use postern_protocol::status;
 use postern_protocol::timestamp::Timestamp;
 use postern_uplink::dial::link::LinkSettings;
 use postern_uplink::identity::Identity;
-use postern_uplink::spool::{Commit, Record, Spool, SpoolOptions, SpoolWriter};
+use postern_uplink::spool::{Commit, Record, Spool, SpoolOptions, SpoolWriter, Worth};
 use postern_uplink::tunnel::tap::Tap;
 use postern_uplink::tunnel::{self, BackOff, Control, GreetingFacts, Incoming, Outgoing, TunnelError, TunnelOptions};
 use postern_uplink::url::ServerUrl;
@@ -66,6 +66,12 @@ impl Gateway {
     pub(crate) async fn commit(&self, lane: Lane, text: &str) {
         let record = Bytes::copy_from_slice(text.as_bytes());
         self.spool.commit(Commit { records: vec![Record::plain(lane, record)], ..Commit::default() }).await.unwrap();
+    }
+
+    /// Commits a state of the alert `key`.
+    pub(crate) async fn commit_state(&self, key: u64, (text, worth): (&str, Worth)) {
+        let record = Record { lane: Lane::Alerts, bytes: Bytes::copy_from_slice(text.as_bytes()), key, worth };
+        self.spool.commit(Commit { records: vec![record], ..Commit::default() }).await.unwrap();
     }
 
     pub(crate) async fn until(&mut self, wanted: impl Fn(&status::Tunnel) -> bool) -> status::Tunnel {

@@ -133,6 +133,8 @@ pub(crate) struct Store {
     pub(crate) cursors: BTreeMap<(u32, u64), u64>,
     pub(crate) records: Vec<(String, u64, u64, Bytes)>,
     pub(crate) gaps: usize,
+    /// Batches that came ahead of their order, with how many records had come in it before.
+    pub(crate) ahead: Vec<(usize, Vec<Bytes>)>,
     pub(crate) statuses: Vec<Vec<u8>>,
     pub(crate) revision_statuses: Vec<RevisionStatus>,
     pub(crate) requests: usize,
@@ -364,6 +366,11 @@ async fn serve_lane(lane: Lane, mut reader: Reader, mut sender: Sender<Bytes>, s
 fn commit(store: &mut Store, lane: Lane, batch: &Batch) -> Ack {
     let records = zstd::bulk::decompress(&batch.records_zstd, 8 << 20).unwrap();
     let records: Records = prost::Message::decode(records.as_slice()).unwrap();
+    if batch.ahead {
+        store.foreign += usize::from(store.protocol == 1 || lane != Lane::Alerts || batch.first_sequence != 0);
+        store.ahead.push((store.records.len(), records.records));
+        return Ack { epoch: batch.epoch, sequence: 0, ahead: true };
+    }
     let mut last = 0;
     for (sequence, record) in (batch.first_sequence..).zip(records.records) {
         let cursor = store.cursors.entry((u32::from(lane.number()), batch.epoch)).or_default();
