@@ -150,7 +150,7 @@ impl AlertEngine {
                 }
                 Outcome::Raise(report) => {
                     let became = self.table.raise(report, Moment::of(event), now);
-                    raised = became.slot.map(|slot| (slot, rule));
+                    raised = became.slot.filter(|_| became.wrote).map(|slot| (slot, rule));
                     became.verdict
                 }
                 Outcome::Suppress => Verdict::Suppressed,

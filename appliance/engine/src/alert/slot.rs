@@ -128,7 +128,7 @@ impl<'a> Written<'a> {
 impl Slot {
     /// Packs an open alert of which no more is known than its record says.
     pub(super) fn new(alert: &Alert) -> Self {
-        let mut packed = Vec::new();
+        let mut packed = Vec::with_capacity(512);
         Written::of(alert).pack(&mut packed);
         Self {
             text: packed.into_boxed_slice(),

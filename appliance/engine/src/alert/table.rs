@@ -1,10 +1,20 @@
 //! The table of open alerts. It knows nothing of rules or events, only of reports, clears, closes and decisions by key or place.
+//!
+//! `merge` takes in records, `timers` ends what is not heard of, `decisions` keeps the course, `changes` says what is to be sent.
+
+mod changes;
+mod decisions;
+mod merge;
+#[cfg(test)]
+mod tests;
+mod timers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use postern_protocol::alert::{Alert, AlertKey, AlertState, Course, Decision, DecisionKind, Evidence, Severity, Suppression};
+use postern_protocol::alert::{Alert, AlertKey, AlertState, Course, Decision, DecisionKind, Evidence, Severity};
 use postern_protocol::timestamp::Timestamp;
 
+use self::changes::mark;
 use super::ends::Ends;
 use super::memo::Writer;
 use super::moment::{Clock, Moment};
@@ -12,9 +22,6 @@ use super::slot::{Change, Slot, View, Written};
 use super::slots::{SlotId, Slots};
 use super::{MAX_OPEN_ALERTS, TABLE_FULL_KIND, TABLE_FULL_RESOURCE, Verdict};
 use crate::rule::Report;
-
-/// Most alerts that end by themselves in one go; the next are some moments later.
-const MAX_EXPIRED_AT_ONCE: usize = 10_000;
 
 /// The open alerts and what changed since the last drain.
 #[derive(Debug)]
@@ -47,6 +54,8 @@ pub(crate) struct Raised {
     pub(crate) slot: Option<SlotId>,
     /// Whether it opened the alert.
     pub(crate) is_new: bool,
+    /// Whether the alert's texts are now those of the report.
+    pub(crate) wrote: bool,
 }
 
 /// How an alert ends.
@@ -173,87 +182,20 @@ impl Table {
         }
     }
 
-    /// Takes in a committed record: it replaces an older one of its key. `clear_after_s` is what the rule of that name says now.
-    pub(super) fn apply(&mut self, alert: Alert, clear_after_s: Option<u32>) {
-        self.last_revision = self.last_revision.max(alert.revision);
-        self.was_away = true;
-        let known = self.slots.find(&alert.key);
-        if known.and_then(|id| self.slots.get(id)).is_some_and(|slot| slot.revision >= alert.revision) {
-            return;
-        }
-        known.map(|id| self.take_out(id));
-        match alert.state {
-            AlertState::Open => {
-                self.put(Slot { clear_after_s, ..Slot::new(&alert) });
-            }
-            AlertState::Cleared | AlertState::Closed => self.ends.note(&alert.key, alert.revision, None),
-        }
-    }
-
-    /// Takes in what this gateway had reported before its disk was set back; see [`super::AlertEngine::adopt`].
-    pub(super) fn adopt(&mut self, theirs: Alert, clear_after_s: Option<u32>, now: Timestamp) {
-        self.last_revision = self.last_revision.max(theirs.revision);
-        let Some(id) = self.slots.find(&theirs.key) else {
-            if theirs.state == AlertState::Open && !self.ends.is_after(&theirs.key, theirs.revision) {
-                self.put(Slot { clear_after_s, heard: now, ..Slot::new(&theirs) });
-            }
-            return;
-        };
-        let Some(ours) = self.slots.get_mut(id).filter(|ours| ours.reported != theirs.revision) else { return };
-        let revision = next_revision(&mut self.last_revision, now);
-        match (theirs.revision > ours.reported, theirs.state) {
-            // It had ended when ours, which the disk had kept, was last reported.
-            (true, AlertState::Cleared | AlertState::Closed) if theirs.occurrence >= ours.occurrence => {
-                self.take_out(id);
-                return;
-            }
-            // Ours began after the disk was set back, by a clock that is behind: it is news.
-            (true, AlertState::Cleared | AlertState::Closed) => ours.reported = revision,
-            (true, AlertState::Open) if theirs.occurrence >= ours.occurrence && theirs.revision > ours.revision => {
-                ours.replace(&theirs);
-                return;
-            }
-            (true, AlertState::Open) => {
-                let (occurrence, count) = (ours.occurrence.max(theirs.occurrence), ours.count.max(theirs.count));
-                ours.replace(&Alert { occurrence, count, ..theirs });
-            }
-            (false, AlertState::Open) => {
-                if theirs.occurrence < ours.occurrence || (theirs.occurrence == ours.occurrence && ours.count > theirs.count) {
-                    return;
-                }
-                // Nobody closes a report that they have not seen: there is at least one more than they were shown.
-                ours.count = ours.count.max(theirs.count.saturating_add(1));
-                ours.occurrence = theirs.occurrence;
-                ours.first_seen = ours.first_seen.min(theirs.first_seen);
-            }
-            (false, AlertState::Cleared | AlertState::Closed) => {
-                if theirs.occurrence < ours.occurrence {
-                    return;
-                }
-                // It ended and was reported again. When the first of these reports came is not kept.
-                ours.count = ours.count.saturating_sub(theirs.count).max(1);
-                ours.occurrence = revision;
-                ours.first_seen = ours.last_seen;
-            }
-        }
-        ours.revision = revision;
-        self.mark(Some(id), Change::Urgent);
-    }
-
     /// Opens an alert, or counts it again, unless the report is older than its last end.
     pub(crate) fn raise(&mut self, report: Report, moment: Moment, now: Timestamp) -> Raised {
         if let Some(id) = self.slots.find(&report.key) {
             return self.count(id, report, moment, now);
         }
         if self.ends.is_late(&report.key, moment) {
-            return Raised { verdict: Verdict::Late, slot: None, is_new: false };
+            return Raised { verdict: Verdict::Late, slot: None, is_new: false, wrote: false };
         }
         if !self.has_room() {
             // Rule and evidence stay, so that the alert shows who last found no room; the text of the report does not.
             let summary = format!("{} alerts are open; reports of further ones are only counted here until some end", self.max_open);
             let (key, severity, labels) = (self.full_key.clone(), Severity::Critical, BTreeMap::new());
             self.raise_own(Report { key, severity, summary, labels, clear_after_s: None, ..report }, Moment::arrival(moment.received), now);
-            return Raised { verdict: Verdict::TableFull, slot: None, is_new: false };
+            return Raised { verdict: Verdict::TableFull, slot: None, is_new: false, wrote: false };
         }
         self.open(report, moment, now)
     }
@@ -308,109 +250,6 @@ impl Table {
         self.end_table_full(ended_at, now);
     }
 
-    /// Ends what was not reported for as long as its rule says; at most 10,000 alerts in one go. Returns their keys.
-    pub(crate) fn expire(&mut self, now: Timestamp) -> Vec<AlertKey> {
-        if std::mem::take(&mut self.was_away) {
-            self.hear_all(now);
-        }
-        let mut expired = Vec::new();
-        while let Some((at, id)) = self.timers.first().copied().filter(|(at, _)| *at <= now && expired.len() < MAX_EXPIRED_AT_ONCE) {
-            self.timers.remove(&(at, id));
-            let Some(slot) = self.slots.get_mut(id) else { continue };
-            slot.timer = None;
-            if slot.due().is_none_or(|due| due > now) {
-                self.set_timer(id);
-                continue;
-            }
-            let Some(mut alert) = self.take_out(id).map(|slot| slot.alert()) else { continue };
-            let cleared_at = now.max(alert.last_seen);
-            let by = alert.rule.as_str().to_owned();
-            alert.course.note(Decision { at: cleared_at, what: DecisionKind::TimedOut, by, text: String::new() });
-            alert.cleared_at = Some(cleared_at);
-            expired.push(alert.key.clone());
-            self.end(Alert { state: AlertState::Cleared, ..alert }, None, now);
-        }
-        if !expired.is_empty() {
-            self.end_table_full(now, now);
-        }
-        expired
-    }
-
-    /// Folds an alert under another, or lets it stand for itself again.
-    pub(crate) fn fold(&mut self, slot: SlotId, parent: Option<AlertKey>, decision: Decision, now: Timestamp) {
-        self.decide(slot, Change::Urgent, now, |course| {
-            course.parent = parent;
-            course.note(decision);
-        });
-    }
-
-    /// Says that a maintenance window keeps an alert quiet, or that none does any more.
-    pub(crate) fn suppress(&mut self, slot: SlotId, suppression: Option<Suppression>, decision: Decision, now: Timestamp) {
-        self.decide(slot, Change::Urgent, now, |course| {
-            course.suppressed = suppression;
-            course.note(decision);
-        });
-    }
-
-    /// Says whether an alert flaps: what the decision is, tells.
-    pub(crate) fn set_flapping(&mut self, slot: SlotId, flapping: bool, decision: Decision, now: Timestamp) {
-        self.decide(slot, Change::Urgent, now, |course| {
-            course.flapping = flapping;
-            course.note(decision);
-        });
-    }
-
-    /// Notes a decision about an alert. One that only repeats the last but for its time takes that one's place.
-    pub(crate) fn note(&mut self, slot: SlotId, decision: Decision, now: Timestamp) {
-        self.decide(slot, Change::Counted, now, |course| match course.decisions.last_mut() {
-            Some(last) if (last.what, &last.by) == (decision.what, &decision.by) => *last = decision,
-            Some(_) | None => course.note(decision),
-        });
-    }
-
-    /// Gives every open alert a new revision, and returns the first of them; with none open, one that no alert gets.
-    pub(super) fn resend_open(&mut self, now: Timestamp) -> u64 {
-        let mut slots: Vec<_> = self.slots.iter().map(|(id, slot)| (slot.revision, id)).collect();
-        slots.sort_unstable();
-        let mut since = None;
-        for (_, id) in slots {
-            let revision = self.next_revision(now);
-            since = since.or(Some(revision));
-            if let Some(slot) = self.slots.get_mut(id) {
-                slot.revision = revision;
-            }
-            self.mark(Some(id), Change::Urgent);
-        }
-        // Others may end what they have under it: a later start must not seem to know less.
-        since.unwrap_or_else(|| self.next_revision(now))
-    }
-
-    /// Returns whether something changed that must not wait.
-    pub(super) const fn has_urgent(&self) -> bool {
-        !self.urgent.is_empty() || !self.ended.is_empty()
-    }
-
-    /// Returns whether anything changed.
-    pub(super) const fn has_changes(&self) -> bool {
-        self.has_urgent() || !self.counted.is_empty()
-    }
-
-    /// Returns the newest record of every occurrence that changed since the last call, in ascending revision.
-    pub(super) fn drain_changes(&mut self) -> Vec<Alert> {
-        let mut changes = self.drain_urgent();
-        changes.extend(self.counted.drain(..).filter_map(|id| self.slots.get_mut(id)?.take()));
-        changes.sort_unstable_by_key(|alert| alert.revision);
-        changes
-    }
-
-    /// Returns only the records that must not wait, in ascending revision; what was only counted again stays for a later call.
-    pub(super) fn drain_urgent(&mut self) -> Vec<Alert> {
-        let mut changes = std::mem::take(&mut self.ended);
-        changes.extend(self.urgent.drain(..).filter_map(|id| self.slots.get_mut(id)?.take()));
-        changes.sort_unstable_by_key(|alert| alert.revision);
-        changes
-    }
-
     /// Counts an alert again, if it is open and still as `writer` wrote it and the report is no older; says whether it did.
     pub(super) fn count_again(&mut self, id: SlotId, writer: Writer, moment: Moment, now: Timestamp) -> bool {
         let Some(slot) = self.slots.get_mut(id).filter(|slot| slot.writer == Some(writer) && !moment.is_late(slot.clock)) else {
@@ -429,14 +268,9 @@ impl Table {
         }
     }
 
-    /// Returns how many alerts wait that were only counted again.
-    pub(super) const fn counted_again(&self) -> usize {
-        self.counted.len()
-    }
-
     /// Counts an open alert again. An older report than the newest is counted, too, but what the newest said stands.
     fn count(&mut self, id: SlotId, report: Report, moment: Moment, now: Timestamp) -> Raised {
-        let raised = |verdict| Raised { verdict, slot: Some(id), is_new: false };
+        let raised = |verdict| Raised { verdict, slot: Some(id), is_new: false, wrote: false };
         let is_late = self.slots.get(id).is_some_and(|slot| moment.is_late(slot.clock));
         if is_late && self.ends.is_late(&report.key, moment) {
             let by = report.rule.as_str().to_owned();
@@ -460,7 +294,7 @@ impl Table {
             self.set_timer(id);
         }
         self.mark(Some(id), change);
-        raised(Verdict::Updated)
+        Raised { wrote: true, ..raised(Verdict::Updated) }
     }
 
     fn open(&mut self, report: Report, moment: Moment, now: Timestamp) -> Raised {
@@ -485,7 +319,7 @@ impl Table {
         };
         let id = self.put(Slot { heard: now, clock: moment.clock, clear_after_s, ..Slot::new(&alert) });
         self.mark(id, Change::Urgent);
-        Raised { verdict: Verdict::Raised, slot: id, is_new: true }
+        Raised { verdict: Verdict::Raised, slot: id, is_new: true, wrote: true }
     }
 
     /// Notes the end of an occurrence that has left its slot.
@@ -493,15 +327,6 @@ impl Table {
         let revision = self.next_revision(now);
         self.ends.note(&alert.key, revision, clock);
         self.ended.push(Alert { revision, ..alert });
-    }
-
-    fn decide(&mut self, id: SlotId, change: Change, now: Timestamp, decide: impl FnOnce(&mut Course)) {
-        let Some(slot) = self.slots.get_mut(id) else { return };
-        let mut course = slot.course();
-        decide(&mut course);
-        slot.set_course(&course);
-        slot.revision = next_revision(&mut self.last_revision, now);
-        self.mark(Some(id), change);
     }
 
     fn put(&mut self, slot: Slot) -> Option<SlotId> {
@@ -516,40 +341,6 @@ impl Table {
             self.timers.remove(&(at, id));
         }
         Some(slot)
-    }
-
-    /// Sees to it that the alert is looked after when it is due, and no later.
-    fn set_timer(&mut self, id: SlotId) {
-        let Some(slot) = self.slots.get_mut(id) else { return };
-        let due = slot.due();
-        if let (Some(at), Some(due)) = (slot.timer, due)
-            && at <= due
-        {
-            return;
-        }
-        if let Some(at) = std::mem::replace(&mut slot.timer, due) {
-            self.timers.remove(&(at, id));
-        }
-        self.timers.extend(due.map(|due| (due, id)));
-    }
-
-    /// Lets the time that ends alerts by themselves begin anew: nobody listened in the time before.
-    fn hear_all(&mut self, now: Timestamp) {
-        for (_, id) in &self.timers {
-            if let Some(slot) = self.slots.get_mut(*id) {
-                slot.heard = slot.heard.max(now);
-            }
-        }
-    }
-
-    fn mark(&mut self, id: Option<SlotId>, change: Change) {
-        let Some((id, slot)) = id.and_then(|id| Some((id, self.slots.get_mut(id)?))) else { return };
-        let list = match change {
-            Change::None => return,
-            Change::Counted => &mut self.counted,
-            Change::Urgent => &mut self.urgent,
-        };
-        mark(slot, id, change, list);
     }
 
     fn next_revision(&mut self, now: Timestamp) -> u64 {
@@ -582,29 +373,6 @@ impl Slot {
         self.last_seen = self.last_seen.max(moment.received);
     }
 
-    /// Takes on all that another's record says; what records do not say stays.
-    fn replace(&mut self, alert: &Alert) {
-        let Self { heard, clock: _, timer, clear_after_s, .. } = *self;
-        *self = Self { heard, timer, clear_after_s, ..Self::new(alert) };
-    }
-
-    /// Returns the record if it changed since the last call.
-    fn take(&mut self) -> Option<Alert> {
-        (std::mem::replace(&mut self.change, Change::None) != Change::None).then(|| self.alert())
-    }
-}
-
-/// Notes a change, with the place in `list` unless what was noted before says as much.
-fn mark(slot: &mut Slot, id: SlotId, change: Change, list: &mut Vec<SlotId>) {
-    let noted = match slot.change {
-        Change::None => false,
-        Change::Counted => change == Change::Counted,
-        Change::Urgent => true,
-    };
-    if !noted {
-        slot.change = change;
-        list.push(id);
-    }
 }
 
 /// Returns the next revision: it grows strictly, and past what a lost state had given out, because that was not ahead of time.
