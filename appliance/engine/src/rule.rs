@@ -14,12 +14,13 @@ mod matcher;
 mod outcome;
 mod source;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use postern_protocol::alert::AlertKey;
 use postern_protocol::dictionary::Dictionary;
 use postern_protocol::id::RuleId;
-use postern_protocol::revision::document::{Document, Mode};
+use postern_protocol::revision::document::{Document, Mode, Table};
 use postern_protocol::revision::{self, Problem};
 
 use self::facts::Sources;
@@ -38,7 +39,10 @@ pub struct RuleIndex {
     /// What is tried: each rule of the document, and right after it one for each of its `clear_on`.
     rules: Vec<Rule>,
     facts: Vec<RuleFacts>,
+    /// Seconds without a report after which an alert ends, by the rules that say so.
+    clear_after: BTreeMap<RuleId, u32>,
     sources: Sources,
+    tables: BTreeMap<String, Table>,
     index: Index,
 }
 
@@ -103,7 +107,8 @@ impl RuleIndex {
         let compile::Compiled { rules, facts } = compile::rules(document)?;
         let sources = Sources::new(&document.sources)?;
         let index = Index::new(rules.iter().map(|rule| &rule.matcher));
-        Ok(Self { rules, facts, sources, index })
+        let clear_after = facts.iter().filter_map(|facts| Some((facts.id.clone(), facts.clear_after_s?))).collect();
+        Ok(Self { rules, facts, clear_after, sources, tables: document.tables.clone(), index })
     }
 
     /// Compiles the rules that every gateway has until a revision replaces them.
@@ -146,7 +151,7 @@ impl RuleIndex {
 
     /// Returns after how many seconds without a report an alert of the rule called `id` ends by itself.
     pub(crate) fn clear_after(&self, id: &RuleId) -> Option<u32> {
-        self.facts.iter().find(|facts| facts.id == *id)?.clear_after_s
+        self.clear_after.get(id).copied()
     }
 
     /// Returns who reported `event`, as far as noise control wants to know.

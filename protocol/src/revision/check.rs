@@ -2,7 +2,9 @@
 
 mod intake;
 mod link;
+mod pack;
 mod rule;
+mod tables;
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -11,6 +13,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_path_to_error::Segment;
 
+use self::rule::Surroundings;
 use super::document::{Document, Rule, Table};
 use super::intake::{Snmp, SourceFacts};
 use super::link::{SpoolSettings, Uplink};
@@ -25,8 +28,10 @@ const FORMAT: u32 = 1;
 /// Most rules of a document.
 pub const MAX_RULES: usize = 10_000;
 
-/// Most regular expressions of a document: each costs memory, and time for every event that reaches it.
-pub const MAX_PATTERNS: usize = 1_000;
+/// Most regular expressions of a document, those of its packs and of `clear_on` included: each costs memory and time to compile
+/// (10 to 100 µs and some 10 KiB), so that all of them stay within a second and 64 MiB; what an event costs depends on those only
+/// whose fixed text it holds.
+pub const MAX_PATTERNS: usize = 4_000;
 
 /// Most faults that are reported at once.
 pub const MAX_PROBLEMS: usize = 100;
@@ -53,13 +58,13 @@ pub fn parse(text: &[u8]) -> Result<Document, Vec<Problem>> {
         return Err(whole(number(error.line()), number(error.column()), format!("not JSON: {}", reason_of(&error))));
     }
     let tree = Node::parse(text).map_err(|fault| {
-        let (at, reason) = match fault {
-            Fault::Depth(at) => (at, "the document is nested too deeply"),
-            Fault::Key(at) => (at, "this key is not a text"),
-            Fault::Syntax(at) => (at, "not JSON"),
+        let (at, path, reason) = match fault {
+            Fault::Depth(at, path) => (at, path, "nested too deeply: a document needs far fewer levels"),
+            Fault::Key(at) => (at, String::new(), "this key is not a text"),
+            Fault::Syntax(at) => (at, String::new(), "not JSON"),
         };
         let (line, column) = line_and_column(text, at);
-        whole(line, column, reason.to_owned())
+        vec![Problem { path, line, column, reason: reason.to_owned() }]
     })?;
     let mut problems = Problems { text, tree: &tree, found: Vec::new() };
     let document = check(&mut problems);
@@ -160,25 +165,36 @@ fn check(problems: &mut Problems<'_>) -> Option<Document> {
         return None;
     };
     if entries.len() > MAX_RULES {
+        // Before any is read.
         problems.add(&place, format!("{} rules are more than {MAX_RULES}", entries.len()));
         return None;
     }
     let rules: Vec<_> = entries.iter().enumerate().map(|(index, node)| rule_shape(problems, &place.index(index), node)).collect();
-    let patterns = rules.iter().flatten().map(rule::patterns).fold(0, usize::saturating_add);
-    if patterns > MAX_PATTERNS {
-        // Before any is compiled: that is what the limit is for.
-        problems.add(&place, format!("{patterns} regular expressions are more than {MAX_PATTERNS}"));
+    let packs = member::<Vec<PackUse>>(problems, "packs");
+    let tables = member::<BTreeMap<String, Table>>(problems, "tables");
+    let wanted = packs.as_ref().and_then(Option::as_deref).unwrap_or_default();
+    let expanded = pack::expand(wanted, &Place::Root.key("packs"), problems);
+    if !pack::bounded(&rules, &expanded, problems) {
+        // Before any expression is compiled: that is what the limit is for.
         return None;
     }
+    let no_tables = BTreeMap::new();
+    let around = Surroundings { tables: tables.as_ref().and_then(Option::as_ref).unwrap_or(&no_tables) };
+    tables::tables(around.tables, &Place::Root.key("tables"), problems);
     let mut seen = BTreeMap::new();
     for (index, rule) in rules.iter().enumerate() {
         let Some(rule) = rule else { continue };
         let place = place.index(index);
         if let Some(first) = seen.insert(rule.id.as_str(), index) {
             problems.add(&place.key("id"), format!("rules[{first}] has the id {} already", rule.id));
+        } else if let Some(at) = expanded.iter().position(|of_pack| of_pack.iter().any(|other| other.id == rule.id)) {
+            let reason = format!("packs[{at}] has the rule {} already: choose another id, or change the pack's by its overrides", rule.id);
+            problems.add(&place.key("id"), reason);
         }
-        rule::check(rule, &place, problems);
+        rule::check(rule, &around, &place, problems);
     }
+    pack::frugal(&rules, &expanded, problems);
+    pack::check(wanted, &expanded, &around, problems);
     let snmp = member::<Snmp>(problems, "snmp");
     let sources = member::<Vec<SourceFacts>>(problems, "sources");
     if let Some(Some(snmp)) = &snmp {
@@ -187,8 +203,6 @@ fn check(problems: &mut Problems<'_>) -> Option<Document> {
     if let Some(Some(sources)) = &sources {
         intake::sources(sources, &Place::Root.key("sources"), problems);
     }
-    let packs = member::<Vec<PackUse>>(problems, "packs");
-    let tables = member::<BTreeMap<String, Table>>(problems, "tables");
     let noise = member::<Noise>(problems, "noise");
     let windows = member::<Vec<Window>>(problems, "windows");
     let dependencies = member::<Vec<Dependency>>(problems, "dependencies");
@@ -238,6 +252,13 @@ fn rule_shape(problems: &mut Problems<'_>, place: &Place<'_>, node: &Node) -> Op
         let Some(member) = node.member(key) else { continue };
         if !matches!(member.members(), Some([(name, _)]) if names.contains(&name.as_str())) {
             problems.add(&place.key(key), format!("must be an object with exactly one member: {}", names.join(", ")));
+            good = false;
+        }
+    }
+    let outer = place.key("clear_on");
+    for (index, ending) in node.member("clear_on").and_then(Node::entries).unwrap_or_default().iter().enumerate() {
+        if !matches!(ending.members(), Some([(name, _)]) if ["push", "syslog", "trap"].contains(&name.as_str())) {
+            problems.add(&outer.index(index), "must be an object with exactly one member: push, syslog, trap");
             good = false;
         }
     }

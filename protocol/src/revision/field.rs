@@ -28,10 +28,19 @@ pub enum Field {
     Further(String),
     /// HOSTNAME of the syslog header.
     Host,
+    /// The group that the sender belongs to, as `sources` says.
+    Group,
     /// What follows this OID in the name of the first varbind at or below it.
     Index(Oid),
     /// Kind of a pushed event.
     Kind,
+    /// What a table of the document has for the text of another field.
+    Lookup {
+        /// Name of the table.
+        table: String,
+        /// The field; never a lookup itself.
+        of: Box<Self>,
+    },
     /// MSG of a syslog message.
     Message,
     /// MSGID of a syslog message.
@@ -40,6 +49,8 @@ pub enum Field {
     Name(Oid),
     /// Name and value of that varbind: `ifOperStatus.7 = down(2)`.
     Named(Oid),
+    /// Who looks after the sender, as `sources` says.
+    Owner,
     /// Address of the sender.
     Peer,
     /// PROCID of a syslog message.
@@ -52,8 +63,12 @@ pub enum Field {
     Resource,
     /// Keyword of the syslog severity, or the pushed event's severity.
     Severity,
+    /// Where the sender is, as `sources` says.
+    Site,
     /// The sender by the best name there is: push key, syslog host, or address.
     Source,
+    /// What `sources` calls the sender.
+    SourceName,
     /// A parameter of a structured-data element (RFC 5424 §6.3).
     StructuredData {
         /// SD-ID.
@@ -63,6 +78,8 @@ pub enum Field {
     },
     /// Summary of a pushed event.
     Summary,
+    /// The sender's tags, as `sources` says, with `, ` between them.
+    Tags,
     /// `udp`, `tcp` or `tls`.
     Transport,
     /// The notification's name, when the dictionary has it.
@@ -98,12 +115,15 @@ pub enum FieldError {
     /// The OID is none.
     #[error("the OID in {0:?} is not valid: {1}")]
     Oid(String, OidError),
+    /// A lookup without a table's name or a field, or of a lookup.
+    #[error("{0:?} does not have the form lookup:TABLE:FIELD, where FIELD is no lookup itself")]
+    Lookup(String),
     /// A structured-data selector without a parameter.
     #[error("{0:?} does not have the form sd:ID.PARAM")]
     StructuredData(String),
     /// No such selector.
     #[error(
-        "there is no field {0:?}: any event has source, peer, transport; a trap trap_name, trap_oid, varbind:OID, index:OID, name:OID, \
+        "there is no field {0:?}: any event has source, source_name, site, owner, group, tags, peer, transport, lookup:TABLE:FIELD; a trap trap_name, trap_oid, varbind:OID, index:OID, name:OID, \
          value:OID, named:OID; a syslog message facility, \
          severity, program, host, pid, msgid, message, capture:NAME, field:NAME, sd:ID.PARAM; a push resource, kind, qualifier, severity, summary, field:NAME"
     )]
@@ -132,9 +152,10 @@ impl EventKind {
 
 impl Field {
     /// Returns whether events of `kind` can have the field.
-    pub const fn applies_to(&self, kind: EventKind) -> bool {
+    pub fn applies_to(&self, kind: EventKind) -> bool {
         match self {
-            Self::Peer | Self::Source | Self::Transport => true,
+            Self::Group | Self::Owner | Self::Peer | Self::Site | Self::Source | Self::SourceName | Self::Tags | Self::Transport => true,
+            Self::Lookup { of, .. } => of.applies_to(kind),
             Self::Capture(_) | Self::Facility | Self::Host | Self::Message | Self::Msgid | Self::Pid | Self::Program => {
                 matches!(kind, EventKind::Syslog)
             }
@@ -175,6 +196,14 @@ impl FromStr for Field {
             Some(("capture", group)) => Self::Capture(name(group)?),
             Some(("field", field)) => Self::Further(name(field)?),
             Some(("index", of)) => Self::Index(oid(of)?),
+            Some(("lookup", path)) => {
+                let fault = || FieldError::Lookup(shown(text));
+                let (table, of) = path.split_once(':').filter(|(table, _)| is_table_name(table)).ok_or_else(fault)?;
+                match of.parse()? {
+                    Self::Lookup { .. } => return Err(fault()),
+                    of => Self::Lookup { table: table.to_owned(), of: Box::new(of) },
+                }
+            }
             Some(("sd", path)) => {
                 // An SD-ID may hold dots (`x@32473.1`), a parameter hardly does: the last dot divides them.
                 let (id, param) = path.rsplit_once('.').ok_or_else(|| FieldError::StructuredData(shown(text)))?;
@@ -187,6 +216,11 @@ impl FromStr for Field {
             Some(_) => return Err(FieldError::Unknown(shown(text))),
             None => match text {
                 "facility" => Self::Facility,
+                "group" => Self::Group,
+                "tags" => Self::Tags,
+                "source_name" => Self::SourceName,
+                "site" => Self::Site,
+                "owner" => Self::Owner,
                 "host" => Self::Host,
                 "kind" => Self::Kind,
                 "message" => Self::Message,
@@ -213,6 +247,12 @@ impl fmt::Display for Field {
         match self {
             Self::Capture(name) => write!(f, "capture:{name}"),
             Self::Facility => f.write_str("facility"),
+            Self::Group => f.write_str("group"),
+            Self::Lookup { table, of } => write!(f, "lookup:{table}:{of}"),
+            Self::Owner => f.write_str("owner"),
+            Self::Site => f.write_str("site"),
+            Self::SourceName => f.write_str("source_name"),
+            Self::Tags => f.write_str("tags"),
             Self::Host => f.write_str("host"),
             Self::Index(oid) => write!(f, "index:{oid}"),
             Self::Kind => f.write_str("kind"),
@@ -239,6 +279,12 @@ impl fmt::Display for Field {
     }
 }
 
+/// Returns whether `text` can name a lookup table.
+pub fn is_table_name(text: &str) -> bool {
+    (1..=MAX_NAME_BYTES).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'.' | b'_' | b'-'))
+}
+
 /// Cuts what an error repeats, so that a huge text does not become a huge error.
 fn shown(text: &str) -> String {
     text.chars().take(80).collect()
@@ -262,6 +308,13 @@ mod tests {
             "capture:ip",
             "sd:x@32473.1.param",
             "field:disk",
+            "lookup:sites:source",
+            "lookup:if-names:varbind:1.3.6.1",
+            "source_name",
+            "site",
+            "owner",
+            "group",
+            "tags",
             "summary",
         ] {
             assert_eq!(text.parse::<Field>().unwrap().to_string(), text);
@@ -272,7 +325,21 @@ mod tests {
 
     #[test]
     fn what_selects_nothing_is_refused() {
-        for text in ["", "Source", "community", "varbind:", "varbind:1", "capture:", "sd:x", "sd:.p", "field:", "xyz:1"] {
+        for text in [
+            "",
+            "Source",
+            "community",
+            "varbind:",
+            "varbind:1",
+            "capture:",
+            "sd:x",
+            "sd:.p",
+            "field:",
+            "xyz:1",
+            "lookup:x",
+            "lookup:X:host",
+            "lookup:a:lookup:b:host",
+        ] {
             assert!(text.parse::<Field>().is_err(), "{text:?}");
         }
     }

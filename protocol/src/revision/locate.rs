@@ -46,12 +46,25 @@ pub(super) enum Content {
 /// Why the walk gave up.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Fault {
-    /// Nested deeper than [`MAX_DEPTH`], at this byte.
-    Depth(usize),
+    /// Nested deeper than [`MAX_DEPTH`], at this byte, below this path.
+    Depth(usize, String),
     /// A key that is not a text, at this byte.
     Key(usize),
     /// The text ended, or is not JSON, at this byte.
     Syntax(usize),
+}
+
+impl Fault {
+    /// Puts `place`, which holds what the fault is about, before its path; only the beginning of a path is kept.
+    fn below(self, place: &Place<'_>) -> Self {
+        match self {
+            Self::Depth(at, path) => {
+                let dot = if path.is_empty() || path.starts_with('[') { "" } else { "." };
+                Self::Depth(at, format!("{place}{dot}{path}"))
+            }
+            Self::Key(_) | Self::Syntax(_) => self,
+        }
+    }
 }
 
 impl<'a> Place<'a> {
@@ -173,7 +186,7 @@ impl Walk<'_> {
         self.space();
         let at = self.at;
         if depth > MAX_DEPTH {
-            return Err(Fault::Depth(at));
+            return Err(Fault::Depth(at, String::new()));
         }
         let content = match self.peek() {
             Some(b'{') => self.object(depth)?,
@@ -207,11 +220,12 @@ impl Walk<'_> {
             let key_at = self.at;
             self.text()?;
             // JSON's own reader undoes the escapes, so that "a" and its escaped spelling are one key.
-            let key = self.text.get(key_at..self.at).and_then(|key| serde_json::from_str(key).ok()).ok_or(Fault::Key(key_at))?;
+            let key: String = self.text.get(key_at..self.at).and_then(|key| serde_json::from_str(key).ok()).ok_or(Fault::Key(key_at))?;
             if !self.next_is(b':') {
                 return Err(Fault::Syntax(self.at));
             }
-            let mut node = self.value(depth.saturating_add(1))?;
+            let below = |fault| Fault::below(fault, &Place::Root.key(&key));
+            let mut node = self.value(depth.saturating_add(1)).map_err(below)?;
             node.key_at = key_at;
             members.push((key, node));
             if self.next_is(b'}') {
@@ -230,7 +244,9 @@ impl Walk<'_> {
             return Ok(Content::List(entries));
         }
         loop {
-            entries.push(self.value(depth.saturating_add(1))?);
+            let below = |fault| Fault::below(fault, &Place::Root.index(entries.len()));
+            let node = self.value(depth.saturating_add(1)).map_err(below)?;
+            entries.push(node);
             if self.next_is(b']') {
                 return Ok(Content::List(entries));
             }
@@ -326,6 +342,8 @@ mod tests {
         ] {
             assert_eq!(Node::parse(text).unwrap_err(), fault, "{text:?}");
         }
-        assert_eq!(Node::parse(&"[".repeat(100)).unwrap_err(), Fault::Depth(33));
+        assert_eq!(Node::parse(&"[".repeat(100)).unwrap_err(), Fault::Depth(33, "[0]".repeat(33)));
+        let Fault::Depth(_, path) = Node::parse(&r#"{"a":[0,"#.repeat(50)).unwrap_err() else { panic!("it is nested too deeply") };
+        assert!(path.starts_with("a[1].a[1].a"), "{path}");
     }
 }

@@ -10,12 +10,14 @@ pub mod field;
 pub mod intake;
 pub mod keyword;
 pub mod link;
+pub mod literal;
 mod locate;
 pub mod noise;
 pub mod pack;
 pub mod pattern;
 pub mod template;
 pub mod time_zone;
+pub mod window_time;
 
 use serde::{Deserialize, Serialize};
 

@@ -5,8 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use postern_protocol::revision::Problem;
 use postern_protocol::revision::intake::SourceFacts;
-use postern_protocol::revision::{Problem, pattern};
 
 /// Facts by network.
 #[derive(Clone, Debug, Default)]
@@ -24,8 +24,8 @@ impl Sources {
         for (at, facts) in sources.iter().enumerate() {
             let facts = Arc::new(facts.clone());
             for (index, text) in facts.networks.iter().enumerate() {
-                match pattern::network(text) {
-                    Ok(network) => table.add(network, &facts),
+                match text.parse::<IpNet>() {
+                    Ok(network) => table.add(network.trunc(), &facts),
                     Err(error) => {
                         let path = format!("sources[{at}].networks[{index}]");
                         problems.push(Problem { path, line: 0, column: 0, reason: error.to_string() });
@@ -72,7 +72,7 @@ mod tests {
         let table = Sources::new(&[
             facts("all", &["0.0.0.0/0", "2001:db8::/32"]),
             facts("site", &["10.0.0.0/8", "192.0.2.0/24"]),
-            facts("one", &["10.0.0.7"]),
+            facts("one", &["10.0.0.7/32"]),
             facts("late", &["10.0.0.0/8"]),
         ])
         .unwrap();

@@ -1,11 +1,14 @@
 //! Takes the released fields out of an event: the only place where an event's text becomes an alert's.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use postern_protocol::dictionary::Dictionary;
 use postern_protocol::oid::Oid;
+use postern_protocol::revision::document::Table;
 use postern_protocol::revision::field::Field;
+use postern_protocol::revision::intake::SourceFacts;
 use postern_protocol::revision::keyword;
 use regex::Captures;
 
@@ -25,15 +28,29 @@ pub(super) struct Released {
 impl Released {
     /// Returns whether the release needs the groups of the rule's regular expression.
     pub(super) fn is_capture(&self) -> bool {
-        self.fields.iter().any(|field| matches!(field, Field::Capture(_)))
+        self.fields.iter().any(|field| match field {
+            Field::Lookup { of, .. } => matches!(**of, Field::Capture(_)),
+            field => matches!(field, Field::Capture(_)),
+        })
     }
 
     /// Returns the field's text within its limit, without control characters.
-    pub(super) fn text(&self, event: &Event, groups: Option<&Captures<'_>>, dictionary: &Dictionary) -> Option<String> {
+    pub(super) fn text(&self, from: &Readable<'_>) -> Option<String> {
         let has = |field: &Field, text: &str| !text.is_empty() || *field == Field::Qualifier;
-        let found = self.fields.iter().find_map(|field| text(field, event, groups, dictionary).filter(|text| has(field, text)))?;
+        let found = self.fields.iter().find_map(|field| from.text(field).filter(|text| has(field, text)))?;
         Some(cut(found.into_owned(), self.max_bytes))
     }
+}
+
+/// Where released fields come from.
+pub(super) struct Readable<'e> {
+    pub(super) event: &'e Event,
+    /// The groups of the rule's regular expression.
+    pub(super) groups: Option<Captures<'e>>,
+    pub(super) dictionary: &'e Dictionary,
+    pub(super) tables: &'e BTreeMap<String, Table>,
+    /// What the document knows of the sender.
+    pub(super) facts: Option<&'e SourceFacts>,
 }
 
 /// What ends a text that was cut.
@@ -63,48 +80,61 @@ fn is_harmful(char: char) -> bool {
     char.is_control() || matches!(char, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
-fn text<'e>(field: &Field, event: &'e Event, groups: Option<&Captures<'e>>, dictionary: &Dictionary) -> Option<Cow<'e, str>> {
-    let (trap, push, syslog) = match &event.body {
-        Body::Notification(trap) => (Some(trap), None, None),
-        Body::Push(push) => (None, Some(push), None),
-        Body::Syslog(message) => (None, None, Some(message)),
-    };
-    let text = match field {
-        Field::Capture(name) => groups?.name(name)?.as_str(),
-        Field::Facility => keyword::FACILITIES.get(usize::from(syslog?.facility)).copied()?,
-        Field::Host => syslog?.host.as_deref()?,
-        Field::Index(oid) => return index(trap?, oid).map(Cow::Owned),
-        Field::Kind => &push?.kind,
-        Field::Message => &syslog?.message,
-        Field::Msgid => syslog?.msgid.as_deref()?,
-        Field::Name(oid) => return first_below(trap?, oid).map(|varbind| mib::name(dictionary, &varbind.name).into()),
-        Field::Named(oid) => return first_below(trap?, oid).map(|varbind| mib::named(dictionary, varbind).into()),
-        Field::Peer => return Some(value::address(event.peer).into()),
-        Field::Pid => syslog?.pid.as_deref()?,
-        Field::Program => syslog?.program.as_deref()?,
-        Field::Further(name) => match push {
-            Some(push) => push.fields.get(name)?,
-            None => syslog?.fields.get(name)?,
-        },
-        Field::Qualifier => &push?.qualifier,
-        Field::Resource => &push?.resource,
-        Field::Severity => match push {
-            Some(push) => push.severity.name(),
-            None => keyword::SEVERITIES.get(usize::from(syslog?.severity)).copied()?,
-        },
-        Field::Source => return Some(source::source(event)),
-        Field::StructuredData { id, param } => {
-            let (_, params) = syslog?.structured_data.iter().find(|(element, _)| element == id)?;
-            params.iter().find(|(name, _)| name == param).map(|(_, value)| value.as_str())?
-        }
-        Field::Summary => &push?.summary,
-        Field::Transport => event.transport.name(),
-        Field::TrapName => return mib::trap_name(dictionary, &trap?.trap_oid).map(Cow::Owned),
-        Field::TrapOid => return Some(trap?.trap_oid.to_string().into()),
-        Field::Value(oid) => return first_below(trap?, oid).map(|varbind| mib::value(dictionary, varbind)),
-        Field::Varbind(oid) => return first_below(trap?, oid).map(|varbind| value::text(&varbind.value)),
-    };
-    Some(Cow::Borrowed(text))
+impl<'e> Readable<'e> {
+    fn text(&self, field: &Field) -> Option<Cow<'e, str>> {
+        let Self { event, groups, dictionary, tables, facts } = self;
+        let (trap, push, syslog) = match &event.body {
+            Body::Notification(trap) => (Some(trap), None, None),
+            Body::Push(push) => (None, Some(push), None),
+            Body::Syslog(message) => (None, None, Some(message)),
+        };
+        let text = match field {
+            Field::Capture(name) => groups.as_ref()?.name(name)?.as_str(),
+            Field::Facility => keyword::FACILITIES.get(usize::from(syslog?.facility)).copied()?,
+            Field::Group => facts.as_ref()?.group.as_deref()?,
+            Field::Lookup { table, of } => {
+                let table = tables.get(table)?;
+                let row = self.text(of).and_then(|text| table.rows.get(text.as_ref()));
+                row.or(table.default.as_ref())?
+            }
+            Field::Owner => facts.as_ref()?.owner.as_deref()?,
+            Field::Site => facts.as_ref()?.site.as_deref()?,
+            Field::SourceName => facts.as_ref()?.name.as_deref()?,
+            Field::Tags => return facts.as_ref().map(|facts| facts.tags.join(", ").into()),
+            Field::Host => syslog?.host.as_deref()?,
+            Field::Index(oid) => return index(trap?, oid).map(Cow::Owned),
+            Field::Kind => &push?.kind,
+            Field::Message => &syslog?.message,
+            Field::Msgid => syslog?.msgid.as_deref()?,
+            Field::Name(oid) => return first_below(trap?, oid).map(|varbind| mib::name(dictionary, &varbind.name).into()),
+            Field::Named(oid) => return first_below(trap?, oid).map(|varbind| mib::named(dictionary, varbind).into()),
+            Field::Peer => return Some(value::address(event.peer).into()),
+            Field::Pid => syslog?.pid.as_deref()?,
+            Field::Program => syslog?.program.as_deref()?,
+            Field::Further(name) => match push {
+                Some(push) => push.fields.get(name)?,
+                None => syslog?.fields.get(name)?,
+            },
+            Field::Qualifier => &push?.qualifier,
+            Field::Resource => &push?.resource,
+            Field::Severity => match push {
+                Some(push) => push.severity.name(),
+                None => keyword::SEVERITIES.get(usize::from(syslog?.severity)).copied()?,
+            },
+            Field::Source => return Some(source::source(event)),
+            Field::StructuredData { id, param } => {
+                let (_, params) = syslog?.structured_data.iter().find(|(element, _)| element == id)?;
+                params.iter().find(|(name, _)| name == param).map(|(_, value)| value.as_str())?
+            }
+            Field::Summary => &push?.summary,
+            Field::Transport => event.transport.name(),
+            Field::TrapName => return mib::trap_name(dictionary, &trap?.trap_oid).map(Cow::Owned),
+            Field::TrapOid => return Some(trap?.trap_oid.to_string().into()),
+            Field::Value(oid) => return first_below(trap?, oid).map(|varbind| mib::value(dictionary, varbind)),
+            Field::Varbind(oid) => return first_below(trap?, oid).map(|varbind| value::text(&varbind.value)),
+        };
+        Some(Cow::Borrowed(text))
+    }
 }
 
 /// Returns what follows `oid` in the name of the first varbind at or below it.

@@ -2,16 +2,7 @@
 //! so that a line costs what it matches and not how many rules there are.
 
 use aho_corasick::{AhoCorasick, AhoCorasickBuilder, AhoCorasickKind, MatchKind};
-use regex_syntax::hir::literal::{ExtractKind, Extractor, Seq};
-
-/// Shortest text worth looking for; shorter ones are in almost every line.
-const MIN_BYTES: usize = 3;
-
-/// Most bytes of a text: longer beginnings tell no more.
-const MAX_BYTES: usize = 24;
-
-/// Most texts of one expression.
-const MAX_TEXTS: usize = 64;
+use postern_protocol::revision::literal;
 
 /// Bytes of all texts up to which the fastest automaton is made; it takes the most memory, about a kibibyte for each four bytes.
 const FASTEST_BYTES: usize = 8 * 1024;
@@ -28,7 +19,7 @@ pub(super) struct Literals {
 impl Literals {
     /// Adds a rule; `false` when its expression needs no text, so that every message must be held against it.
     pub(super) fn add(&mut self, rule: usize, expression: &str) -> bool {
-        let Some(texts) = needed(expression) else { return false };
+        let Some(texts) = literal::needed(expression) else { return false };
         self.rules.extend(texts.iter().map(|_| rule));
         self.texts.extend(texts);
         true
@@ -59,43 +50,9 @@ impl Literals {
     }
 }
 
-/// The texts of which every match of `expression` has one, at its beginning or else at its end.
-fn needed(expression: &str) -> Option<Vec<Vec<u8>>> {
-    let parsed = regex_syntax::parse(expression).ok()?;
-    [ExtractKind::Prefix, ExtractKind::Suffix].into_iter().find_map(|kind| {
-        let mut extractor = Extractor::new();
-        extractor.kind(kind.clone()).limit_literal_len(MAX_BYTES).limit_total(MAX_TEXTS);
-        let mut found = extractor.extract(&parsed);
-        // A text that contains another is only a longer way to say it.
-        match kind {
-            ExtractKind::Prefix => found.minimize_by_preference(),
-            _ => found.dedup(),
-        }
-        telling(&found)
-    })
-}
-
-fn telling(found: &Seq) -> Option<Vec<Vec<u8>>> {
-    let literals = found.literals()?;
-    let useful = !literals.is_empty() && literals.iter().all(|literal| literal.len() >= MIN_BYTES);
-    useful.then(|| literals.iter().map(|literal| literal.as_bytes().to_vec()).collect())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn an_expression_needs_its_beginning_or_its_end() {
-        let texts =
-            |expression| needed(expression).map(|texts| texts.into_iter().map(|text| String::from_utf8(text).unwrap()).collect::<Vec<_>>());
-        assert_eq!(texts(r"I/O error, dev (?P<device>\w+)"), Some(vec!["I/O error, dev ".to_owned()]));
-        assert_eq!(texts(r"^(?:kernel panic|Oops): "), Some(vec!["kernel panic: ".to_owned(), "Oops: ".to_owned()]));
-        assert_eq!(texts(r"\d+ segments failed"), Some(vec![" segments failed".to_owned()]));
-        assert_eq!(texts(r"\w+"), None);
-        assert_eq!(texts(r"a|panic"), None, "one of its ways needs next to nothing");
-        assert!(texts(r"(?i)panic").unwrap().iter().any(|text| "PaNIC".starts_with(text.as_str())));
-    }
 
     #[test]
     fn rules_are_found_once_and_ascending() {

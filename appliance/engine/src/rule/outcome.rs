@@ -5,14 +5,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use postern_protocol::alert::{AlertKey, Evidence, MAX_ALERT_BYTES, Severity};
-use postern_protocol::dictionary::Dictionary;
 use postern_protocol::id::RuleId;
 use postern_protocol::revision::field::Field;
 use postern_protocol::revision::intake::SourceFacts;
 use postern_protocol::revision::template::{ABSENT, Template};
 use sha2::Digest as _;
 
-use super::field::cut;
+use super::field::{Readable, cut};
 use super::matcher::{Matcher, bounded};
 use super::source::{self, MAX_TLS_NAME_BYTES};
 use super::{Deciding, Rule, RuleFacts, RuleNumber};
@@ -144,8 +143,8 @@ pub(crate) struct Origin {
 
 /// Fills in the templates of `rule`, which matched the event that is being decided about.
 pub(super) fn of(rule: &Rule, known: &RuleFacts, deciding: &Deciding<'_>) -> Outcome {
-    let Deciding { rules, event, dictionary, .. } = deciding;
-    let facts = Facts::new(rule, event, dictionary);
+    let Deciding { rules, event, .. } = deciding;
+    let facts = Facts::new(rule, deciding);
     match &rule.action {
         Action::Clear(key) => Outcome::Clear { key: facts.key(key), rule: known.id.clone(), evidence: facts.evidence(rule, event) },
         Action::Raise(raise) => Outcome::Raise(Report {
@@ -181,14 +180,17 @@ struct Facts<'r> {
 }
 
 impl<'r> Facts<'r> {
-    fn new(rule: &'r Rule, event: &Event, dictionary: &Dictionary) -> Self {
+    fn new(rule: &'r Rule, deciding: &Deciding<'_>) -> Self {
+        let Deciding { rules, event, dictionary, .. } = deciding;
         let groups = match (&rule.matcher, &event.body) {
             (Matcher::Syslog(matcher), Body::Syslog(message)) if rule.released.iter().any(super::field::Released::is_capture) => {
                 matcher.regex.as_ref().and_then(|regex| regex.captures(bounded(&message.message)))
             }
             _ => None,
         };
-        let texts = rule.released.iter().map(|released| (released.name.as_str(), released.text(event, groups.as_ref(), dictionary)));
+        let facts = rules.sources.of(source::address(event)).map(AsRef::as_ref);
+        let from = Readable { event, groups, dictionary, tables: &rules.tables, facts };
+        let texts = rule.released.iter().map(|released| (released.name.as_str(), released.text(&from)));
         Self { texts: texts.collect() }
     }
 

@@ -61,6 +61,10 @@ impl Veto {
 /// Tells whether releasing `released` would tell something of `forbidden`.
 fn covers(forbidden: &Field, released: &Field) -> bool {
     match (forbidden, released) {
+        // What a table says of a text tells the text.
+        (forbidden, Field::Lookup { of, .. }) => forbidden == released || covers(forbidden, of),
+        // What the document knows of an address tells of the address.
+        (Field::Peer | Field::Source, Field::Group | Field::Owner | Field::Site | Field::SourceName | Field::Tags) => true,
         // A capture is a part of the message.
         (Field::Message, Field::Capture(_)) => true,
         // `source` is the host where a syslog line names one.
@@ -122,6 +126,7 @@ mod tests {
         assert!(forbids("message", "message", syslog));
         assert!(forbids("message", "capture:user", syslog));
         assert!(forbids("message", "program | message", syslog));
+        assert!(forbids("peer", "site", syslog) && forbids("source", "source_name", syslog) && !forbids("message", "tags", syslog));
         assert!(forbids("varbind:1.3.6.1.4.1", "varbind:1.3.6.1.4.1.9.9", trap));
         assert!(forbids("varbind:1.3.6.1.4.1.9.9", "varbind:1.3.6.1.4.1", trap));
         for (forbidden, released) in

@@ -13,6 +13,9 @@ const MAX_USERS: usize = 4_096;
 /// Most entries of each other list.
 const MAX_ENTRIES: usize = 4_096;
 
+/// Most bytes of a source's name, site, owner or group.
+const MAX_FACT_BYTES: usize = 128;
+
 /// Checks the `snmp` section.
 pub(super) fn snmp(snmp: &Snmp, place: &Place<'_>, problems: &mut Problems<'_>) {
     bounded(snmp.users.len(), MAX_USERS, &place.key("users"), problems);
@@ -55,6 +58,14 @@ pub(super) fn sources(sources: &[SourceFacts], place: &Place<'_>, problems: &mut
         if let Some(error) = facts.time_zone.as_deref().and_then(|zone| TimeZone::parse(zone).err()) {
             problems.add(&place.key("time_zone"), error);
         }
+        for (key, text) in [("name", &facts.name), ("site", &facts.site), ("owner", &facts.owner), ("group", &facts.group)] {
+            if text.as_deref().is_some_and(|text| text.trim().is_empty() || text.len() > MAX_FACT_BYTES || text.contains(char::is_control))
+            {
+                let reason = format!("a text here has 1 to {MAX_FACT_BYTES} bytes and no control characters; leave it out for none");
+                problems.add(&place.key(key), reason);
+            }
+        }
+        super::rule::tags(&facts.tags, &place.key("tags"), problems);
     }
 }
 
