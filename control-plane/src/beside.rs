@@ -1,4 +1,5 @@
-//! What a command line beside the server puts into the stores for a connected gateway: its session is woken, and sends it.
+//! What a command line beside the server puts into the stores for a connected gateway: its session is woken, and sends it. And what a
+//! process that ended too early left for the audit.
 //!
 //! One look at the newest revision and the serial of the secrets of each gateway that is connected. The others hear of everything
 //! when they connect.
@@ -30,10 +31,18 @@ pub async fn watch(app: Arc<App>) {
             () = app.stop.cancelled() => return,
             _ = ticks.tick() => {}
         }
+        if let Err(error) = note(&app).await {
+            tracing::error!(error = %crate::chain(&error), "what waits for the audit cannot be written there");
+        }
         if let Err(error) = look(&app, &mut seen).await {
             tracing::error!(error = %crate::chain(&error), "what gateways should have cannot be read");
         }
     }
+}
+
+async fn note(app: &App) -> Result<(), StoreError> {
+    app.stores.deliver_all_notes().await?;
+    app.stores.system().note_unknown_sign_ins(app.now()).await
 }
 
 async fn look(app: &App, seen: &mut HashMap<GatewayId, Standing>) -> Result<(), StoreError> {

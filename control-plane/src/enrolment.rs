@@ -23,44 +23,41 @@ use postern_protocol::timestamp::Timestamp;
 use serde::Serialize;
 
 use crate::app::App;
-use crate::auth::Principal;
 use crate::ca::{CaError, CertificateRequest, Subject, Term};
 use crate::feed::Change;
 use crate::metrics::Metrics;
 use crate::random;
 use crate::rfc3339;
-use crate::store::StoreError;
-use crate::store::audit::{By, Deed, What};
+use crate::store::audit::By;
 use crate::store::certificates::Given;
 use crate::store::revisions::NewRevision;
 use crate::store::tokens::{Grant, NewToken, Refusal};
+use crate::store::{StoreError, Stores};
 use crate::tunnel::identity;
 
 const MAX_BODY_BYTES: usize = 64 * 1024;
 
-/// Makes a token for a gateway of `tenant`; its text is not kept.
+/// Makes a token for a gateway of `tenant`, whose audit says that `by` did; its text is not kept.
 ///
 /// # Errors
 /// [`StoreError::NotFound`] without such a tenant.
-pub async fn create_token(app: &App, tenant: &TenantId, gateway_name: &str, life: Duration) -> Result<(String, Token), StoreError> {
-    let issue = TokenIssue { ca_spki_sha256: app.trust.current().presented().spki_sha256(), now: app.now() };
-    issue.create(app.stores.system(), tenant, gateway_name, life).await
-}
-
-/// Writes down that a token was made or revoked.
-///
-/// # Errors
-/// [`StoreError`] from the database.
-pub(crate) async fn note_token(app: &App, principal: &Principal, (what, id): (What, &str)) -> Result<(), StoreError> {
-    let deed = Deed::done(By::from(principal), what, format!("enrolment token {id}"), app.now());
-    app.stores.tenant(&principal.tenant)?.note(deed).await
+pub async fn create_token(
+    app: &App,
+    (tenant, by): (&TenantId, By),
+    gateway_name: &str,
+    life: Duration,
+) -> Result<(String, Token), StoreError> {
+    let issue = TokenIssue { ca_spki_sha256: app.trust.current().presented().spki_sha256(), by, now: app.now() };
+    issue.create(&app.stores, tenant, gateway_name, life).await
 }
 
 /// What a new token is made of, besides its secret: the command line makes tokens without a running [`App`].
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct TokenIssue {
     /// SHA-256 of the CA's SubjectPublicKeyInfo.
     pub ca_spki_sha256: [u8; 32],
+    /// Who makes it.
+    pub by: By,
     /// The present time.
     pub now: Timestamp,
 }
@@ -72,7 +69,7 @@ impl TokenIssue {
     /// [`StoreError::NotFound`] without such a tenant.
     pub async fn create(
         self,
-        system: &crate::store::SystemStore,
+        stores: &Stores,
         tenant: &TenantId,
         gateway_name: &str,
         life: Duration,
@@ -88,7 +85,8 @@ impl TokenIssue {
             gateway_name: gateway_name.to_owned(),
             expires_at: expires,
         };
-        system.insert_token(new, self.now).await?;
+        stores.system().insert_token(new, (self.by, self.now)).await?;
+        stores.deliver_notes(tenant).await?;
         Ok((id, Token { ca_spki_sha256: self.ca_spki_sha256, secret, expires }))
     }
 }

@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::auth::{Forbidden, Permission, Principal};
 use crate::beside::tell;
 use crate::sealing;
-use crate::store::audit::{By, Deed, What};
+use crate::store::audit::By;
 use crate::store::idempotency::{Answer, OnceKey};
 use crate::store::secrets::{NewSecret, SHA256_BYTES, SealingKey, SecretPut, SecretRecord};
 use crate::store::{StoreError, TenantStore};
@@ -140,11 +140,9 @@ pub async fn put(app: &App, principal: &Principal, gateway: &GatewayId, input: S
     let store = open(app, principal, gateway).await?;
     check(&store, gateway, &input).await?;
     let SealedInput { name, version, sealed, sealed_to, once } = input;
-    let (secret, by) = (name.clone(), principal.actor.to_string());
+    let (secret, by) = (name.clone(), By::from(principal));
     let new = NewSecret { gateway: gateway.clone(), name, version, sealed, sealed_to, by, at: app.now(), once };
     let stored = outcome(store.put_secret(new).await?)?;
-    let about = format!("secret {secret} of gateway {gateway}: version {version}");
-    store.note(Deed::done(By::from(principal), What::SecretsChanged, about, app.now())).await?;
     tell(app, &principal.tenant, gateway);
     tracing::info!(%gateway, secret, version, by = %principal.actor, "sealed secret stored");
     Ok(stored)
@@ -189,12 +187,10 @@ async fn check(store: &TenantStore, gateway: &GatewayId, input: &SealedInput) ->
 /// [`SecretError`].
 pub async fn delete(app: &App, principal: &Principal, gateway: &GatewayId, name: &str) -> Result<(), SecretError> {
     let store = open(app, principal, gateway).await?;
-    store.delete_secret(gateway, name, app.now()).await.map_err(|error| match error {
+    store.delete_secret(gateway, name, (By::from(principal), app.now())).await.map_err(|error| match error {
         StoreError::NotFound => SecretError::NotFound("secret"),
         error => error.into(),
     })?;
-    let about = format!("secret {name} of gateway {gateway}: deleted");
-    store.note(Deed::done(By::from(principal), What::SecretsChanged, about, app.now())).await?;
     tell(app, &principal.tenant, gateway);
     tracing::info!(%gateway, secret = name, by = %principal.actor, "secret deleted");
     Ok(())

@@ -22,7 +22,7 @@ use crate::auth::bearer::ApiPrincipal;
 use crate::enrolment;
 use crate::rfc3339;
 use crate::store::StoreError;
-use crate::store::audit::What;
+use crate::store::audit::By;
 use crate::store::idempotency::{Answer, Known, OnceKey};
 use crate::store::tokens::TokenView;
 
@@ -113,9 +113,9 @@ pub(super) struct Tokens {
 )]
 pub(super) async fn revoke(State(app): State<Arc<App>>, api: ApiPrincipal, PathId(id): PathId) -> Result<StatusCode, Problem> {
     api.principal.require(Permission::Configure)?;
-    match app.stores.system().revoke_token(&api.principal.tenant, &id, app.now()).await {
+    match app.stores.system().revoke_token(&api.principal.tenant, &id, (By::from(&api.principal), app.now())).await {
         Ok(()) => {
-            enrolment::note_token(&app, &api.principal, (What::TokenRevoked, &id)).await?;
+            app.stores.deliver_notes(&api.principal.tenant).await?;
             Ok(StatusCode::NO_CONTENT)
         }
         Err(StoreError::NotFound) => Err(Problem::not_found("enrolment token")),
@@ -124,8 +124,7 @@ pub(super) async fn revoke(State(app): State<Arc<App>>, api: ApiPrincipal, PathI
 }
 
 async fn make(app: &App, api: &ApiPrincipal, name: &str, life: Duration) -> Result<Vec<u8>, Problem> {
-    let (id, token) = enrolment::create_token(app, &api.principal.tenant, name, life).await?;
-    enrolment::note_token(app, &api.principal, (What::TokenMade, &id)).await?;
+    let (id, token) = enrolment::create_token(app, (&api.principal.tenant, By::from(&api.principal)), name, life).await?;
     let created = Created { id, token: token.to_string(), gateway_name: name.to_owned(), expires_at: token.expires };
     serde_json::to_vec(&created).map_err(|error| Problem::internal(&error))
 }

@@ -9,6 +9,7 @@ use super::Role;
 use super::secret;
 use crate::app::App;
 use crate::random::{self, Unavailable};
+use crate::store::audit::By;
 use crate::store::clients::ClientView;
 use crate::store::{StoreError, SystemStore};
 
@@ -38,7 +39,7 @@ pub enum ClientError {
     Store(#[from] StoreError),
 }
 
-/// Makes an API client.
+/// Makes an API client; in the audit as done at the command line, the only place where clients are made.
 ///
 /// # Errors
 /// [`ClientError::Store`] if there is no such tenant.
@@ -46,7 +47,7 @@ pub async fn create_client(system: &SystemStore, tenant: &TenantId, role: Role, 
     let id = format!("client-{}", random::hex::<8>()?);
     let secret = format!("postern_cs_{}", secret::fresh()?); // a fixed beginning lets scanners of leaked secrets find it
     let view = ClientView { id: id.clone(), tenant: tenant.clone(), role, created_at: now, revoked_at: None };
-    system.insert_client(view, secret::sha256(&[secret.as_bytes()])).await?;
+    system.insert_client(view, secret::sha256(&[secret.as_bytes()]), By::command_line()).await?;
     Ok(NewClient { id, secret })
 }
 

@@ -98,18 +98,19 @@ pub enum InternalError {
 /// # Errors
 /// [`SignInError`] says why not.
 pub async fn sign_in(app: &App, name: &str, password: &str, from: Option<IpAddr>) -> Result<NewSession, SignInError> {
-    let result = try_sign_in(app, name, password).await;
-    let outcome = match &result {
-        Ok(_) => Outcome::Done,
-        Err(refused @ (SignInError::Locked { .. } | SignInError::Wrong)) => Outcome::Refused(refused.to_string()),
-        Err(SignInError::Busy | SignInError::Internal(_)) => return result,
-    };
     let by = By { who: name.to_owned(), from };
+    let result = try_sign_in(app, password, &by).await;
+    let outcome = match &result {
+        Err(refused @ (SignInError::Locked { .. } | SignInError::Wrong)) => Outcome::Refused(refused.to_string()),
+        // What was done is noted with it.
+        Ok(_) | Err(SignInError::Busy | SignInError::Internal(_)) => return result,
+    };
     note(app, name, Deed { outcome, ..Deed::done(by, What::SignIn, format!("user {name}"), app.now()) }).await?;
     result
 }
 
-/// Writes down what concerns an account in its tenant's audit. Names that nobody has are not: anybody could fill it.
+/// Writes down an attempt that came to nothing in the audit of the account's tenant. Those under names that nobody has are counted with
+/// the attempt: anybody could fill the audit.
 async fn note(app: &App, name: &str, deed: Deed) -> Result<(), InternalError> {
     if let Some(tenant) = app.stores.system().tenant_of_user(name).await? {
         app.stores.tenant(&tenant)?.note(deed).await?;
@@ -117,14 +118,15 @@ async fn note(app: &App, name: &str, deed: Deed) -> Result<(), InternalError> {
     Ok(())
 }
 
-async fn try_sign_in(app: &App, name: &str, password: &str) -> Result<NewSession, SignInError> {
-    let (password_hash, must_change_password) = match attempt(app, name, password).await? {
+async fn try_sign_in(app: &App, password: &str, by: &By) -> Result<NewSession, SignInError> {
+    let name = by.who.as_str();
+    let (password_hash, must_change_password) = match attempt(app, (name, by.from), password).await? {
         Tried::Busy => return Err(SignInError::Busy),
         Tried::Fits { password_hash, must_change_password } => (password_hash, must_change_password),
         Tried::Locked { until } => return Err(SignInError::Locked { until }),
         Tried::Wrong => return Err(SignInError::Wrong),
     };
-    match begin_session(app, name, password_hash).await {
+    match begin_session(app, name, password_hash, Some(by.clone())).await {
         Ok(set_cookie) => Ok(NewSession { set_cookie, must_change_password }),
         Err(InternalError::Store(StoreError::Conflict(_))) => Err(SignInError::Wrong), // the password was changed just now
         Err(error) => Err(error.into()),
@@ -137,21 +139,20 @@ async fn try_sign_in(app: &App, name: &str, password: &str) -> Result<NewSession
 /// [`ChangePasswordError`] says why not.
 pub async fn change_password(app: &App, session: &ConsolePrincipal, current: &str, new: &str) -> Result<NewSession, ChangePasswordError> {
     password::check(new, &session.user, Some(current))?;
-    let old_hash = match attempt(app, &session.user, current).await? {
+    let old_hash = match attempt(app, (&session.user, session.principal.from), current).await? {
         Tried::Busy => return Err(ChangePasswordError::Busy),
         Tried::Fits { password_hash, .. } => password_hash,
         Tried::Locked { until } => return Err(ChangePasswordError::Locked { until }),
         Tried::Wrong => return Err(ChangePasswordError::Wrong),
     };
     let new_hash = app.passwords.hash(new).await.map_err(InternalError::from)?;
-    match app.stores.system().replace_password(&session.user, old_hash, new_hash.clone()).await {
+    let done = (By::from(&session.principal), app.now());
+    match app.stores.system().replace_password(&session.user, (old_hash, new_hash.clone()), done).await {
         Ok(()) => {}
         Err(StoreError::Conflict(_)) => return Err(ChangePasswordError::Wrong),
         Err(error) => return Err(InternalError::from(error).into()),
     }
-    let by = By::from(&session.principal);
-    note(app, &session.user, Deed::done(by, What::PasswordChanged, format!("user {}", session.user), app.now())).await?;
-    let set_cookie = begin_session(app, &session.user, new_hash).await?;
+    let set_cookie = begin_session(app, &session.user, new_hash, None).await?;
     Ok(NewSession { set_cookie, must_change_password: false })
 }
 
@@ -160,9 +161,9 @@ pub async fn change_password(app: &App, session: &ConsolePrincipal, current: &st
 /// # Errors
 /// [`StoreError`] when the database fails; the session then still lives.
 pub async fn sign_out(app: &App, session: &ConsolePrincipal) -> Result<HeaderValue, StoreError> {
-    app.stores.system().delete_session(session.token_sha256.clone()).await?;
-    let deed = Deed::done(By::from(&session.principal), What::SignOut, format!("user {}", session.user), app.now());
-    app.stores.tenant(&session.principal.tenant)?.note(deed).await?;
+    let done = (By::from(&session.principal), app.now());
+    app.stores.system().delete_session(session.token_sha256.clone(), done).await?;
+    app.stores.deliver_notes(&session.principal.tenant).await?;
     Ok(HeaderValue::from_static("__Host-postern=; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age=0"))
 }
 
@@ -173,13 +174,13 @@ enum Tried {
     Wrong,
 }
 
-async fn attempt(app: &App, name: &str, password: &str) -> Result<Tried, InternalError> {
+async fn attempt(app: &App, who: (&str, Option<IpAddr>), password: &str) -> Result<Tried, InternalError> {
     if password.len() > password::MAX_BYTES {
         return Ok(Tried::Wrong);
     }
     // Before the attempt is counted: one that is not looked at must not lock anybody out.
     let Some(_under_way) = app.passwords.begin() else { return Ok(Tried::Busy) };
-    match app.stores.system().begin_attempt(name, LOCK, app.now()).await? {
+    match app.stores.system().begin_attempt(who, LOCK, app.now()).await? {
         Attempt::Check(Some(Credentials { password_hash, must_change_password })) => {
             let fits = app.passwords.fits(password, Some(password_hash.clone())).await?;
             Ok(if fits { Tried::Fits { password_hash, must_change_password } } else { Tried::Wrong })
@@ -192,11 +193,14 @@ async fn attempt(app: &App, name: &str, password: &str) -> Result<Tried, Interna
     }
 }
 
-async fn begin_session(app: &App, user: &str, password_hash: String) -> Result<HeaderValue, InternalError> {
+async fn begin_session(app: &App, user: &str, password_hash: String, signed_in: Option<By>) -> Result<HeaderValue, InternalError> {
     let (token, csrf, now) = (secret::fresh()?, secret::fresh()?, app.now());
     let expires_at = now.saturating_add(LIFE);
-    let row = NewSessionRow { token_sha256: cookie_hash(&token), user: user.to_owned(), password_hash, csrf, expires_at };
+    let row = NewSessionRow { token_sha256: cookie_hash(&token), user: user.to_owned(), password_hash, csrf, expires_at, signed_in };
     app.stores.system().insert_session(row, now).await?;
+    if let Some(tenant) = app.stores.system().tenant_of_user(user).await? {
+        app.stores.deliver_notes(&tenant).await?;
+    }
     let cookie = format!("{COOKIE}={token}; Path=/; Secure; HttpOnly; SameSite=Strict");
     let mut value = HeaderValue::try_from(cookie).map_err(|_| StoreError::Corrupt("session token"))?;
     value.set_sensitive(true);

@@ -6,6 +6,7 @@ use postern_protocol::timestamp::Timestamp;
 use super::Role;
 use super::password::{self, PasswordError, Passwords};
 use crate::random::Unavailable;
+use crate::store::audit::By;
 use crate::store::users::NewUser;
 use crate::store::{StoreError, SystemStore};
 
@@ -26,7 +27,7 @@ pub enum CreateUserError {
     Store(#[from] StoreError),
 }
 
-/// Makes a user and returns the first password.
+/// Makes a user and returns the first password; in the audit as done at the command line, the only place where users are made.
 ///
 /// # Errors
 /// [`CreateUserError`] says why not.
@@ -43,6 +44,6 @@ pub async fn create_user(
     }
     let first = password::first()?;
     let password_hash = Passwords::new().hash(&first).await?;
-    system.insert_user(NewUser { name: name.to_owned(), tenant: tenant.clone(), role, password_hash }, now).await?;
+    system.insert_user(NewUser { name: name.to_owned(), tenant: tenant.clone(), role, password_hash }, (By::command_line(), now)).await?;
     Ok(first)
 }

@@ -130,7 +130,7 @@ pub(super) async fn user(command: UserCommand, stores: &Stores) -> Result<(), Cl
         UserCommand::Create { name, of, form } => {
             exists(stores, &of.tenant)?;
             let password = users::create_user(system, &name, &of.tenant, of.role, clock::now()).await?;
-            note(stores, &of.tenant, (What::UserChanged, format!("user {name}: made, {}", of.role))).await?;
+            stores.deliver_notes(&of.tenant).await?;
             form.print(&NewUser { user: name, password }, |new| {
                 vec![format!("User {} with password {}   (shown only now; to be changed at sign-in)", new.user, new.password)]
             })
@@ -147,9 +147,9 @@ pub(super) async fn user(command: UserCommand, stores: &Stores) -> Result<(), Cl
             })
         }
         UserCommand::Unlock { name } => {
-            system.unlock_user(&name).await.map_err(|error| missing(error, "user", &name))?;
-            let tenant = system.tenant_of_user(&name).await?.ok_or_else(|| missing(StoreError::NotFound, "user", &name))?;
-            note(stores, &tenant, (What::UserChanged, format!("user {name}: unlocked"))).await
+            let unlocked = system.unlock_user(&name, (By::command_line(), clock::now())).await;
+            let tenant = unlocked.map_err(|error| missing(error, "user", &name))?;
+            Ok(stores.deliver_notes(&tenant).await?)
         }
     }
 }
@@ -160,7 +160,7 @@ pub(super) async fn client(command: ClientCommand, stores: &Stores) -> Result<()
         ClientCommand::Create { of, form } => {
             exists(stores, &of.tenant)?;
             let new = clients::create_client(system, &of.tenant, of.role, clock::now()).await?;
-            note(stores, &of.tenant, (What::ClientMade, format!("client {}, {}", new.id, of.role))).await?;
+            stores.deliver_notes(&of.tenant).await?;
             form.print(&NewClient { client_id: new.id, client_secret: new.secret }, |new| {
                 vec![format!("client_id {}", new.client_id), format!("client_secret {}   (shown only now)", new.client_secret)]
             })
@@ -171,15 +171,11 @@ pub(super) async fn client(command: ClientCommand, stores: &Stores) -> Result<()
             form.print(&clients, |clients| clients.iter().map(|client| format!("{}\t{}", client.id, client.role)).collect())
         }
         ClientCommand::Revoke { id, tenant } => {
-            system.revoke_client(&tenant, &id, clock::now()).await.map_err(|error| missing(error, "client", &id))?;
-            note(stores, &tenant, (What::ClientRevoked, format!("client {id}"))).await
+            let revoked = system.revoke_client(&tenant, &id, (By::command_line(), clock::now())).await;
+            revoked.map_err(|error| missing(error, "client", &id))?;
+            Ok(stores.deliver_notes(&tenant).await?)
         }
     }
-}
-
-/// Writes down what was done at the command line.
-async fn note(stores: &Stores, tenant: &TenantId, (what, about): (What, String)) -> Result<(), CliError> {
-    Ok(stores.tenant(tenant)?.note(Deed::done(By::command_line(), what, about, clock::now())).await?)
 }
 
 fn exists(stores: &Stores, tenant: &TenantId) -> Result<(), CliError> {

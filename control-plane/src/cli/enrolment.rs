@@ -112,15 +112,16 @@ pub(super) async fn token(command: TokenCommand, stores: &Stores, authority: &Ce
     let now = clock::now();
     match command {
         TokenCommand::Create { tenant, gateway_name, expires, out, form } => {
-            let issue = TokenIssue { ca_spki_sha256: authority.spki_sha256(), now };
-            let made = issue.create(stores.system(), &tenant, &gateway_name, expires).await;
+            let issue = TokenIssue { ca_spki_sha256: authority.spki_sha256(), by: By::command_line(), now };
+            let made = issue.create(stores, &tenant, &gateway_name, expires).await;
             let (id, token) = made.map_err(|error| missing(error, "tenant", tenant.as_str()))?;
             let text = token.to_string();
             if let Some(out) = &out
                 && let Err(error) = key_file::create(out, format!("{text}\n").as_bytes())
             {
                 // Nobody has its text, so nobody shall wonder about it in the list.
-                stores.system().revoke_token(&tenant, &id, now).await?;
+                stores.system().revoke_token(&tenant, &id, (By::command_line(), now)).await?;
+                stores.deliver_notes(&tenant).await?;
                 return Err(error.into());
             }
             let new = NewToken { id, token: out.is_none().then_some(text), expires_at: token.expires };
@@ -140,9 +141,10 @@ pub(super) async fn token(command: TokenCommand, stores: &Stores, authority: &Ce
         }
         TokenCommand::Revoke { id } => {
             for tenant in tenants(stores, None).await? {
-                match stores.system().revoke_token(&tenant, &id, now).await {
+                match stores.system().revoke_token(&tenant, &id, (By::command_line(), now)).await {
                     Err(StoreError::NotFound) => {}
-                    other => return Ok(other?),
+                    Err(error) => return Err(error.into()),
+                    Ok(()) => return Ok(stores.deliver_notes(&tenant).await?),
                 }
             }
             Err(CliError::Usage(format!("there is no token {id}")))

@@ -76,6 +76,7 @@ pub(super) async fn run(init: Init) -> Result<(), CliError> {
     let stores = Stores::open(&folder)?;
     stores.create_tenant(&init.tenant, init.tenant.as_str(), now).await?;
     let password = users::create_user(stores.system(), FIRST_USER, &init.tenant, Role::Admin, now).await?;
+    stores.deliver_notes(&init.tenant).await?;
     let path = folder.join("control.toml");
     key_file::create(&path, text.as_bytes())?;
     let console = console(names.first(), init.listen);

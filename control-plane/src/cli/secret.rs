@@ -15,12 +15,12 @@ use zeroize::Zeroizing;
 use super::CliError;
 use super::accounts::missing;
 use super::print::Form;
+use crate::store::audit::By;
 use crate::store::secrets::NewSecret;
 use crate::store::{StoreError, Stores, TenantStore};
 use crate::{clock, sealing, secrets};
 
 /// Who seals here, in lists.
-const ACTOR: &str = "command line";
 
 #[derive(Subcommand)]
 pub(super) enum SecretCommand {
@@ -124,7 +124,7 @@ pub(super) fn seal_alone(seal: Seal) -> Result<(), CliError> {
 pub(super) async fn run(command: SecretCommand, stores: &Stores) -> Result<(), CliError> {
     match command {
         SecretCommand::Delete { of, name } => {
-            let deleted = open(stores, &of).await?.delete_secret(&of.gateway, &name, clock::now()).await;
+            let deleted = open(stores, &of).await?.delete_secret(&of.gateway, &name, (By::command_line(), clock::now())).await;
             deleted.map_err(|error| missing(error, "secret", &name))
         }
         SecretCommand::Key { of, form } => {
@@ -171,7 +171,7 @@ async fn store(seal: Seal, stores: &Stores) -> Result<(), CliError> {
         version,
         sealed: made.sealed,
         sealed_to: made.sealed_to,
-        by: ACTOR.to_owned(),
+        by: By::command_line(),
         at: clock::now(),
         once: None,
     };

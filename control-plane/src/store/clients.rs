@@ -5,8 +5,9 @@ use postern_protocol::timestamp::Timestamp;
 use rusqlite::params;
 use serde::Serialize;
 
+use super::audit::{By, Deed, What};
 use super::users::{role, tenant};
-use super::{StoreError, SystemStore};
+use super::{StoreError, SystemStore, audit_outbox};
 use crate::auth::Role;
 use crate::rfc3339;
 
@@ -41,18 +42,22 @@ pub struct TokenRow {
 }
 
 impl SystemStore {
-    /// Adds an API client.
+    /// Adds an API client; in the tenant's audit as made by `by`.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] if the tenant does not exist.
-    pub async fn insert_client(&self, client: ClientView, secret_sha256: Vec<u8>) -> Result<(), StoreError> {
+    pub async fn insert_client(&self, client: ClientView, secret_sha256: Vec<u8>, by: By) -> Result<(), StoreError> {
         self.write(move |tx| {
             let added = tx.execute(
                 "INSERT INTO api_client (id, tenant, role, secret_sha256, created_at)
                  SELECT ?1, id, ?3, ?4, ?5 FROM tenant WHERE id = ?2",
                 params![client.id, client.tenant.as_str(), client.role.name(), secret_sha256, client.created_at.as_nanos()],
             )?;
-            if added == 0 { Err(StoreError::NotFound) } else { Ok(()) }
+            if added == 0 {
+                return Err(StoreError::NotFound);
+            }
+            let about = format!("client {}, {}", client.id, client.role);
+            audit_outbox::put(tx, &client.tenant, &Deed::done(by, What::ClientMade, about, client.created_at))
         })
         .await
     }
@@ -83,11 +88,11 @@ impl SystemStore {
         .await
     }
 
-    /// Revokes an API client and all its access tokens.
+    /// Revokes an API client and all its access tokens; in the tenant's audit as done by `by`.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] if the tenant has no such client that is in force.
-    pub async fn revoke_client(&self, of: &TenantId, id: &str, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn revoke_client(&self, of: &TenantId, id: &str, (by, now): (By, Timestamp)) -> Result<(), StoreError> {
         let (of, id) = (of.clone(), id.to_owned());
         self.write(move |tx| {
             let changed = tx.execute(
@@ -98,7 +103,7 @@ impl SystemStore {
                 return Err(StoreError::NotFound);
             }
             tx.execute("DELETE FROM access_token WHERE client = ?1", [&id])?;
-            Ok(())
+            audit_outbox::put(tx, &of, &Deed::done(by, What::ClientRevoked, format!("client {id}"), now))
         })
         .await
     }

@@ -419,7 +419,7 @@ mod tests {
             gateway_name: "Site".to_owned(),
             expires_at: Timestamp::from_secs(2_000),
         };
-        stores.system().insert_token(token, NOW).await.unwrap();
+        stores.system().insert_token(token, (By::command_line(), NOW)).await.unwrap();
         stores.system().redeem_token([1; 32], &gateway, crate::store::certificates::given([2; 32]), NOW).await.unwrap().unwrap();
         stores.tenant(&acme).unwrap().gateway_connected(&gateway, "0.1.0", NOW).await.unwrap();
         let view = stores.find_gateway(&acme, &gateway).await.unwrap().unwrap();

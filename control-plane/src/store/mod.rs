@@ -8,6 +8,7 @@ pub mod alert_actions;
 mod alert_record;
 pub mod alerts;
 pub mod audit;
+mod audit_outbox;
 pub mod certificates;
 pub mod clients;
 pub(crate) mod course;
@@ -36,6 +37,7 @@ pub mod tags;
 pub mod tenants;
 pub mod tokens;
 pub mod unknown_oids;
+mod unknown_sign_ins;
 pub mod users;
 
 use std::collections::HashMap;

@@ -9,6 +9,7 @@ use postern_protocol::timestamp::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 use serde::Serialize;
 
+use super::audit::{self, By, Deed, What};
 use super::idempotency::{self, Answer, Known, OnceKey};
 use super::{StoreError, TenantStore};
 
@@ -76,7 +77,7 @@ pub struct NewSecret {
     /// SHA-256 of the key that it is sealed to; must be the gateway's present one.
     pub sealed_to: [u8; SHA256_BYTES],
     /// Who stores it.
-    pub by: String,
+    pub by: By,
     /// The present time.
     pub at: Timestamp,
     /// Under which key the answer is kept, to be given again.
@@ -176,7 +177,7 @@ impl TenantStore {
         .await
     }
 
-    /// Stores a sealed secret under the next version of its name.
+    /// Stores a sealed secret under the next version of its name, and writes that down.
     ///
     /// # Errors
     /// [`StoreError`] from the database.
@@ -189,7 +190,13 @@ impl TenantStore {
                     Known::New => {}
                 }
             }
+            let last = serial(tx, &new.gateway)?;
             let put = put(tx, &new)?;
+            // What was there already is no change.
+            if serial(tx, &new.gateway)? != last {
+                let about = format!("secret {} of gateway {}: version {}", new.name, new.gateway, new.version);
+                audit::note(tx, Deed::done(new.by.clone(), What::SecretsChanged, about, new.at))?;
+            }
             if let (Some(once), SecretPut::Done(record)) = (&new.once, &put) {
                 let body = serde_json::to_vec(record).map_err(|_| StoreError::Corrupt("secret"))?;
                 idempotency::keep(tx, once, &Answer { status: 200, body }, new.at)?;
@@ -199,11 +206,11 @@ impl TenantStore {
         .await
     }
 
-    /// Deletes a secret: its gateway forgets it.
+    /// Deletes a secret: its gateway forgets it. That is written down.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] without such a secret.
-    pub async fn delete_secret(&self, gateway: &GatewayId, name: &str, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn delete_secret(&self, gateway: &GatewayId, name: &str, (by, now): (By, Timestamp)) -> Result<(), StoreError> {
         let (gateway, name) = (gateway.clone(), name.to_owned());
         self.write(move |tx| {
             let sql = "UPDATE secret SET sealed = NULL, created_at = ?3 WHERE gateway = ?1 AND name = ?2 AND sealed IS NOT NULL";
@@ -213,6 +220,8 @@ impl TenantStore {
             let forget = "DELETE FROM secret WHERE gateway = ?1 AND sealed IS NULL AND name NOT IN
                           (SELECT name FROM secret WHERE gateway = ?1 AND sealed IS NULL ORDER BY created_at DESC LIMIT ?2)";
             tx.execute(forget, params![gateway.as_str(), KEPT_DELETED])?;
+            let about = format!("secret {name} of gateway {gateway}: deleted");
+            audit::note(tx, Deed::done(by, What::SecretsChanged, about, now))?;
             raise_serial(tx, &gateway, fresh_serial(now))
         })
         .await
@@ -291,10 +300,10 @@ fn put(tx: &Transaction<'_>, new: &NewSecret) -> Result<SecretPut, StoreError> {
     tx.execute(
         "INSERT OR REPLACE INTO secret (gateway, name, version, sealed, sealed_to, created_at, created_by)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
-        params![gateway, new.name, new.version, new.sealed, new.sealed_to, new.at.as_nanos(), new.by],
+        params![gateway, new.name, new.version, new.sealed, new.sealed_to, new.at.as_nanos(), new.by.who],
     )?;
     raise_serial(tx, &new.gateway, fresh_serial(new.at))?;
-    Ok(SecretPut::Done(record(new.at, &new.by)))
+    Ok(SecretPut::Done(record(new.at, &new.by.who)))
 }
 
 fn sealing_key(db: &Connection, gateway: &GatewayId) -> Result<Option<SealingKey>, StoreError> {
@@ -368,7 +377,7 @@ mod tests {
                 version,
                 sealed: sealed.to_vec(),
                 sealed_to: crate::sealing::fingerprint(b"key"),
-                by: "anna".to_owned(),
+                by: By { who: "anna".to_owned(), from: None },
                 at: NOW,
                 once,
             };
@@ -391,9 +400,9 @@ mod tests {
         assert!(matches!(site.put("a", 1, b"x").await, SecretPut::Done(_)), "the same again is no change");
         assert_eq!(site.serial().await, first);
         assert_eq!(site.put("a", 1, b"y").await, SecretPut::Version { next: 2 });
-        site.store.delete_secret(&site.gateway, "a", NOW).await.unwrap();
+        site.store.delete_secret(&site.gateway, "a", (By::command_line(), NOW)).await.unwrap();
         assert_eq!(site.store.sealed_set(&site.gateway).await.unwrap(), (first + 1, Vec::new()));
-        assert!(matches!(site.store.delete_secret(&site.gateway, "a", NOW).await, Err(StoreError::NotFound)));
+        assert!(matches!(site.store.delete_secret(&site.gateway, "a", (By::command_line(), NOW)).await, Err(StoreError::NotFound)));
         assert_eq!(site.put("a", 1, b"x").await, SecretPut::Version { next: 2 });
         assert!(matches!(site.put("a", 2, b"x").await, SecretPut::Done(_)));
         let (serial, set) = site.store.sealed_set(&site.gateway).await.unwrap();

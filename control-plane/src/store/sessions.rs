@@ -4,8 +4,9 @@ use postern_protocol::id::TenantId;
 use postern_protocol::timestamp::Timestamp;
 use rusqlite::{OptionalExtension as _, params};
 
+use super::audit::{By, Deed, What};
 use super::users::{role, tenant};
-use super::{StoreError, SystemStore};
+use super::{StoreError, SystemStore, audit_outbox};
 use crate::auth::Role;
 
 /// A session and its user. Holds the CSRF token: no `Debug`.
@@ -40,6 +41,8 @@ pub struct NewSessionRow {
     pub csrf: String,
     /// When it ends however much it is used.
     pub expires_at: Timestamp,
+    /// Who signed in, from where; `None` when the session takes the place of others.
+    pub signed_in: Option<By>,
 }
 
 impl SystemStore {
@@ -58,18 +61,18 @@ impl SystemStore {
         .await
     }
 
-    /// Begins a session after a sign-in that succeeded: no failure counts any more. Forgets sessions that are over.
+    /// Begins a session after a sign-in that succeeded: no failure counts any more. Forgets sessions that are over. A sign-in, unlike a
+    /// session after a change of the password, is in the audit of the user's tenant.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] if the password was changed since it was checked, or the user is gone.
     pub async fn insert_session(&self, session: NewSessionRow, now: Timestamp) -> Result<(), StoreError> {
         self.write(move |tx| {
-            let fits = tx.execute(
-                "UPDATE user SET failed_sign_ins = 0, locked_until = NULL WHERE name = ?1 AND password_hash = ?2",
-                params![session.user, session.password_hash],
-            )?;
-            if fits == 0 {
-                return Err(StoreError::Conflict("the password was changed meanwhile".into()));
+            let sql = "UPDATE user SET failed_sign_ins = 0, locked_until = NULL WHERE name = ?1 AND password_hash = ?2 RETURNING tenant";
+            let of = tx.query_row(sql, params![session.user, session.password_hash], |row| Ok(tenant(row, 0))).optional()?;
+            let of = of.ok_or_else(|| StoreError::Conflict("the password was changed meanwhile".into()))??;
+            if let Some(by) = session.signed_in {
+                audit_outbox::put(tx, &of, &Deed::done(by, What::SignIn, format!("user {}", session.user), now))?;
             }
             tx.execute("DELETE FROM session WHERE expires_at <= ?1", [now.as_nanos()])?;
             tx.execute(
@@ -118,14 +121,17 @@ impl SystemStore {
         .await
     }
 
-    /// Ends a session, if it is there.
+    /// Ends a session, if it is there; in the audit of the user's tenant as done by `by`.
     ///
     /// # Errors
     /// [`StoreError`] when the database fails.
-    pub async fn delete_session(&self, token_sha256: Vec<u8>) -> Result<(), StoreError> {
+    pub async fn delete_session(&self, token_sha256: Vec<u8>, (by, now): (By, Timestamp)) -> Result<(), StoreError> {
         self.write(move |tx| {
+            let sql = "SELECT u.name, u.tenant FROM session s JOIN user u ON u.name = s.user WHERE s.token_sha256 = ?1";
+            let of = tx.query_row(sql, [&token_sha256], |row| Ok((row.get::<_, String>(0)?, tenant(row, 1)))).optional()?;
+            let Some((user, of)) = of else { return Ok(()) };
             tx.execute("DELETE FROM session WHERE token_sha256 = ?1", [token_sha256])?;
-            Ok(())
+            audit_outbox::put(tx, &of?, &Deed::done(by, What::SignOut, format!("user {user}"), now))
         })
         .await
     }

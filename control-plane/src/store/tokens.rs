@@ -6,8 +6,9 @@ use postern_protocol::timestamp::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde::Serialize;
 
+use super::audit::{By, Deed, What};
 use super::certificates::{self, Given};
-use super::{StoreError, SystemStore};
+use super::{StoreError, SystemStore, audit_outbox};
 
 /// An enrolment token as lists show it; the secret is not kept and cannot be shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -95,11 +96,11 @@ pub enum Refusal {
 }
 
 impl SystemStore {
-    /// Keeps a new token.
+    /// Keeps a new token; in the tenant's audit as made by `by`.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when the tenant does not exist.
-    pub async fn insert_token(&self, token: NewToken, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn insert_token(&self, token: NewToken, (by, now): (By, Timestamp)) -> Result<(), StoreError> {
         self.write(move |tx| {
             let tenant = tx.query_row("SELECT 1 FROM tenant WHERE id = ?1", [token.tenant.as_str()], |_| Ok(())).optional()?;
             tenant.ok_or(StoreError::NotFound)?;
@@ -115,7 +116,7 @@ impl SystemStore {
                     token.expires_at.as_nanos()
                 ],
             )?;
-            Ok(())
+            audit_outbox::put(tx, &token.tenant, &deed(by, What::TokenMade, &token.id, now))
         })
         .await
     }
@@ -157,11 +158,11 @@ impl SystemStore {
         .await
     }
 
-    /// Revokes an unused token of `tenant`; revoking it twice changes nothing.
+    /// Revokes an unused token of `tenant`; in its audit as done by `by`. Revoking it twice changes nothing.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when the tenant has no such token, [`StoreError::Conflict`] when it was used.
-    pub async fn revoke_token(&self, tenant: &TenantId, id: &str, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn revoke_token(&self, tenant: &TenantId, id: &str, (by, now): (By, Timestamp)) -> Result<(), StoreError> {
         let (tenant, id) = (tenant.clone(), id.to_owned());
         self.write(move |tx| {
             let used: Option<Option<String>> = tx
@@ -172,8 +173,11 @@ impl SystemStore {
             if let Some(gateway) = used.ok_or(StoreError::NotFound)? {
                 return Err(StoreError::Conflict(format!("the token was used; revoke the gateway {gateway} instead")));
             }
-            tx.execute("UPDATE enrolment_token SET revoked_at = coalesce(revoked_at, ?2) WHERE id = ?1", params![id, now.as_nanos()])?;
-            Ok(())
+            let sql = "UPDATE enrolment_token SET revoked_at = ?2 WHERE id = ?1 AND revoked_at IS NULL";
+            if tx.execute(sql, params![id, now.as_nanos()])? == 0 {
+                return Ok(());
+            }
+            audit_outbox::put(tx, &tenant, &deed(by, What::TokenRevoked, &id, now))
         })
         .await
     }
@@ -218,6 +222,10 @@ impl SystemStore {
     }
 }
 
+fn deed(by: By, what: What, id: &str, now: Timestamp) -> Deed {
+    Deed::done(by, what, format!("enrolment token {id}"), now)
+}
+
 fn check(db: &Connection, secret_sha256: &[u8; 32], now: Timestamp) -> Result<Result<Grant, Refusal>, StoreError> {
     let row = db
         .prepare_cached("SELECT tenant, gateway_name, expires_at, used_at, revoked_at FROM enrolment_token WHERE secret_sha256 = ?1")?
@@ -260,7 +268,7 @@ mod tests {
                 gateway_name: "site".to_owned(),
                 expires_at: Timestamp::from_secs(*expires),
             };
-            stores.system().insert_token(token, NOW).await.unwrap();
+            stores.system().insert_token(token, (By::command_line(), NOW)).await.unwrap();
         }
         (folder, stores.system().clone())
     }
@@ -280,7 +288,7 @@ mod tests {
     async fn each_refusal_says_what_is_wrong() {
         let (_folder, store) = store(&[(1, 999), (2, 2_000)]).await;
         let tenant = TenantId::new("acme").unwrap();
-        store.revoke_token(&tenant, "t2", NOW).await.unwrap();
+        store.revoke_token(&tenant, "t2", (By::command_line(), NOW)).await.unwrap();
         let check = async |secret: u8| store.check_token([secret; 32], NOW).await.unwrap();
         assert_eq!(check(1).await, Err(Refusal::Expired(Timestamp::from_secs(999))));
         assert_eq!(check(2).await, Err(Refusal::Revoked(NOW)));
@@ -291,7 +299,7 @@ mod tests {
     async fn another_tenants_token_cannot_be_revoked() {
         let (_folder, store) = store(&[(1, 2_000)]).await;
         let other = TenantId::new("other").unwrap();
-        assert!(matches!(store.revoke_token(&other, "t1", NOW).await, Err(StoreError::NotFound)));
+        assert!(matches!(store.revoke_token(&other, "t1", (By::command_line(), NOW)).await, Err(StoreError::NotFound)));
         assert!(store.list_tokens(&other, NOW).await.unwrap().is_empty());
     }
 }

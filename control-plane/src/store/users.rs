@@ -1,13 +1,15 @@
 //! Users in the system database: their hashes, roles and failed sign-ins. Knows no password and no clock.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use postern_protocol::id::TenantId;
 use postern_protocol::timestamp::Timestamp;
-use rusqlite::{OptionalExtension as _, Row, Transaction, params};
+use rusqlite::{OptionalExtension as _, Row, params};
 use serde::Serialize;
 
-use super::{StoreError, SystemStore};
+use super::audit::{By, Deed, What};
+use super::{StoreError, SystemStore, audit_outbox, unknown_sign_ins};
 use crate::auth::Role;
 use crate::rfc3339;
 
@@ -74,11 +76,11 @@ pub struct Credentials {
 }
 
 impl SystemStore {
-    /// Adds a user.
+    /// Adds a user; in the tenant's audit as done by `by`.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] if the name is taken, [`StoreError::NotFound`] if the tenant does not exist.
-    pub async fn insert_user(&self, user: NewUser, now: Timestamp) -> Result<(), StoreError> {
+    pub async fn insert_user(&self, user: NewUser, (by, now): (By, Timestamp)) -> Result<(), StoreError> {
         self.write(move |tx| {
             let tenant = tx.query_row("SELECT 1 FROM tenant WHERE id = ?1", [user.tenant.as_str()], |_| Ok(())).optional()?;
             tenant.ok_or(StoreError::NotFound)?;
@@ -87,7 +89,11 @@ impl SystemStore {
                  VALUES (?1, ?2, ?3, ?4, 1, ?5) ON CONFLICT (name) DO NOTHING",
                 params![user.name, user.tenant.as_str(), user.role.name(), user.password_hash, now.as_nanos()],
             )?;
-            if added == 0 { Err(StoreError::Conflict(format!("there is a user {:?} already", user.name))) } else { Ok(()) }
+            if added == 0 {
+                return Err(StoreError::Conflict(format!("there is a user {:?} already", user.name)));
+            }
+            let about = format!("user {}: made, {}", user.name, user.role);
+            audit_outbox::put(tx, &user.tenant, &Deed::done(by, What::UserChanged, about, now))
         })
         .await
     }
@@ -126,25 +132,28 @@ impl SystemStore {
         .await
     }
 
-    /// Forgets a user's failed sign-ins.
+    /// Forgets a user's failed sign-ins, and returns the user's tenant; in its audit as done by `by`.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] if there is no such user.
-    pub async fn unlock_user(&self, name: &str) -> Result<(), StoreError> {
+    pub async fn unlock_user(&self, name: &str, (by, now): (By, Timestamp)) -> Result<TenantId, StoreError> {
         let name = name.to_owned();
         self.write(move |tx| {
-            let changed = tx.execute("UPDATE user SET failed_sign_ins = 0, locked_until = NULL WHERE name = ?1", [&name])?;
-            if changed == 0 { Err(StoreError::NotFound) } else { Ok(()) }
+            let sql = "UPDATE user SET failed_sign_ins = 0, locked_until = NULL WHERE name = ?1 RETURNING tenant";
+            let of = tx.query_row(sql, [&name], |row| Ok(tenant(row, 0))).optional()?.ok_or(StoreError::NotFound)??;
+            audit_outbox::put(tx, &of, &Deed::done(by, What::UserChanged, format!("user {name}: unlocked"), now))?;
+            Ok(of)
         })
         .await
     }
 
     /// Begins an attempt to sign in and counts it as failed before the password is looked at, so that attempts side by side
-    /// cannot check more passwords than `rule` allows, nor can a crash forget one. [`Self::insert_session`] takes it back.
+    /// cannot check more passwords than `rule` allows, nor can a crash forget one. [`Self::insert_session`] takes it back. Comes with
+    /// the address that the attempt came from.
     ///
     /// # Errors
     /// [`StoreError`] when the database fails.
-    pub async fn begin_attempt(&self, name: &str, rule: LockRule, now: Timestamp) -> Result<Attempt, StoreError> {
+    pub async fn begin_attempt(&self, (name, from): (&str, Option<IpAddr>), rule: LockRule, now: Timestamp) -> Result<Attempt, StoreError> {
         let name = name.to_owned();
         self.write(move |tx| {
             let known = tx
@@ -153,7 +162,7 @@ impl SystemStore {
                     Ok((failures(row)?, Credentials { password_hash: row.get(2)?, must_change_password: row.get(3)? }))
                 })
                 .optional()?;
-            let Some((before, credentials)) = known else { return begin_unknown(tx, &name, rule, now) };
+            let Some((before, credentials)) = known else { return unknown_sign_ins::begin(tx, (&name, from), rule, now) };
             let after = match before.and_one_more(rule, now) {
                 Ok(after) => after,
                 Err(until) => return Ok(Attempt::Locked { until }),
@@ -167,22 +176,25 @@ impl SystemStore {
         .await
     }
 
-    /// Replaces a user's password, if `old_hash` is still the one in force, and ends all of the user's sessions.
+    /// Replaces a user's password, if `old_hash` is still the one in force, and ends all of the user's sessions; in the tenant's audit
+    /// as done by `by`.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] if the password was changed meanwhile or the user is gone.
-    pub async fn replace_password(&self, name: &str, old_hash: String, new_hash: String) -> Result<(), StoreError> {
+    pub async fn replace_password(
+        &self,
+        name: &str,
+        (old_hash, new_hash): (String, String),
+        (by, now): (By, Timestamp),
+    ) -> Result<(), StoreError> {
         let name = name.to_owned();
         self.write(move |tx| {
-            let changed = tx.execute(
-                "UPDATE user SET password_hash = ?3, must_change_password = 0 WHERE name = ?1 AND password_hash = ?2",
-                params![name, old_hash, new_hash],
-            )?;
-            if changed == 0 {
-                return Err(StoreError::Conflict("the password was changed meanwhile".into()));
-            }
+            let sql =
+                "UPDATE user SET password_hash = ?3, must_change_password = 0 WHERE name = ?1 AND password_hash = ?2 RETURNING tenant";
+            let of = tx.query_row(sql, params![name, old_hash, new_hash], |row| Ok(tenant(row, 0))).optional()?;
+            let of = of.ok_or_else(|| StoreError::Conflict("the password was changed meanwhile".into()))??;
             tx.execute("DELETE FROM session WHERE user = ?1", [&name])?;
-            Ok(())
+            audit_outbox::put(tx, &of, &Deed::done(by, What::PasswordChanged, format!("user {name}"), now))
         })
         .await
     }
@@ -190,14 +202,14 @@ impl SystemStore {
 
 /// The sign-ins that failed in a row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Failures {
-    count: u32,
-    locked_until: Option<Timestamp>,
+pub(super) struct Failures {
+    pub(super) count: u32,
+    pub(super) locked_until: Option<Timestamp>,
 }
 
 impl Failures {
     /// Counts one more, or says until when none is taken.
-    fn and_one_more(self, rule: LockRule, now: Timestamp) -> Result<Self, Timestamp> {
+    pub(super) fn and_one_more(self, rule: LockRule, now: Timestamp) -> Result<Self, Timestamp> {
         if let Some(until) = self.locked_until.filter(|until| *until > now) {
             return Err(until);
         }
@@ -207,30 +219,8 @@ impl Failures {
     }
 }
 
-fn failures(row: &Row<'_>) -> rusqlite::Result<Failures> {
+pub(super) fn failures(row: &Row<'_>) -> rusqlite::Result<Failures> {
     Ok(Failures { count: row.get(0)?, locked_until: row.get::<_, Option<i64>>(1)?.map(Timestamp::from_nanos) })
-}
-
-fn begin_unknown(tx: &Transaction<'_>, name: &str, rule: LockRule, now: Timestamp) -> Result<Attempt, StoreError> {
-    let day_ago = now.as_nanos().saturating_sub(24 * 60 * 60 * 1_000_000_000);
-    tx.execute("DELETE FROM unknown_sign_in WHERE last_at < ?1", [day_ago])?;
-    let name_sha256 = crate::auth::request_hash(&[name.as_bytes()]);
-    let before = tx
-        .prepare_cached("SELECT failed_sign_ins, locked_until FROM unknown_sign_in WHERE name_sha256 = ?1")?
-        .query_row([&name_sha256], failures)
-        .optional()?;
-    let after = match before.unwrap_or(Failures { count: 0, locked_until: None }).and_one_more(rule, now) {
-        Ok(after) => after,
-        Err(until) => return Ok(Attempt::Locked { until }),
-    };
-    tx.execute(
-        "INSERT INTO unknown_sign_in (name_sha256, failed_sign_ins, locked_until, last_at) VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT (name_sha256) DO UPDATE SET failed_sign_ins = ?2, locked_until = ?3, last_at = ?4",
-        params![name_sha256, after.count, after.locked_until.map(Timestamp::as_nanos), now.as_nanos()],
-    )?;
-    // A new row gets the greatest rowid: no row has to be counted.
-    tx.execute("DELETE FROM unknown_sign_in WHERE rowid <= (SELECT max(rowid) FROM unknown_sign_in) - ?1", [rule.unknown_names])?;
-    Ok(Attempt::Check(None))
 }
 
 fn user_view(row: &Row<'_>) -> Result<UserView, StoreError> {
@@ -278,13 +268,13 @@ mod tests {
         let (system, now) = (stores.system(), Timestamp::from_secs(1_000));
         let rule = LockRule { failures: 2, lock: Duration::from_secs(900), unknown_names: 3 };
         for name in 0..10 {
-            system.begin_attempt(&format!("nobody-{name}"), rule, now).await.unwrap();
+            system.begin_attempt((&format!("nobody-{name}"), None), rule, now).await.unwrap();
         }
         let rows: u32 = system.read(|db| Ok(db.query_row("SELECT count(*) FROM unknown_sign_in", [], |row| row.get(0))?)).await.unwrap();
         assert_eq!(rows, 3);
         // The newest are still remembered.
-        system.begin_attempt("nobody-9", rule, now).await.unwrap();
-        assert!(matches!(system.begin_attempt("nobody-9", rule, now).await.unwrap(), Attempt::Locked { .. }));
+        system.begin_attempt(("nobody-9", None), rule, now).await.unwrap();
+        assert!(matches!(system.begin_attempt(("nobody-9", None), rule, now).await.unwrap(), Attempt::Locked { .. }));
     }
 
     #[tokio::test]

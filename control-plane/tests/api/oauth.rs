@@ -3,6 +3,7 @@
 use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use postern_control::auth::{Role, clients};
+use postern_control::store::audit::By;
 
 use super::{Answer, World, clock, tenant};
 
@@ -60,8 +61,8 @@ async fn a_revoked_client_gets_no_token() {
     let world = World::new().await;
     let system = world.app.stores.system();
     let client = clients::create_client(system, &tenant("a"), Role::Viewer, clock::now()).await.unwrap();
-    assert!(system.revoke_client(&tenant("b"), &client.id, clock::now()).await.is_err(), "another tenant's client");
-    system.revoke_client(&tenant("a"), &client.id, clock::now()).await.unwrap();
+    assert!(system.revoke_client(&tenant("b"), &client.id, (By::command_line(), clock::now())).await.is_err(), "another tenant's client");
+    system.revoke_client(&tenant("a"), &client.id, (By::command_line(), clock::now())).await.unwrap();
     let basic = format!("{}:{}", client.id, client.secret);
     let answer = ask(&world, Some(&basic), "grant_type=client_credentials").await;
     assert_eq!(answer.json()["error"], "invalid_client");

@@ -5,6 +5,7 @@ use axum::body::Body;
 use axum::http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt as _;
 use postern_control::auth::Role;
+use postern_control::store::audit::By;
 use serde_json::Value;
 use tower::ServiceExt as _;
 
@@ -219,7 +220,7 @@ async fn a_token_that_is_over_or_revoked_is_refused() {
     assert_eq!(answer.header("www-authenticate"), "Bearer realm=\"postern\", error=\"invalid_token\"");
     let token = world.token("a", Role::Viewer).await;
     for client in system.list_clients(&tenant("a")).await.unwrap() {
-        system.revoke_client(&tenant("a"), &client.id, clock::now()).await.unwrap();
+        system.revoke_client(&tenant("a"), &client.id, (By::command_line(), clock::now())).await.unwrap();
     }
     assert_eq!(world.get(&token, "/api/v1/gateways").await.status, StatusCode::UNAUTHORIZED);
 }

@@ -13,6 +13,7 @@ use postern_control::auth::sign_in::{self, ChangePasswordError, SignInError};
 use postern_control::auth::users::{self, CreateUserError};
 use postern_control::auth::{Actor, Role};
 use postern_control::store::StoreError;
+use postern_control::store::audit::By;
 use serde::Deserialize;
 use tower::ServiceExt as _;
 
@@ -154,9 +155,9 @@ async fn an_admin_unlocks_a_user() {
     }
     let system = world.app.stores.system();
     assert!(system.list_users(&tenant("a")).await.unwrap()[0].locked_until.is_some());
-    system.unlock_user("ann").await.unwrap();
+    system.unlock_user("ann", (By::command_line(), clock::now())).await.unwrap();
     assert!(sign_in::sign_in(&world.app, "ann", &first, None).await.is_ok());
-    assert!(matches!(system.unlock_user("nobody").await, Err(StoreError::NotFound)));
+    assert!(matches!(system.unlock_user("nobody", (By::command_line(), clock::now())).await, Err(StoreError::NotFound)));
 }
 
 #[tokio::test]
@@ -181,6 +182,29 @@ async fn a_session_ends_when_it_is_idle_old_or_signed_out() {
     let forget = sign_in::sign_out(&world.app, &person).await.unwrap();
     assert!(forget.to_str().unwrap().contains("Max-Age=0"));
     assert_eq!(see(&world, "/", &session).await.1, "/sign-in");
+}
+
+#[tokio::test]
+async fn what_people_do_with_their_accounts_is_in_their_tenants_audit_and_strangers_are_counted() {
+    let world = World::new().await;
+    let cookie = ann(&world).await;
+    assert!(sign_in::sign_in(&world.app, "ann", "wrong", None).await.is_err());
+    for stranger in ["bob", "eve"] {
+        let from = Some("192.0.2.7".parse().unwrap());
+        assert!(matches!(sign_in::sign_in(&world.app, stranger, "wrong", from).await, Err(SignInError::Wrong)));
+    }
+    let session = principal(&world, &cookie).await.unwrap();
+    sign_in::sign_out(&world.app, &session).await.unwrap();
+    let audit = world.app.stores.tenant(&tenant("a")).unwrap().audit(100, None).await.unwrap();
+    let told: Vec<(&str, bool)> = audit.iter().rev().map(|entry| (entry.what.as_str(), entry.refused.is_none())).collect();
+    let expected = [("user-changed", true), ("sign-in", true), ("password-changed", true), ("sign-in", false), ("sign-out", true)];
+    assert_eq!(told, expected);
+    let minute_later = clock::now().saturating_add(std::time::Duration::from_secs(60));
+    world.app.stores.system().note_unknown_sign_ins(minute_later).await.unwrap();
+    let strangers = world.app.stores.system().read(|db| postern_control::store::audit::list(db, 100, None)).await.unwrap();
+    let strangers: Vec<_> = strangers.iter().filter(|entry| entry.what == "sign-in").collect();
+    assert_eq!((strangers.len(), strangers[0].from.as_deref()), (1, Some("192.0.2.7")));
+    assert!(strangers[0].detail.starts_with("2 ") && !strangers[0].detail.contains("bob"), "{}", strangers[0].detail);
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use axum::body::Body;
 use axum::http::{Request, StatusCode};
 use http_body_util::BodyExt as _;
 use postern_control::auth::Role;
+use postern_control::store::audit::By;
 use serde_json::Value;
 use tower::ServiceExt as _;
 
@@ -125,7 +126,7 @@ async fn a_quiet_stream_has_heartbeats_and_ends_with_its_token() {
     assert!(stream.text().await.unwrap().starts_with(':'));
     let system = world.app.stores.system();
     for client in system.list_clients(&tenant("a")).await.unwrap() {
-        system.revoke_client(&tenant("a"), &client.id, clock::now()).await.unwrap();
+        system.revoke_client(&tenant("a"), &client.id, (By::command_line(), clock::now())).await.unwrap();
     }
     assert_eq!(stream.text().await, None);
 }

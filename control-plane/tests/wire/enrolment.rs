@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::support::Site;
 use hyper::{Method, StatusCode};
+use postern_control::store::audit::By;
 use postern_control::store::tokens::NewToken;
 use postern_control::{clock, tls};
 use postern_protocol::enrolment::Token;
@@ -37,7 +38,7 @@ async fn a_token_gives_an_identity_once() {
 async fn expired_revoked_and_altered_tokens_are_told_apart() {
     let site = Site::start().await;
     let (id, secret) = site.token(HOUR).await;
-    site.app.stores.system().revoke_token(&site.tenant, &id, clock::now()).await.unwrap();
+    site.app.stores.system().revoke_token(&site.tenant, &id, (By::command_line(), clock::now())).await.unwrap();
     assert_eq!(title(&site.try_enrol(&secret).await.err().unwrap()), "Enrolment token revoked");
 
     let expired = NewToken {
@@ -47,7 +48,7 @@ async fn expired_revoked_and_altered_tokens_are_told_apart() {
         gateway_name: "Old".to_owned(),
         expires_at: Timestamp::from_secs(1),
     };
-    site.app.stores.system().insert_token(expired, clock::now()).await.unwrap();
+    site.app.stores.system().insert_token(expired, (By::command_line(), clock::now())).await.unwrap();
     let refused = site.try_enrol(&data_encoding::BASE64URL_NOPAD.encode(&[5; 32])).await.err().unwrap();
     assert_eq!(title(&refused), "Enrolment token expired");
     assert!(refused["detail"].as_str().unwrap().contains("1970-01-01"));

@@ -16,6 +16,7 @@ use postern_control::config::Config;
 use postern_control::serve::{ServeError, Server};
 use postern_control::signer::Signer;
 use postern_control::store::Stores;
+use postern_control::store::audit::By;
 use postern_control::{clock, enrolment, tls};
 use postern_protocol::enrolment::{EnrolRequest, EnrolResponse};
 use postern_protocol::frame;
@@ -124,7 +125,7 @@ impl Site {
 
     /// Makes a token and returns its identifier and secret.
     pub(crate) async fn token(&self, life: Duration) -> (String, String) {
-        let (id, token) = enrolment::create_token(&self.app, &self.tenant, "Site A", life).await.unwrap();
+        let (id, token) = enrolment::create_token(&self.app, (&self.tenant, By::command_line()), "Site A", life).await.unwrap();
         (id, data_encoding::BASE64URL_NOPAD.encode(&token.secret))
     }
 

@@ -16,7 +16,7 @@ use crate::console::fault::Fault;
 use crate::console::moment::Moment;
 use crate::console::page::{self, Shell};
 use crate::enrolment;
-use crate::store::audit::What;
+use crate::store::audit::By;
 use crate::store::tokens::{TokenState, TokenView};
 
 /// Longest that a token can be made for here, in hours.
@@ -87,8 +87,7 @@ pub(in crate::console) async fn make(
         return show(&app, &person, answer).await;
     }
     let life = Duration::from_secs(form.hours.saturating_mul(3600));
-    let (id, token) = enrolment::create_token(&app, &person.principal.tenant, name, life).await?;
-    enrolment::note_token(&app, &person.principal, (What::TokenMade, &id)).await?;
+    let (_id, token) = enrolment::create_token(&app, (&person.principal.tenant, By::from(&person.principal)), name, life).await?;
     let made = Some(Made { gateway_name: name.to_owned(), token: token.to_string() });
     show(&app, &person, Answer { status: StatusCode::OK, server, made, name: String::new(), problem: None }).await
 }
@@ -101,8 +100,8 @@ pub(in crate::console) async fn revoke(
 ) -> Result<Response, Fault> {
     let principal = form.principal.principal;
     principal.require(Permission::Configure)?;
-    app.stores.system().revoke_token(&principal.tenant, &token, app.now()).await?;
-    enrolment::note_token(&app, &principal, (What::TokenRevoked, &token)).await?;
+    app.stores.system().revoke_token(&principal.tenant, &token, (By::from(&principal), app.now())).await?;
+    app.stores.deliver_notes(&principal.tenant).await?;
     Ok(Redirect::to("/gateways/enrol").into_response())
 }
 
