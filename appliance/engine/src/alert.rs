@@ -24,14 +24,19 @@ use postern_protocol::status::intake::UnknownOid;
 use postern_protocol::timestamp::Timestamp;
 
 use self::memo::{Known, Memo};
-use self::moment::Moment;
-use self::table::{Ending, Table};
 use crate::event::{Body, Event};
 use crate::mib::{self, UnknownOids};
+use crate::noise::{Hands, Noise};
 use crate::rule::{Counters, Outcome, RuleIndex};
 
 pub use self::checkpoint::CheckpointError;
 pub use self::own::{OWN_RESOURCE, OwnReport};
+
+pub(crate) use self::moment::Moment;
+pub(crate) use self::own::evidence as own_evidence;
+pub(crate) use self::slot::KeyRef;
+pub(crate) use self::slots::SlotId;
+pub(crate) use self::table::{Ending, Raised, Table};
 
 /// Most alerts that are open at once. Further ones are counted in one critical alert of [`TABLE_FULL_RESOURCE`].
 pub const MAX_OPEN_ALERTS: usize = 100_000;
@@ -49,6 +54,8 @@ pub enum Verdict {
     Cleared,
     /// A clear found no open alert, so nothing happened.
     ClearedNothing,
+    /// It is held back: a threshold or rate is not reached, or the alert that it would end flaps.
+    Held,
     /// It was reported before what is known already, by the sender's own clock, and was passed over.
     Late,
     /// A new occurrence of an alert opened.
@@ -69,6 +76,7 @@ pub struct AlertEngine {
     rules: RuleIndex,
     counters: Counters,
     table: Table,
+    noise: Noise,
     dictionary: Arc<Dictionary>,
     unknown: UnknownOids,
     memo: Memo,
@@ -77,7 +85,7 @@ pub struct AlertEngine {
 impl AlertEngine {
     /// Makes an engine without alerts.
     pub fn new(rules: RuleIndex) -> Self {
-        Self::with(rules, Table::new())
+        Self::with(rules, Table::new(), Noise::default())
     }
 
     /// Makes an engine with the state that [`AlertEngine::checkpoint`] wrote.
@@ -85,13 +93,15 @@ impl AlertEngine {
     /// # Errors
     /// [`CheckpointError`] when the bytes are anything else.
     pub fn restore(rules: RuleIndex, checkpoint: &[u8]) -> Result<Self, CheckpointError> {
-        let (table, _noise) = checkpoint::decode(checkpoint)?;
-        Ok(Self::with(rules, table))
+        let (table, noise) = checkpoint::decode(checkpoint)?;
+        let noise = Noise::restore(&noise, &table)?;
+        Ok(Self::with(rules, table, noise))
     }
 
-    fn with(rules: RuleIndex, table: Table) -> Self {
+    fn with(rules: RuleIndex, table: Table, mut noise: Noise) -> Self {
         let counters = Counters::new(&rules);
-        Self { rules, counters, table, dictionary: Arc::default(), unknown: UnknownOids::default(), memo: Memo::default() }
+        noise.outdated();
+        Self { rules, counters, table, noise, dictionary: Arc::default(), unknown: UnknownOids::default(), memo: Memo::default() }
     }
 
     /// Bounds the open alerts to `max_open_alerts` instead of [`MAX_OPEN_ALERTS`].
@@ -106,6 +116,7 @@ impl AlertEngine {
     pub fn apply(&mut self, alert: Alert) {
         let clear_after_s = self.rules.clear_after(&alert.rule);
         self.table.apply(alert, clear_after_s);
+        self.noise.outdated();
     }
 
     /// Takes in a record that this gateway had reported before its disk was set back, and that others hold it to.
@@ -121,10 +132,12 @@ impl AlertEngine {
     pub fn adopt(&mut self, alert: Alert, now: Timestamp) {
         let clear_after_s = self.rules.clear_after(&alert.rule);
         self.table.adopt(alert, clear_after_s, now);
+        self.noise.outdated();
     }
 
     /// Handles one event at `now`. When several rules decide about it (`continue`), the verdict is the last one's.
     pub fn handle(&mut self, event: &Event, now: Timestamp) -> Verdict {
+        self.noise.heard(event, &mut Hands { table: &mut self.table, rules: &self.rules, now });
         let known = self.memo.find(event);
         if let Some(known) = known.filter(|entry| self.table.count_again(entry.known.slot, entry.writer, Moment::of(event), now)) {
             let named = known.known.named;
@@ -138,18 +151,24 @@ impl AlertEngine {
         let mut deciding = self.rules.deciding(event, &self.dictionary);
         while let Some(decided) = deciding.next(&mut self.counters) {
             outcomes = outcomes.saturating_add(1);
+            let mut hands = Hands { table: &mut self.table, rules: &self.rules, now };
+            let moment = Moment::of(event);
             if decided.mode == Mode::Observe {
-                self.counters.observe(decided, now);
+                let held = matches!(&decided.outcome, Outcome::Raise(report) if self.noise.admit(report, moment, &hands).is_none());
+                match held {
+                    true => self.counters.became(decided.rule, Verdict::Held),
+                    false => self.counters.observe(decided, now),
+                }
                 continue;
             }
             let rule = decided.rule;
             let became = match decided.outcome {
                 Outcome::Clear { key, rule, evidence } => {
                     let ending = Ending { evidence, by: rule.as_str(), kind: DecisionKind::Cleared };
-                    self.table.clear(&key, ending, Moment::of(event), now)
+                    self.noise.clear(&key, ending, moment, &mut hands)
                 }
                 Outcome::Raise(report) => {
-                    let became = self.table.raise(report, Moment::of(event), now);
+                    let became = self.noise.raise(report, moment, &mut hands);
                     raised = became.slot.filter(|_| became.wrote).map(|slot| (slot, rule));
                     became.verdict
                 }
@@ -163,6 +182,7 @@ impl AlertEngine {
             self.counters.unmatched();
         }
         if let (1, Verdict::Raised | Verdict::Updated, Some((slot, rule))) = (outcomes, verdict, raised)
+            && !self.rules.noise().counts(rule)
             && let Some(entry) = self.memo.remember(event, Known { slot, rule, named })
         {
             self.table.was_written_by(entry.known.slot, entry.writer);
@@ -173,7 +193,7 @@ impl AlertEngine {
 
     /// Says that time has passed: about once a second, with a clock that may jump.
     pub fn tick(&mut self, now: Timestamp) {
-        self.table.expire(now);
+        self.noise.tick(&mut Hands { table: &mut self.table, rules: &self.rules, now });
     }
 
     /// Counts a notification that neither the dictionary nor a rule names.
@@ -200,13 +220,21 @@ impl AlertEngine {
 
     /// Opens an alert about the gateway itself, or counts it again. There is always room for it.
     pub fn own(&mut self, report: OwnReport, now: Timestamp) -> Verdict {
-        self.table.raise_own(report.report(), Moment::arrival(now), now).verdict
+        let raised = self.table.raise_own(report.report(), Moment::arrival(now), now);
+        let mut hands = Hands { table: &mut self.table, rules: &self.rules, now };
+        raised.slot.filter(|_| raised.is_new).into_iter().for_each(|slot| self.noise.own_opened(slot, &mut hands));
+        raised.verdict
     }
 
     /// Ends an alert about the gateway itself, if it is open.
     pub fn own_clear(&mut self, kind: &str, qualifier: &str, now: Timestamp) -> Verdict {
         let ending = Ending { evidence: own::evidence(), by: OWN_RESOURCE, kind: DecisionKind::Cleared };
-        self.table.clear(&own::key(kind, qualifier), ending, Moment::arrival(now), now)
+        let key = own::key(kind, qualifier);
+        let verdict = self.table.clear(&key, ending, Moment::arrival(now), now);
+        if verdict == Verdict::Cleared {
+            self.noise.ended(&key, &mut Hands { table: &mut self.table, rules: &self.rules, now });
+        }
+        verdict
     }
 
     /// Closes the alert of `key` because a person did so who saw `count_seen` reports of `occurrence`.
@@ -215,6 +243,7 @@ impl AlertEngine {
     /// open (any more) is left alone.
     pub fn close(&mut self, key: &AlertKey, occurrence: u64, count_seen: u64, now: Timestamp) {
         self.table.close(key, occurrence, count_seen, now);
+        self.noise.closed(key, &mut Hands { table: &mut self.table, rules: &self.rules, now });
     }
 
     /// Marks every open alert changed, with a new revision, so that the next drain sends the whole state. Returns the first of these
@@ -232,7 +261,13 @@ impl AlertEngine {
     pub fn replace_rules(&mut self, rules: RuleIndex) {
         self.counters = Counters::new(&rules);
         self.rules = rules;
+        self.noise.outdated();
         self.memo.clear();
+    }
+
+    /// Returns the rules in force, and the names that alerts are written with.
+    pub fn in_force(&self) -> (RuleIndex, Arc<Dictionary>) {
+        (self.rules.clone(), Arc::clone(&self.dictionary))
     }
 
     /// Returns what became of the events of each rule that one was held against, since these rules are in force.
@@ -243,11 +278,12 @@ impl AlertEngine {
     /// Returns what became of all events since these rules are in force. `shown` and `open` are those of now: open alerts, and those
     /// of them that nothing folds or keeps quiet.
     pub fn figures(&self) -> Figures {
-        Figures {
-            open: self.open_count() as u64,
-            shown: self.table.shown_count() as u64,
-            ..self.counters.figures(&self.rules)
-        }
+        Figures { open: self.open_count() as u64, shown: self.table.shown_count() as u64, ..self.counters.figures(&self.rules) }
+    }
+
+    /// Returns how many keys and sources the noise control forgot for want of room: what it counts is bounded.
+    pub fn forgotten(&self) -> u64 {
+        self.noise.forgotten()
     }
 
     /// Returns the keys of the alerts that `event` is evidence for, whatever is open. Nothing is raised, counted or remembered.
@@ -293,6 +329,6 @@ impl AlertEngine {
 
     /// Encodes the whole state: open alerts, changes that were not drained, and the last revision.
     pub fn checkpoint(&self) -> Vec<u8> {
-        checkpoint::encode(&self.table, Vec::new())
+        checkpoint::encode(&self.table, self.noise.checkpoint())
     }
 }

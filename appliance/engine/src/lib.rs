@@ -20,6 +20,7 @@ pub mod ber;
 pub mod event;
 pub mod ledger;
 mod mib;
+mod noise;
 pub mod push;
 pub mod rule;
 pub mod snmp;

@@ -15,12 +15,14 @@ mod outcome;
 mod source;
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use postern_protocol::alert::AlertKey;
 use postern_protocol::dictionary::Dictionary;
 use postern_protocol::id::RuleId;
 use postern_protocol::revision::document::{Document, Mode, Table};
+use postern_protocol::revision::intake::SourceFacts;
 use postern_protocol::revision::{self, Problem};
 
 use self::facts::Sources;
@@ -29,9 +31,11 @@ use self::index::{Candidates, Index};
 use self::matcher::Matcher;
 use self::outcome::Action;
 use crate::event::Event;
+use crate::noise::Settings;
 
 pub(crate) use self::counters::Counters;
 pub(crate) use self::outcome::{NoiseFacts, Origin, Outcome, Report};
+pub(crate) use self::source::{Sender, sender};
 
 /// The rules of one document, compiled.
 #[derive(Clone, Debug)]
@@ -42,6 +46,7 @@ pub struct RuleIndex {
     /// Seconds without a report after which an alert ends, by the rules that say so.
     clear_after: BTreeMap<RuleId, u32>,
     sources: Sources,
+    noise: Settings,
     tables: BTreeMap<String, Table>,
     index: Index,
 }
@@ -104,11 +109,11 @@ impl RuleIndex {
     /// # Errors
     /// Every fault, with its path but without a line. A document that `revision::parse` took has none.
     pub fn compile(document: &Document) -> Result<Self, Vec<Problem>> {
-        let compile::Compiled { rules, facts } = compile::rules(document)?;
+        let compile::Compiled { rules, facts, noise } = compile::rules(document)?;
         let sources = Sources::new(&document.sources)?;
         let index = Index::new(rules.iter().map(|rule| &rule.matcher));
         let clear_after = facts.iter().filter_map(|facts| Some((facts.id.clone(), facts.clear_after_s?))).collect();
-        Ok(Self { rules, facts, clear_after, sources, tables: document.tables.clone(), index })
+        Ok(Self { rules, facts, clear_after, sources, noise, tables: document.tables.clone(), index })
     }
 
     /// Compiles the rules that every gateway has until a revision replaces them.
@@ -147,6 +152,21 @@ impl RuleIndex {
     /// Returns what is known of a rule.
     pub(crate) fn facts(&self, number: RuleNumber) -> Option<&RuleFacts> {
         self.facts.get(number.index())
+    }
+
+    /// Returns what noise is kept down with.
+    pub(crate) const fn noise(&self) -> &Settings {
+        &self.noise
+    }
+
+    /// Returns what the document knows of an address.
+    pub(crate) fn facts_of(&self, address: IpAddr) -> Option<&Arc<SourceFacts>> {
+        self.sources.of(address)
+    }
+
+    /// Returns whether a rule is called `id`.
+    pub(crate) fn has_rule(&self, id: &str) -> bool {
+        self.facts.iter().any(|facts| facts.id.as_str() == id)
     }
 
     /// Returns after how many seconds without a report an alert of the rule called `id` ends by itself.

@@ -2,6 +2,7 @@
 
 mod intake;
 mod link;
+mod noise;
 mod pack;
 mod rule;
 mod tables;
@@ -204,9 +205,22 @@ fn check(problems: &mut Problems<'_>) -> Option<Document> {
         intake::sources(sources, &Place::Root.key("sources"), problems);
     }
     let noise = member::<Noise>(problems, "noise");
+    if let Some(Some(noise)) = &noise {
+        noise::noise(noise, &Place::Root.key("noise"), problems);
+    }
     let windows = member::<Vec<Window>>(problems, "windows");
+    if let Some(Some(windows)) = &windows {
+        noise::windows(windows, &Place::Root.key("windows"), problems);
+    }
     let dependencies = member::<Vec<Dependency>>(problems, "dependencies");
+    if let Some(Some(dependencies)) = &dependencies {
+        noise::dependencies(dependencies, &Place::Root.key("dependencies"), problems);
+    }
     let silences = member::<Vec<Silence>>(problems, "silences");
+    if let Some(Some(silences)) = &silences {
+        let known = rules.iter().flatten().chain(expanded.iter().flatten());
+        noise::silences(silences, known, &Place::Root.key("silences"), problems);
+    }
     let uplink = member::<Uplink>(problems, "uplink");
     if let Some(Some(uplink)) = &uplink {
         link::uplink(uplink, &Place::Root.key("uplink"), problems);

@@ -18,6 +18,7 @@ pub mod pattern;
 pub mod template;
 pub mod time_zone;
 pub mod window_time;
+pub mod window_time;
 
 use serde::{Deserialize, Serialize};
 

@@ -33,7 +33,7 @@ pub(super) fn key(kind: &str, qualifier: &str) -> AlertKey {
 }
 
 /// Returns the evidence of an alert about the gateway itself.
-pub(super) fn evidence() -> Evidence {
+pub(crate) fn evidence() -> Evidence {
     Evidence { chosen_by: OWN_RESOURCE.to_owned(), ..Evidence::default() }
 }
 

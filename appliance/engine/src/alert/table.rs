@@ -25,7 +25,7 @@ use crate::rule::Report;
 
 /// The open alerts and what changed since the last drain.
 #[derive(Debug)]
-pub(super) struct Table {
+pub(crate) struct Table {
     slots: Slots,
     /// Slots that were only counted again; one whose alert ended or was drained since is harmless.
     counted: Vec<SlotId>,
@@ -201,7 +201,7 @@ impl Table {
     }
 
     /// Opens an alert or counts it again, whether there is room or not.
-    pub(super) fn raise_own(&mut self, report: Report, moment: Moment, now: Timestamp) -> Raised {
+    pub(crate) fn raise_own(&mut self, report: Report, moment: Moment, now: Timestamp) -> Raised {
         match self.slots.find(&report.key) {
             Some(id) => self.count(id, report, moment, now),
             None => self.open(report, moment, now),

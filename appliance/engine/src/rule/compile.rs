@@ -10,6 +10,7 @@ use postern_protocol::revision::pack::{self, Meant};
 use postern_protocol::revision::template::Template;
 use postern_protocol::revision::{Problem, keyword, pattern};
 
+use crate::noise::Settings;
 use super::field::Released;
 use super::matcher::{Matcher, Push, Syslog, Trap, VarbindTest};
 use super::outcome::{Action, KeyTemplates, RaiseTemplates, SeverityChoice};
@@ -21,6 +22,8 @@ pub(super) struct Compiled {
     pub(super) rules: Vec<Rule>,
     /// The rules that are counted and named.
     pub(super) facts: Vec<RuleFacts>,
+    /// What the document and its rules say about noise.
+    pub(super) noise: Settings,
 }
 
 /// Compiles every rule.
@@ -34,6 +37,7 @@ pub(super) fn rules(document: &Document) -> Result<Compiled, Vec<Problem>> {
             Err(Fault { path, reason }) => problems.push(Problem { path: format!("{place}.{path}"), line: 0, column: 0, reason }),
         }
     }
+    let noise = Settings::compile(document, meant.iter().map(|meant| &meant.rule));
     let facts = meant.into_iter().map(|Meant { rule, .. }| RuleFacts {
         id: rule.id,
         version: rule.version,
@@ -44,7 +48,10 @@ pub(super) fn rules(document: &Document) -> Result<Compiled, Vec<Problem>> {
         },
         tags: rule.tags.into(),
     });
-    if problems.is_empty() { Ok(Compiled { rules, facts: facts.collect() }) } else { Err(problems) }
+    match noise {
+        Ok(noise) if problems.is_empty() => Ok(Compiled { rules, facts: facts.collect(), noise }),
+        noise => Err(problems.into_iter().chain(noise.err().into_iter().flatten()).collect()),
+    }
 }
 
 /// What is wrong with a rule, and where in it.

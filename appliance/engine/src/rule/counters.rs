@@ -73,20 +73,13 @@ impl Counters {
         for count in one.into_iter().chain([&mut self.totals]) {
             let field = match verdict {
                 Verdict::Cleared => &mut count.cleared,
+                Verdict::Held => &mut count.held,
                 Verdict::Raised => &mut count.raised,
                 Verdict::Suppressed => &mut count.suppressed,
                 Verdict::Updated => &mut count.updated,
                 Verdict::ClearedNothing | Verdict::Late | Verdict::TableFull | Verdict::Unmatched => continue,
             };
             *field = field.saturating_add(1);
-        }
-    }
-
-    /// Counts a report that a rule's threshold or rate held back.
-    pub(crate) fn held(&mut self, rule: RuleNumber) {
-        let one = self.rules.get_mut(rule.index());
-        for count in one.into_iter().chain([&mut self.totals]) {
-            count.held = count.held.saturating_add(1);
         }
     }
 

@@ -24,6 +24,24 @@ pub(crate) const MAX_TLS_NAME_BYTES: usize = 256;
 /// Most bytes of an engine ID (RFC 3411 §5: SnmpEngineID has 5 to 32 octets).
 const MAX_ENGINE_ID_BYTES: usize = 32;
 
+/// Who sent an event, told apart without a copy of the name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sender<'a> {
+    /// An address is its name.
+    Address(IpAddr),
+    /// It has a name of its own.
+    Name(&'a str),
+}
+
+/// Returns who sent `event`, and from where.
+pub(crate) fn sender(event: &Event) -> (Sender<'_>, IpAddr) {
+    let sender = match chosen(event) {
+        Chosen::Hostname(name) | Chosen::Push(name) | Chosen::TlsName(name) => Sender::Name(name),
+        Chosen::Peer(address) | Chosen::TrapAddress(address) => Sender::Address(address),
+    };
+    (sender, address(event))
+}
+
 /// Returns the best name of the sender.
 pub(super) fn source(event: &Event) -> Cow<'_, str> {
     match chosen(event) {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Problems;
+use super::{Problems, noise};
 use crate::oid::Oid;
 use crate::revision::document::{Action, Key, Matcher, PushMatch, Raise, Release, Rule, SeverityChoice, SyslogMatch, Table, TrapMatch};
 use crate::revision::field::{EventKind, Field, is_table_name};
@@ -75,6 +75,7 @@ pub(super) fn check(rule: &Rule, around: &Surroundings<'_>, place: &Place<'_>, p
         problems.add(&place.key("continue"), "a rule that suppresses ends the search: leave `continue` out");
     }
     tags(&rule.tags, &place.key("tags"), problems);
+    noise::rule(rule, place, problems);
     let kind = EventKind::of(&rule.matcher);
     let groups = matcher(&rule.matcher, &place.key("match"), problems);
     releases(&rule.release, &Releasing { kind, groups, around }, &place.key("release"), problems);

@@ -3,7 +3,7 @@
 use postern_protocol::alert::{AlertKey, Course, Decision, Suppression};
 use postern_protocol::timestamp::Timestamp;
 
-use super::{Change, SlotId, Table, next_revision};
+use super::{Change, Moment, SlotId, Table, next_revision};
 
 impl Table {
     /// Folds an alert under another, or lets it stand for itself again.
@@ -28,6 +28,26 @@ impl Table {
             course.flapping = flapping;
             course.note(decision);
         });
+    }
+
+    /// Adds reports that were held back before the one that opened an alert.
+    pub(crate) fn count_held(&mut self, slot: SlotId, reports: u64, since: Timestamp) {
+        if let Some(slot) = self.slots.get_mut(slot) {
+            slot.count = slot.count.saturating_add(reports);
+            slot.first_seen = slot.first_seen.min(since);
+        }
+    }
+
+    /// Says whether a report of an open alert is older than its last, by the sender's own clock.
+    pub(crate) fn is_late(&self, slot: SlotId, moment: Moment) -> bool {
+        self.slots.get(slot).is_some_and(|slot| moment.is_late(slot.clock))
+    }
+
+    /// Forgets who wrote an alert's texts, so that the next report is held against the rules.
+    pub(crate) fn forget_writer(&mut self, slot: SlotId) {
+        if let Some(slot) = self.slots.get_mut(slot) {
+            slot.writer = None;
+        }
     }
 
     /// Notes a decision about an alert. One that only repeats the last but for its time takes that one's place.

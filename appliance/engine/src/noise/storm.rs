@@ -1,0 +1,430 @@
+//! Storms: many new alerts of one kind in little time, from one source or from all together.
+//!
+//! Only counts, and says which alerts belong together; `noise` folds them. Alerts of another kind are never touched, so a rare fault
+//! in the midst of a storm stays visible.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use postern_protocol::alert::Severity;
+use postern_protocol::revision::noise::Storm as Limits;
+use postern_protocol::timestamp::Timestamp;
+
+use crate::alert::SlotId;
+
+/// Most new alerts that are remembered: more than any limit.
+const MAX_RECENT: usize = 131_072;
+
+/// Most storms at once; further ones stay what they are.
+const MAX_STORMS: usize = 1_024;
+
+/// Most sources that a storm counts one by one.
+const MAX_SOURCES: usize = 8_192;
+
+/// New alerts by kind and source, and the storms that they are.
+#[derive(Debug, Default)]
+pub(super) struct Storms {
+    recent: VecDeque<Opening>,
+    kinds: BTreeMap<Arc<str>, Kind>,
+    storms: BTreeMap<StormId, Storm>,
+}
+
+/// Which storm: of a kind, from one source or from all.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct StormId {
+    pub(super) kind: Arc<str>,
+    pub(super) source: Option<Arc<str>>,
+}
+
+/// A new alert.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct New<'a> {
+    /// Where it is, unless it has ended.
+    pub(super) slot: Option<SlotId>,
+    pub(super) occurrence: u64,
+    pub(super) kind: &'a str,
+    pub(super) source: &'a str,
+    pub(super) severity: Severity,
+    pub(super) at: Timestamp,
+}
+
+/// A new alert that is remembered.
+#[derive(Clone, Debug)]
+pub(super) struct Opening {
+    pub(super) at: Timestamp,
+    slot: Option<SlotId>,
+    pub(super) occurrence: u64,
+    pub(super) kind: Arc<str>,
+    pub(super) source: Arc<str>,
+}
+
+/// New alerts of one kind.
+#[derive(Debug, Default)]
+struct Kind {
+    recent: usize,
+    /// Those of each source, oldest first; none is empty.
+    sources: BTreeMap<Arc<str>, VecDeque<Option<SlotId>>>,
+}
+
+/// A storm that lasts.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Storm {
+    pub(super) since: Timestamp,
+    /// Alerts that belong to it.
+    pub(super) alerts: u64,
+    /// The gravest of them.
+    pub(super) severity: Severity,
+    /// Alerts by source.
+    pub(super) sources: BTreeMap<Arc<str>, u64>,
+    /// Since when it is below half of its limit.
+    pub(super) quiet_since: Option<Timestamp>,
+    /// When its figures were last told, and how many alerts there were then.
+    pub(super) told: (Timestamp, u64),
+}
+
+/// What a new alert brought about.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Effect {
+    /// Storms that began, with the alerts before this one that belong to each.
+    pub(super) began: Vec<(StormId, Vec<SlotId>)>,
+    /// The storm that the alert belongs to.
+    pub(super) parent: Option<StormId>,
+}
+
+/// A storm that ended.
+#[derive(Debug, PartialEq)]
+pub(super) struct Ended {
+    pub(super) id: StormId,
+    pub(super) storm: Storm,
+    /// The storm that what is left of it belongs to now.
+    pub(super) heir: Option<StormId>,
+}
+
+impl Storms {
+    /// Counts a new alert.
+    pub(super) fn opened(&mut self, new: New<'_>, limits: &Limits) -> Effect {
+        self.expire(new.at, limits);
+        let (kind, source) = (self.interned(new.kind), self.interned_source(new.kind, new.source));
+        self.remember(Opening {
+            at: new.at,
+            slot: new.slot,
+            occurrence: new.occurrence,
+            kind: Arc::clone(&kind),
+            source: Arc::clone(&source),
+        });
+        let own = StormId { kind: Arc::clone(&kind), source: Some(source) };
+        let all = StormId { kind, source: None };
+        let mut effect = Effect::default();
+        for (id, limit) in [(&all, limits.per_gateway), (&own, limits.per_source)] {
+            if let Some(storm) = self.storms.get_mut(id) {
+                storm.count(new.severity, own.source.as_ref());
+            } else if self.recent_of(id) >= limit as usize && self.storms.len() < MAX_STORMS {
+                effect.began.push(self.begin(id, new));
+            }
+        }
+        effect.parent = [own, all].into_iter().find(|id| self.storms.contains_key(id));
+        effect
+    }
+
+    /// Says that time has passed; returns the storms that ended. All of them end without limits.
+    pub(super) fn tick(&mut self, now: Timestamp, limits: Option<&Limits>) -> Vec<Ended> {
+        let Some(limits) = limits else {
+            (self.recent, self.kinds) = Default::default();
+            let storms = std::mem::take(&mut self.storms);
+            return storms.into_iter().map(|(id, storm)| Ended { id, storm, heir: None }).collect();
+        };
+        self.expire(now, limits);
+        let quiet = Duration::from_secs(limits.quiet_s.into());
+        let mut over = BTreeSet::new();
+        let recent: Vec<_> = self.storms.keys().map(|id| self.recent_of(id)).collect();
+        for ((id, storm), recent) in self.storms.iter_mut().zip(recent) {
+            let limit = if id.source.is_some() { limits.per_source } else { limits.per_gateway };
+            if recent.saturating_mul(2) >= limit as usize {
+                storm.quiet_since = None;
+                continue;
+            }
+            // A time that lies ahead was before the clock was set back.
+            let since = storm.quiet_since.filter(|since| *since <= now).unwrap_or(now);
+            storm.quiet_since = Some(since);
+            if now.saturating_since(since) >= quiet {
+                over.insert(id.clone());
+            }
+        }
+        let ended: Vec<_> = over.into_iter().filter_map(|id| self.storms.remove_entry(&id)).collect();
+        let heir = |id: &StormId| {
+            let all = StormId { kind: Arc::clone(&id.kind), source: None };
+            (id.source.is_some() && self.storms.contains_key(&all)).then_some(all)
+        };
+        ended.into_iter().map(|(id, storm)| Ended { heir: heir(&id), id, storm }).collect()
+    }
+
+    /// Returns the storms of single sources of this kind.
+    pub(super) fn of_sources(&self, kind: &str) -> Vec<StormId> {
+        self.storms.keys().filter(|id| *id.kind == *kind && id.source.is_some()).cloned().collect()
+    }
+
+    /// Returns the storms that have news and were told before `before`, and notes that they are told at `now`.
+    pub(super) fn to_tell(&mut self, before: Timestamp, now: Timestamp) -> Vec<StormId> {
+        let mut told = Vec::new();
+        for (id, storm) in &mut self.storms {
+            let (at, alerts) = storm.told;
+            if alerts < storm.alerts && (at <= before || at > now) {
+                storm.told = (now, storm.alerts);
+                told.push(id.clone());
+            }
+        }
+        told
+    }
+
+    /// Returns a storm that lasts.
+    pub(super) fn get(&self, id: &StormId) -> Option<&Storm> {
+        self.storms.get(id)
+    }
+
+    /// Returns the storms that last.
+    pub(super) fn storms(&self) -> impl Iterator<Item = (&StormId, &Storm)> {
+        self.storms.iter()
+    }
+
+    /// Returns the new alerts that are remembered, oldest first.
+    pub(super) fn recent(&self) -> impl Iterator<Item = &Opening> {
+        self.recent.iter()
+    }
+
+    /// Puts back a storm that a checkpoint holds, or that an alert speaks of.
+    pub(super) fn put_back(&mut self, id: StormId, storm: Storm) {
+        self.storms.entry(id).or_insert(storm);
+    }
+
+    /// Puts back a new alert that a checkpoint holds; they come in their order.
+    pub(super) fn put_back_opening(&mut self, new: New<'_>) {
+        let (kind, source) = (self.interned(new.kind), self.interned_source(new.kind, new.source));
+        self.remember(Opening { at: new.at, slot: new.slot, occurrence: new.occurrence, kind, source });
+    }
+
+    fn interned(&self, kind: &str) -> Arc<str> {
+        self.kinds.get_key_value(kind).map_or_else(|| Arc::from(kind), |(kind, _)| Arc::clone(kind))
+    }
+
+    fn interned_source(&self, kind: &str, source: &str) -> Arc<str> {
+        let known = self.kinds.get(kind).and_then(|kind| kind.sources.get_key_value(source));
+        known.map_or_else(|| Arc::from(source), |(source, _)| Arc::clone(source))
+    }
+
+    fn remember(&mut self, opening: Opening) {
+        if self.recent.len() >= MAX_RECENT {
+            self.forget_oldest();
+        }
+        let kind = self.kinds.entry(Arc::clone(&opening.kind)).or_default();
+        kind.recent = kind.recent.saturating_add(1);
+        kind.sources.entry(Arc::clone(&opening.source)).or_default().push_back(opening.slot);
+        self.recent.push_back(opening);
+    }
+
+    fn expire(&mut self, now: Timestamp, limits: &Limits) {
+        let within = Duration::from_secs(limits.within_s.into());
+        let is_over = |opening: &Opening| now.saturating_since(opening.at) > within || opening.at.saturating_since(now) > within;
+        while self.recent.front().is_some_and(is_over) {
+            self.forget_oldest();
+        }
+    }
+
+    fn forget_oldest(&mut self) {
+        let Some(opening) = self.recent.pop_front() else { return };
+        let Some(kind) = self.kinds.get_mut(&opening.kind) else { return };
+        kind.recent = kind.recent.saturating_sub(1);
+        if let Some(slots) = kind.sources.get_mut(&opening.source) {
+            slots.pop_front();
+            if slots.is_empty() {
+                kind.sources.remove(&opening.source);
+            }
+        }
+        if kind.sources.is_empty() {
+            self.kinds.remove(&opening.kind);
+        }
+    }
+
+    /// Returns how many new alerts of a storm, or of what may become one, are remembered.
+    fn recent_of(&self, id: &StormId) -> usize {
+        let Some(kind) = self.kinds.get(&id.kind) else { return 0 };
+        match &id.source {
+            Some(source) => kind.sources.get(source).map_or(0, VecDeque::len),
+            None => kind.recent,
+        }
+    }
+
+    /// Begins a storm with all that is remembered, `new` included.
+    fn begin(&mut self, id: &StormId, new: New<'_>) -> (StormId, Vec<SlotId>) {
+        let mut storm =
+            Storm { since: new.at, alerts: 0, severity: new.severity, sources: BTreeMap::new(), quiet_since: None, told: (new.at, 0) };
+        let mut members = Vec::new();
+        if let Some(kind) = self.kinds.get(&id.kind) {
+            for (source, slots) in kind.sources.iter().filter(|(source, _)| id.source.as_ref().is_none_or(|own| own == *source)) {
+                storm.sources.insert(Arc::clone(source), slots.len() as u64);
+                storm.alerts = storm.alerts.saturating_add(slots.len() as u64);
+                let own = StormId { kind: Arc::clone(&id.kind), source: Some(Arc::clone(source)) };
+                if id.source.is_some() || !self.storms.contains_key(&own) {
+                    members.extend(slots.iter().flatten().filter(|slot| Some(**slot) != new.slot));
+                }
+            }
+        }
+        let first =
+            self.recent.iter().find(|opening| opening.kind == id.kind && id.source.as_ref().is_none_or(|own| *own == opening.source));
+        storm.since = first.map_or(new.at, |opening| opening.at);
+        storm.told = (new.at, storm.alerts);
+        self.storms.insert(id.clone(), storm);
+        (id.clone(), members)
+    }
+}
+
+impl Storm {
+    fn count(&mut self, severity: Severity, source: Option<&Arc<str>>) {
+        self.alerts = self.alerts.saturating_add(1);
+        self.severity = self.severity.max(severity);
+        let Some(source) = source else { return };
+        if let Some(count) = self.sources.get_mut(source) {
+            *count = count.saturating_add(1);
+        } else if self.sources.len() < MAX_SOURCES {
+            self.sources.insert(Arc::clone(source), 1);
+        }
+    }
+
+    /// Returns the sources with most alerts, at most `most`; of equals, the first by name.
+    pub(super) fn top(&self, most: usize) -> Vec<(&str, u64)> {
+        let mut sources: Vec<_> = self.sources.iter().map(|(source, count)| (&**source, *count)).collect();
+        sources.sort_by(|(_, one), (_, other)| other.cmp(one));
+        sources.truncate(most);
+        sources
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits { per_source: 3, per_gateway: 5, within_s: 60, quiet_s: 300 };
+
+    fn second(second: i64) -> Timestamp {
+        Timestamp::from_secs(second)
+    }
+
+    fn new<'a>(slot: u32, kind: &'a str, (source, at): (&'a str, i64)) -> New<'a> {
+        New { slot: Some(SlotId::numbered(slot)), occurrence: slot.into(), kind, source, severity: Severity::Minor, at: second(at) }
+    }
+
+    fn id(kind: &str, source: Option<&str>) -> StormId {
+        StormId { kind: kind.into(), source: source.map(Into::into) }
+    }
+
+    fn slots(numbers: &[u32]) -> Vec<SlotId> {
+        numbers.iter().copied().map(SlotId::numbered).collect()
+    }
+
+    #[test]
+    fn a_source_s_storm_takes_in_what_came_before_and_what_comes_after() {
+        let mut storms = Storms::default();
+        assert_eq!(storms.opened(new(1, "k", ("a", 0)), &LIMITS), Effect::default());
+        assert_eq!(storms.opened(new(2, "k", ("b", 0)), &LIMITS), Effect::default());
+        assert_eq!(storms.opened(new(3, "k", ("a", 30)), &LIMITS), Effect::default());
+        let own = id("k", Some("a"));
+        let effect = storms.opened(new(4, "k", ("a", 60)), &LIMITS);
+        assert_eq!(effect, Effect { began: vec![(own.clone(), slots(&[1, 3]))], parent: Some(own.clone()) });
+        assert_eq!(storms.get(&own).map(|storm| (storm.alerts, storm.since)), Some((3, second(0))));
+        assert_eq!(storms.opened(new(5, "other", ("a", 61)), &LIMITS), Effect::default(), "another kind stays visible");
+        assert_eq!(storms.opened(new(6, "k", ("a", 62)), &LIMITS).parent, Some(own.clone()));
+        assert_eq!(storms.get(&own).map(|storm| storm.alerts), Some(4));
+    }
+
+    #[test]
+    fn what_is_too_long_ago_does_not_count() {
+        let mut storms = Storms::default();
+        for (slot, at) in [(1, 0), (2, 1), (3, 62), (4, 63)] {
+            assert_eq!(storms.opened(new(slot, "k", ("a", at)), &LIMITS), Effect::default());
+        }
+        assert_eq!(storms.opened(new(5, "k", ("a", 64)), &LIMITS).began, [(id("k", Some("a")), slots(&[3, 4]))]);
+    }
+
+    #[test]
+    fn all_sources_together_are_a_storm_above_those_of_single_ones() {
+        let mut storms = Storms::default();
+        for (slot, source) in [(1, "a"), (2, "a"), (3, "a"), (4, "b")] {
+            storms.opened(new(slot, "k", (source, 0)), &LIMITS);
+        }
+        let effect = storms.opened(new(5, "k", ("c", 1)), &LIMITS);
+        assert_eq!(effect.began, [(id("k", None), slots(&[4]))], "those of a stay under their source's storm");
+        assert_eq!(effect.parent, Some(id("k", None)));
+        assert_eq!(storms.of_sources("k"), [id("k", Some("a"))]);
+        assert_eq!(storms.get(&id("k", None)).map(|storm| storm.top(2)), Some(vec![("a", 3), ("b", 1)]));
+    }
+
+    #[test]
+    fn it_ends_after_quiet_below_half_of_its_limit() {
+        let mut storms = Storms::default();
+        for slot in 1..=3 {
+            storms.opened(new(slot, "k", ("a", 0)), &LIMITS);
+        }
+        assert_eq!(storms.tick(second(60), Some(&LIMITS)), []);
+        assert_eq!(storms.tick(second(61), Some(&LIMITS)), []);
+        // Two in a minute are more than half of three: not quiet.
+        storms.opened(new(4, "k", ("a", 200)), &LIMITS);
+        storms.opened(new(5, "k", ("a", 201)), &LIMITS);
+        assert_eq!(storms.tick(second(202), Some(&LIMITS)), []);
+        assert_eq!(storms.tick(second(262), Some(&LIMITS)), []);
+        assert_eq!(storms.tick(second(561), Some(&LIMITS)), []);
+        let ended = storms.tick(second(562), Some(&LIMITS));
+        assert_eq!(ended.iter().map(|ended| (&ended.id, ended.storm.alerts)).collect::<Vec<_>>(), [(&id("k", Some("a")), 5)]);
+        assert_eq!((storms.kinds.len(), storms.recent.len(), storms.storms.len()), (0, 0, 0));
+    }
+
+    #[test]
+    fn a_source_s_storm_leaves_its_alerts_to_the_one_above() {
+        let mut storms = Storms::default();
+        for slot in 1..=5 {
+            storms.opened(new(slot, "k", ("a", 0)), &LIMITS);
+        }
+        storms.tick(second(61), Some(&LIMITS));
+        for slot in 6..=9 {
+            storms.opened(new(slot, "k", (["b", "c"][slot as usize % 2], 330)), &LIMITS);
+        }
+        let ended = storms.tick(second(361), Some(&LIMITS));
+        assert_eq!(ended.iter().map(|ended| (&ended.id, &ended.heir)).collect::<Vec<_>>(), [(&id("k", Some("a")), &Some(id("k", None)))]);
+    }
+
+    #[test]
+    fn without_limits_all_end_at_once() {
+        let mut storms = Storms::default();
+        for slot in 1..=5 {
+            storms.opened(new(slot, "k", ("a", 0)), &LIMITS);
+        }
+        assert_eq!(storms.tick(second(1), None).len(), 2);
+        assert_eq!(storms.recent.len(), 0);
+    }
+
+    #[test]
+    fn news_are_told_again_after_a_while_only() {
+        let mut storms = Storms::default();
+        for slot in 1..=3 {
+            storms.opened(new(slot, "k", ("a", 0)), &LIMITS);
+        }
+        assert_eq!(storms.to_tell(second(5), second(15)), [], "nothing new since it began");
+        storms.opened(new(4, "k", ("a", 16)), &LIMITS);
+        assert_eq!(storms.to_tell(second(6), second(16)), [id("k", Some("a"))]);
+        storms.opened(new(5, "k", ("a", 17)), &LIMITS);
+        assert_eq!(storms.to_tell(second(7), second(17)), []);
+        assert_eq!(storms.to_tell(second(16), second(26)).len(), 1);
+    }
+
+    #[test]
+    fn a_million_alerts_of_a_million_kinds_and_sources_stay_within_the_bounds() {
+        let mut storms = Storms::default();
+        for number in 0..1_000_000_u32 {
+            let text = (number / 4).to_string();
+            storms.opened(new(number, &text, (&text, 0)), &LIMITS);
+        }
+        assert_eq!((storms.recent.len(), storms.storms.len()), (MAX_RECENT, MAX_STORMS));
+        assert!(storms.kinds.len() <= MAX_RECENT);
+        storms.tick(second(100), Some(&LIMITS));
+        assert_eq!((storms.recent.len(), storms.kinds.len()), (0, 0));
+    }
+}
