@@ -5,6 +5,7 @@
 use std::net::IpAddr;
 
 use data_encoding::HEXLOWER;
+use postern_protocol::status::doctor::Report;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -37,6 +38,8 @@ pub enum Verb {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         veto: Option<String>,
     },
+    /// Tell what the gateway's doctor found last.
+    Doctor {},
     /// Enrolment has ended; the token is erased.
     EnrolFinished {
         /// How.
@@ -74,6 +77,7 @@ impl Verb {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Apply { .. } => "apply",
+            Self::Doctor {} => "doctor",
             Self::EnrolFinished { .. } => "enrol_finished",
             Self::FactoryReset { .. } => "factory_reset",
             Self::Firewall {} => "firewall",
@@ -95,7 +99,8 @@ impl Verb {
                 "token": token.as_ref().map(|_| "given"),
                 "veto_sha256": veto.as_ref().map(|text| HEXLOWER.encode(&Sha256::digest(text.as_bytes()))),
             }),
-            Self::EnrolFinished { .. }
+            Self::Doctor {}
+            | Self::EnrolFinished { .. }
             | Self::FactoryReset { .. }
             | Self::Firewall {}
             | Self::FirstbootReport { .. }
@@ -191,6 +196,11 @@ pub enum Reply {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Answer {
+    /// To `doctor`.
+    Doctor {
+        /// What it found last; none before its first look.
+        report: Option<Report>,
+    },
     /// Nothing more.
     Done {},
     /// To `slots`.

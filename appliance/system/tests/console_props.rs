@@ -68,7 +68,8 @@ proptest! {
         let mut form = match Form::start(entry, &status()) {
             Start::Ask(form) => form,
             Start::Do(verb) => {
-                prop_assert_eq!((entry, verb), (Entry::Slots, Verb::Slots {}));
+                let fits = matches!((entry, verb), (Entry::Slots, Verb::Slots {}) | (Entry::Doctor, Verb::Doctor {}));
+                prop_assert!(fits, "{:?}", entry);
                 return Ok(());
             }
         };

@@ -8,7 +8,7 @@ use super::owner::Owner;
 use super::policy::Who;
 use super::store::{Kept, KeptVeto};
 use super::systemd::{self, Unit};
-use super::{apply, reset, slots, ssh};
+use super::{apply, gateway, reset, slots, ssh};
 use crate::secret::Secret;
 use crate::verb::{Address, Answer, EnrolOutcome, Reply, SshState, Status, Verb};
 use crate::veto::Veto;
@@ -57,6 +57,7 @@ impl Owner {
                     self.store.end_firstboot()?;
                 }
             }
+            Verb::Doctor {} => return Ok(Answer::Doctor { report: gateway::doctor(&self.paths)? }),
             Verb::EnrolFinished { outcome } => {
                 if let EnrolOutcome::Refused { reason } = outcome {
                     self.store.save_refusal(&reason)?;

@@ -10,6 +10,7 @@ mod command;
 mod connection;
 mod deeds;
 mod firewall;
+mod gateway;
 mod health;
 mod owner;
 mod paths;

@@ -206,7 +206,7 @@ impl Owner {
         let hostname = apply::host_name(&self.paths);
         let facts = Facts { veto: &self.kept.veto, firstboot_done: self.store.is_firstboot_done(), hostname: &hostname };
         let decided = verb.and_then(|verb| decide(who, &verb, facts).map(|()| verb));
-        if let Ok(verb @ (Verb::Slots {} | Verb::Status {})) = decided {
+        if let Ok(verb @ (Verb::Doctor {} | Verb::Slots {} | Verb::Status {})) = decided {
             return self.act(verb, who).map_or_else(Reply::from, |answer| Reply::Ok { answer });
         }
         let request = Event::Request { uid: peer.uid, pid: peer.pid, who: who.map(Who::name), verb: told };

@@ -39,6 +39,11 @@ impl Paths {
         self.at("/var/lib/postern/identity/gateway.json")
     }
 
+    /// Where the gateway's daemon tells how it is.
+    pub(crate) fn gateway_socket(&self) -> PathBuf {
+        self.at("/var/lib/postern/gateway.sock")
+    }
+
     /// Directory of the audit.
     pub(crate) fn log(&self) -> PathBuf {
         self.at("/var/log/postern")

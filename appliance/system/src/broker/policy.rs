@@ -92,7 +92,8 @@ const fn forbidden_as(verb: &Verb) -> Option<Forbidden> {
         Verb::PowerOff {} => Some(Forbidden::PowerOff),
         Verb::Reboot {} => Some(Forbidden::Reboot),
         Verb::Ssh { state: SshState::On { .. } } => Some(Forbidden::Ssh),
-        Verb::EnrolFinished { .. }
+        Verb::Doctor {}
+        | Verb::EnrolFinished { .. }
         | Verb::Firewall {}
         | Verb::FirstbootReport { .. }
         | Verb::Slots {}
@@ -116,6 +117,7 @@ fn check(verb: &Verb, facts: Facts<'_>) -> Result<(), String> {
         Verb::EnrolFinished { outcome: EnrolOutcome::Refused { reason } } if !is_plain(reason) => Err(not_plain("the reason")),
         Verb::FirstbootReport { report } if !is_modest(report) => Err(not_plain("the report")),
         Verb::Apply { .. }
+        | Verb::Doctor {}
         | Verb::EnrolFinished { .. }
         | Verb::FactoryReset { .. }
         | Verb::Firewall {}

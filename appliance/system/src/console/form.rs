@@ -90,6 +90,7 @@ impl Form {
             Entry::Reboot => &[Step::Sure(Interruption::Reboot)],
             Entry::PowerOff => &[Step::Sure(Interruption::PowerOff)],
             Entry::FactoryReset => &[Step::SurelyThis],
+            Entry::Doctor => return Start::Do(Verb::Doctor {}),
         };
         Start::Ask(Self { steps: steps.to_vec(), at: 0, draft: texts(&status.settings), hostname: status.hostname.clone() })
     }

@@ -29,11 +29,13 @@ pub enum Entry {
     PowerOff,
     /// Erase everything.
     FactoryReset,
+    /// What the gateway's doctor found last.
+    Doctor,
 }
 
 impl Entry {
     /// All of them; an entry's number is its place, from 1.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Network,
         Self::HostName,
         Self::Dns,
@@ -46,6 +48,7 @@ impl Entry {
         Self::Reboot,
         Self::PowerOff,
         Self::FactoryReset,
+        Self::Doctor,
     ];
 
     /// Returns its name in the menu.
@@ -63,6 +66,7 @@ impl Entry {
             Self::Reboot => "Reboot",
             Self::PowerOff => "Power off",
             Self::FactoryReset => "Factory reset",
+            Self::Doctor => "Doctor",
         }
     }
 }
@@ -146,7 +150,7 @@ mod tests {
 
     #[test]
     fn anything_else_is_unknown() {
-        for line in ["0", "13", "-1", "1x", "sh", "99999999999999999999", "!bash"] {
+        for line in ["0", "14", "-1", "1x", "sh", "99999999999999999999", "!bash"] {
             assert_eq!(Choice::parse(line, Session::Remote), Choice::Unknown, "{line}");
         }
     }

@@ -1,6 +1,8 @@
 //! Words the status page. Pure: what it shows is given to it, and nothing from outside reaches the terminal unfiltered.
 
+use postern_protocol::status::doctor::{Finding, Grade, Report};
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 use super::machine::Machine;
 use super::text::labelled;
@@ -52,6 +54,30 @@ pub fn slot_list(slots: &Slots) -> String {
     if lines.is_empty() {
         lines.push("no system slot is known".to_owned());
     }
+    lines.join("\n") + "\n"
+}
+
+/// Returns what the gateway's doctor found last, in words: faults and warnings with what to do, and how much is good.
+pub fn doctor(report: Option<&Report>) -> String {
+    let Some(report) = report else {
+        return "The gateway's doctor has not looked yet: it does half a minute after the tunnel was lost.\n".to_owned();
+    };
+    let at = OffsetDateTime::from_unix_timestamp_nanos(report.at.into()).ok().and_then(|at| at.format(&Rfc3339).ok());
+    let mut lines = vec![format!("The gateway's doctor looked at {}.", at.unwrap_or_else(|| "an unknown time".to_owned()))];
+    let bad = report.findings.iter().filter_map(|finding| match finding.grade {
+        Grade::Fault => Some(("FAULT", finding)),
+        Grade::Warning => Some(("warning", finding)),
+        Grade::Good => None,
+    });
+    for (grade, Finding { what, evidence, advice, .. }) in bad.take(MAX_LIST) {
+        lines.push(String::new());
+        lines.extend(labelled(grade, what));
+        lines.extend(labelled("  seen", evidence));
+        lines.extend(labelled("  to do", advice));
+    }
+    let good = report.findings.iter().filter(|finding| finding.grade == Grade::Good).count();
+    lines.push(String::new());
+    lines.push(format!("Looked at and good: {good}."));
     lines.join("\n") + "\n"
 }
 

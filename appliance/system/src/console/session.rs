@@ -158,6 +158,7 @@ fn pause(terminal: &mut Terminal, text: &str) -> io::Result<Next> {
 fn told(options: &Options, verb: &Verb) -> String {
     match Broker::connect(&options.broker).and_then(|broker| broker.call(verb)) {
         Ok(Reply::Ok { answer: Answer::Done {} | Answer::Status { .. } }) => "Done.".to_owned(),
+        Ok(Reply::Ok { answer: Answer::Doctor { report } }) => page::doctor(report.as_ref()),
         Ok(Reply::Ok { answer: Answer::Slots { slots } }) => page::slot_list(&slots),
         Ok(Reply::Failed { reason }) => format!("This went wrong: {reason}"),
         Ok(Reply::Refused { reason }) => format!("Refused: {reason}"),
@@ -169,7 +170,7 @@ fn status(options: &Options) -> Result<Box<Status>, String> {
     let asked = Broker::connect(&options.broker).and_then(|broker| broker.answer_within(STATUS_WITHIN)?.call(&Verb::Status {}));
     match asked {
         Ok(Reply::Ok { answer: Answer::Status { status } }) => Ok(status),
-        Ok(Reply::Ok { answer: Answer::Done {} | Answer::Slots { .. } }) => Err("it answers another question".to_owned()),
+        Ok(Reply::Ok { answer: Answer::Doctor { .. } | Answer::Done {} | Answer::Slots { .. } }) => Err("it answers another question".to_owned()),
         Ok(Reply::Failed { reason } | Reply::Refused { reason }) => Err(reason),
         Err(error) => Err(crate::chain(&error)),
     }

@@ -9,6 +9,7 @@ use postern_appliance::settings::Submission;
 use postern_appliance::verb::{
     Answer, Enrolment, Firewall, FirstbootOutcome, FirstbootReport, Reply, Slot, Slots, SshState, SshStatus, Status, Verb,
 };
+use postern_protocol::status::doctor::{Finding, Grade, Report};
 use tempfile::TempDir;
 
 use crate::peer::{done, listen};
@@ -44,10 +45,23 @@ fn status() -> Status {
 fn answer(verb: &Verb) -> Reply {
     match verb {
         Verb::Status {} => Reply::Ok { answer: Answer::Status { status: Box::new(status()) } },
+        Verb::Doctor {} => Reply::Ok { answer: Answer::Doctor { report: Some(report()) } },
         Verb::Slots {} => Reply::Ok { answer: Answer::Slots { slots: status().slots } },
         Verb::Ssh { .. } => Reply::Refused { reason: "the site's veto forbids ssh".to_owned() },
         _ => done(),
     }
+}
+
+fn report() -> Report {
+    let finding = |grade, what: &str| Finding {
+        id: "dns".to_owned(),
+        grade,
+        what: what.to_owned(),
+        evidence: "no answer\x1b[2J".to_owned(),
+        advice: "look at the resolvers".to_owned(),
+    };
+    let findings = vec![finding(Grade::Fault, "the control plane's name has no address"), finding(Grade::Good, "the disks are good")];
+    Report { at: 1_800_000_000_000_000_000, findings }
 }
 
 /// A console and what it asks its broker.
@@ -237,4 +251,18 @@ fn a_pipe_is_served_line_by_line_and_its_end_is_the_end() {
     let shown = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && shown.contains("Done.") && !shown.contains('\x1b'), "{shown}");
     assert!(asked.try_iter().any(|verb| matches!(verb, Verb::Apply { .. })));
+}
+
+#[test]
+fn what_the_doctor_found_is_shown_with_what_to_do() {
+    let mut rig = Rig::new();
+    let screen = &mut rig.screen;
+    screen.enter("13", "The gateway's doctor looked at 2027-01-15T08:00:00Z.");
+    let shown = screen.wait("Press Enter");
+    for text in ["FAULT", "the control plane's name has no address", "no answer?[2J", "look at the resolvers", "Looked at and good: 1."] {
+        assert!(shown.contains(text), "{text}: {shown}");
+    }
+    screen.keys(b"\r");
+    screen.wait("Number, ");
+    assert_eq!(rig.asked(), [Verb::Doctor {}]);
 }
