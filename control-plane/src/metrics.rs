@@ -40,7 +40,11 @@ impl Metrics {
     pub fn render(&self) -> String {
         let mut out = String::new();
         for (name, help, counter) in [
-            ("control_alert_records_ahead_total", "Alert records stored ahead of their order; they come again in it.", &self.alert_records_ahead),
+            (
+                "control_alert_records_ahead_total",
+                "Alert records stored ahead of their order; they come again in it.",
+                &self.alert_records_ahead,
+            ),
             ("control_alert_records_total", "Alert records committed, repeats included.", &self.alert_records),
             ("control_batches_total", "Batches committed.", &self.batches),
             ("control_connections_total", "Connections accepted on the public port.", &self.connections),

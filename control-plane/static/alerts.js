@@ -12,6 +12,7 @@ const LINGER = 1500;
 const PACE = 400;
 const MOST_FLASHES = 20;
 const FEW_ROWS = 40;
+const MOST_CHILDREN = 25;
 const REFILL_PACE = 2000;
 
 const body = document.getElementById("rows");
@@ -28,7 +29,8 @@ let goneMeanwhile = null;
 let enough = body.children.length > 0;
 
 export function start() {
-  connect(scroller.dataset.events, { row, remove });
+  connect(scroller.dataset.events, { row, remove, renew: renewed, folded });
+  body.addEventListener("click", unfold);
   body.addEventListener("pointermove", () => (pointerAt = performance.now()));
   body.addEventListener("pointerleave", () => ((pointerAt = -Infinity), settle()));
   scroller.addEventListener("scroll", settle, { passive: true });
@@ -64,7 +66,8 @@ function row({ id, revision, first, html }) {
   const known = document.getElementById(`a-${id}`);
   if (!known) {
     // On a later page it is not at its place; nor is it new where it belongs behind the last row that is shown.
-    const behind = hasMore() && body.lastElementChild && precedes(body.lastElementChild.dataset, { first, id });
+    const last = tops().at(-1);
+    const behind = hasMore() && last && precedes(last.dataset, { first, id });
     if (scroller.dataset.page === "first" && !behind) waiting.set(id, { id, first, html });
   } else if (Number(known.dataset.revision) < revision) {
     const again = known.dataset.first !== first;
@@ -87,12 +90,96 @@ function remove({ id, revision, html }) {
   settleSoon();
 }
 
+// A row whose count of folded alerts is another one.
+function renewed({ id, html }) {
+  const known = document.getElementById(`a-${id}`);
+  if (known) renew(known, html);
+}
+
+// An alert that another one folds: it leaves the list, and stays under its parent if that is opened.
+function folded({ id, revision, parent }) {
+  waiting.delete(id);
+  const known = document.getElementById(`a-${id}`);
+  const within = known?.closest("tr.children");
+  if (known && !within && Number(known.dataset.revision) < revision) {
+    known.dataset.revision = revision;
+    known.classList.add("gone");
+    known.dataset.gone = String(performance.now());
+  }
+  const open = document.getElementById(`c-${parent}`);
+  if (open && !open.dataset.stale) {
+    open.dataset.stale = "yes";
+    setTimeout(() => open.isConnected && fill(open), REFILL_PACE);
+  }
+  settleSoon();
+}
+
 function renew(known, html) {
   const picked = known.querySelector(".pick input")?.checked;
   morph(known, parse(html).firstElementChild);
   const box = known.querySelector(".pick input");
   if (box && picked) box.checked = true;
+  if (document.getElementById(`c-${known.dataset.id}`)) known.querySelector(".fold")?.setAttribute("aria-expanded", "true");
   known.dispatchEvent(new CustomEvent("postern:changed", { bubbles: true }));
+}
+
+// Opens or shuts what a row folds, in place. Without this the link leads to a list of its own.
+async function unfold(event) {
+  const link = event.target.closest("a.fold");
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  const open = document.getElementById(`c-${link.dataset.of}`);
+  if (open) {
+    open.remove();
+    return link.setAttribute("aria-expanded", "false");
+  }
+  const holder = document.createElement("tr");
+  holder.className = "children";
+  holder.id = `c-${link.dataset.of}`;
+  holder.dataset.href = link.href;
+  const cell = holder.appendChild(document.createElement("td"));
+  cell.colSpan = document.querySelectorAll("table.alerts > colgroup > col").length;
+  if (!(await fill(holder))) return;
+  link.closest("tr").after(holder);
+  link.setAttribute("aria-expanded", "true");
+}
+
+// Asks for the folded alerts' own list and takes its first rows.
+async function fill(holder) {
+  delete holder.dataset.stale;
+  try {
+    const answer = await fetch(holder.dataset.href, { headers: { accept: "text/html" } });
+    if (!answer.ok) return false;
+    const page = parsePage(await answer.text());
+    const table = document.adoptNode(page.querySelector("table.alerts"));
+    table.querySelector("thead").remove();
+    const rows = table.querySelector("tbody");
+    rows.removeAttribute("id");
+    const more = rows.children.length > MOST_CHILDREN || Boolean(page.getElementById("older"));
+    while (rows.children.length > MOST_CHILDREN) rows.lastElementChild.remove();
+    holder.firstElementChild.replaceChildren(table);
+    if (more) {
+      const all = holder.firstElementChild.appendChild(document.createElement("a"));
+      all.className = "all";
+      all.href = holder.dataset.href;
+      all.textContent = "Show all that are folded here";
+    }
+    holder.dispatchEvent(new CustomEvent("postern:changed", { bubbles: true }));
+    return true;
+  } catch {
+    toast("bad", "The folded alerts could not be read.");
+    return false;
+  }
+}
+
+// The rows of the list itself.
+function tops() {
+  return [...body.children].filter((tr) => tr.matches("tr.alert"));
+}
+
+function drop(tr) {
+  document.getElementById(`c-${tr.dataset.id}`)?.remove();
+  tr.remove();
 }
 
 // The first at once, then a few times a second however many events come: a storm costs the browser no more than its newest rows.
@@ -114,13 +201,13 @@ function settle() {
   if (!busy()) {
     if (waiting.size) enter();
     for (const gone of body.querySelectorAll(".gone")) {
-      if (performance.now() - Number(gone.dataset.gone) > LINGER) gone.remove();
+      if (performance.now() - Number(gone.dataset.gone) > LINGER) drop(gone);
     }
     trim();
   }
   newer.hidden = waiting.size === 0;
   if (waiting.size) newer.firstElementChild.textContent = waiting.size === 1 ? "1 new alert" : `${waiting.size} new alerts`;
-  const rows = body.children.length;
+  const rows = tops().length;
   const more = hasMore();
   document.getElementById("empty").hidden = rows > 0 || more || waiting.size > 0;
   if (more ? rows >= FEW_ROWS : rows > 0) enough = true;
@@ -129,7 +216,7 @@ function settle() {
 
 // For those who hear the list.
 function announce(rows) {
-  const words = rows.map((tr) => `${tr.dataset.severity}: ${tr.querySelector(".summary").textContent}`);
+  const words = rows.map((tr) => `${tr.dataset.severity}: ${tr.querySelector(".title").textContent}`);
   announced.textContent = words.join(". ");
 }
 
@@ -185,14 +272,17 @@ function precedes(a, b) {
 function place(rows) {
   let before = body.firstElementChild;
   for (const fresh of rows) {
-    while (before && (before === fresh || precedes(before.dataset, fresh.dataset))) before = before.nextElementSibling;
+    while (before && (before === fresh || before.matches("tr.children") || precedes(before.dataset, fresh.dataset))) before = before.nextElementSibling;
     body.insertBefore(fresh, before);
+    const open = document.getElementById(`c-${fresh.dataset.id}`);
+    if (open) fresh.after(open);
   }
 }
 
 function trim() {
-  if (body.children.length <= MAX_ROWS) return;
-  while (body.children.length > MAX_ROWS) body.lastElementChild.remove();
+  const rows = tops();
+  if (rows.length <= MAX_ROWS) return;
+  rows.slice(MAX_ROWS).forEach(drop);
   olderByReload();
 }
 
@@ -225,7 +315,7 @@ function firstInView(links) {
 
 /** Moves to the row that is `step` away; the first step enters the list at the first row in view. */
 export function move(step) {
-  const links = [...body.querySelectorAll(".summary a")];
+  const links = [...body.querySelectorAll(".title")];
   const at = links.findIndex((link) => link.closest("tr").contains(document.activeElement));
   const to = at < 0 ? firstInView(links) : Math.min(Math.max(at + step, 0), links.length - 1);
   const link = links[to];

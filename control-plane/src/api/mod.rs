@@ -6,6 +6,7 @@
 mod alerts;
 mod audit;
 mod configuration;
+mod explain;
 mod gateways;
 mod history;
 mod identity;
@@ -48,6 +49,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/alerts/stream", get(stream::alerts))
         .route("/alerts/{id}", get(alerts::find))
         .route("/alerts/{id}/children", get(alerts::children))
+        .route("/alerts/{id}/explain", get(explain::read))
         .route("/alerts/{id}/history", get(alerts::history))
         .route("/alerts/{id}/acknowledge", post(alerts::acknowledge))
         .route("/alerts/{id}/unacknowledge", post(alerts::unacknowledge))

@@ -11,8 +11,8 @@ use utoipa::{Modify, OpenApi as _};
 use super::problem::Problem;
 use super::request::PathId;
 use super::{
-    alerts, audit, configuration, gateways, history, identity, ledger, mibs, oauth, pace, pairs, rollouts, samples, schema, secrets,
-    stream, tokens, waiting_room,
+    alerts, audit, configuration, explain, gateways, history, identity, ledger, mibs, oauth, pace, pairs, rollouts, samples, schema,
+    secrets, stream, tokens, waiting_room,
 };
 
 /// Shape of a configuration document.
@@ -33,6 +33,7 @@ const PUSH_SCHEMA: &str = include_str!("../../../appliance/engine/schema/push.sc
         alerts::list,
         alerts::find,
         alerts::children,
+        explain::read,
         alerts::history,
         alerts::acknowledge,
         alerts::unacknowledge,

@@ -4,6 +4,7 @@
 pub mod alerts;
 pub mod audit;
 pub mod enrolment;
+pub mod explain;
 pub mod gateways;
 pub mod identity;
 pub mod intake;

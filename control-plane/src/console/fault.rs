@@ -6,6 +6,7 @@ use axum::response::{IntoResponse, Response};
 use crate::alert_actions::ActError;
 use crate::api::problem;
 use crate::auth::Forbidden;
+use crate::explain::ExplainError;
 use crate::store::StoreError;
 
 /// Why a page is not shown.
@@ -52,6 +53,15 @@ impl From<StoreError> for Fault {
             | StoreError::Random(_)
             | StoreError::Sqlite(_)
             | StoreError::Stopped) => Self::internal(&error),
+        }
+    }
+}
+
+impl From<ExplainError> for Fault {
+    fn from(error: ExplainError) -> Self {
+        match error {
+            ExplainError::Forbidden(forbidden) => forbidden.into(),
+            ExplainError::Store(error) => error.into(),
         }
     }
 }

@@ -55,6 +55,8 @@ pub enum What {
     PasswordChanged,
     /// A window for late renewal was opened.
     RenewalAllowed,
+    /// A gateway was asked what a document would have made of its recent events.
+    ReplayAsked,
     /// A roll-out began, went on, or was stopped.
     Rollout,
     /// Secrets were changed.

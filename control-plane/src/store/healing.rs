@@ -101,7 +101,8 @@ pub fn judge(db: &Connection, gateway: &GatewayId, hello: &Hello, now: Timestamp
     let is_beyond = told > head(hello, Lane::Alerts);
     let is_first = told.0 == 0 && cursors::committed(db, gateway, Lane::Alerts, Epoch(hello.epoch))?.0 == 0;
     let declared = declared(db, gateway)?;
-    let known = found.filter(|_| is_first || is_beyond || declared.is_some()).map(|found| declared.map_or(found, |declared| declared.min(found)));
+    let known =
+        found.filter(|_| is_first || is_beyond || declared.is_some()).map(|found| declared.map_or(found, |declared| declared.min(found)));
     if let Some(known) = known.filter(|known| *known < newest) {
         judgement.adopt = reported_after(db, gateway, known)?;
         judgement.known = Some(known);

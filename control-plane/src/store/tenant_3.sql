@@ -189,3 +189,30 @@ CREATE VIEW folding (id, is_open) AS
     )
     SELECT alert.id, coalesce(merged.state, alert.state) = 'open'
     FROM named CROSS JOIN alert ON alert.id = named.parent LEFT JOIN alert AS merged ON merged.id = alert.merged_into;
+
+-- Documents that gateways were asked to try on their recent events, and what they answered. The newest of a day.
+CREATE TABLE replay (
+    number      INTEGER PRIMARY KEY AUTOINCREMENT,
+    gateway     TEXT NOT NULL,
+    document    BLOB NOT NULL,                -- empty once it was answered
+    since       INTEGER NOT NULL,             -- from when on
+    asked_at    INTEGER NOT NULL,
+    asked_by    TEXT NOT NULL,
+    answered_at INTEGER,
+    result      TEXT                          -- JSON of protocol::replay::Replayed
+) STRICT;
+CREATE INDEX replay_by_gateway ON replay (gateway, number);
+
+-- The counters of a gateway's rules, as it last said; those of another revision begin anew.
+CREATE TABLE rule_report (
+    gateway  TEXT PRIMARY KEY,
+    revision INTEGER NOT NULL,
+    since    INTEGER NOT NULL,
+    at       INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE rule_figures (
+    gateway TEXT NOT NULL,
+    rule    TEXT NOT NULL,
+    figures TEXT NOT NULL,                    -- JSON of protocol::replay::RuleFigures
+    PRIMARY KEY (gateway, rule)
+) STRICT, WITHOUT ROWID;

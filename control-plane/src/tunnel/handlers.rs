@@ -11,6 +11,7 @@ use super::downward::Downward;
 use super::healing::{Healing, Heard};
 use super::news::News;
 use super::pacing::{Pacer, Pacing};
+use super::replays::Replays;
 use super::reports::Reports;
 use super::secrets::Secrets;
 use super::trust::Trust;
@@ -23,6 +24,7 @@ pub(super) struct Handlers {
     healing: Healing,
     news: News,
     pacing: Pacing,
+    replays: Replays,
     reports: Reports,
     secrets: Secrets,
     trust: Trust,
@@ -36,6 +38,7 @@ impl Handlers {
             healing,
             news: News::new(context.clone()),
             pacing: Pacing::new(context.clone()),
+            replays: Replays::new(context.clone()),
             reports: Reports::new(context.clone()),
             secrets: Secrets::new(context.clone()),
             trust: Trust::new(context.clone()),
@@ -54,6 +57,7 @@ impl Handlers {
         self.secrets.greet(hello, down).await?;
         self.news.greet(hello, down).await?;
         self.pacing.send(down).await?;
+        self.replays.send(down).await?;
         self.dictionary.greet(hello).await
     }
 
@@ -63,6 +67,7 @@ impl Handlers {
         self.secrets.send(down).await?;
         self.news.send(down).await?;
         self.pacing.send(down).await?;
+        self.replays.send(down).await?;
         self.dictionary.look().await
     }
 
@@ -112,8 +117,9 @@ impl Handlers {
                 Heard::Taken => self.news.repeat_closes(down).await,
                 Heard::PassedOver => Ok(()),
             },
-            up::Kind::ReplayReply(_) | up::Kind::Rules(_) => Ok(()),
+            up::Kind::ReplayReply(reply) => self.replays.reply(&reply).await,
             up::Kind::RevisionStatus(status) => revision_reports::take(context, status, down).await,
+            up::Kind::Rules(text) => self.replays.rules(&text).await,
             up::Kind::Status(text) => self.reports.status(&text).await,
             up::Kind::TrustStatus(status) => self.trust.taken(status).await,
         }

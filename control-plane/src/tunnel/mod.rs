@@ -27,6 +27,7 @@ mod minutes;
 mod news;
 mod pacing;
 pub mod registry;
+mod replays;
 mod reports;
 mod revision_reports;
 mod secrets;

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use axum::http::StatusCode;
 use postern_control::auth::Role;
 use postern_protocol::alert::{Alert, AlertState, Course, Decision, DecisionKind, Severity, Suppression};
+use postern_protocol::id::RuleId;
 use serde_json::{Value, json};
 
 use super::{World, alert, at, id};
@@ -24,7 +25,7 @@ async fn an_alert_has_exactly_the_fields_that_were_promised() {
         "id": id("a", "r"), "gateway": "gateway-a", "pair": null, "reports": [], "state": "open", "severity": "major", "resource": "r", "kind": "link-down",
         "qualifier": "", "summary": "r is down", "count": 1, "first_seen": "2027-01-15T08:00:01.000000Z",
         "last_seen": "2027-01-15T08:00:01.000000Z", "cleared_at": null, "labels": {"interface": "eth0"}, "closed_at": null,
-        "parent": null, "children": 0, "flapping": false, "decisions": [], "revision": 1, "rule": "link-down", "acknowledged": null, "assignee": null, "notes": [], "suppressed": null,
+        "parent": null, "children": 0, "flapping": false, "decisions": [], "revision": 1, "rule": "link-down", "rule_version": 4, "acknowledged": null, "assignee": null, "notes": [], "suppressed": null,
         "evidence": {"peer": "10.0.0.1", "trap_address": "", "engine_id": "", "hostname": "", "tls_name": "", "transport": "udp",
             "authenticity": "none", "chosen_by": "peer", "conflict": false, "relay": ""},
     });
@@ -147,7 +148,8 @@ pub(crate) fn storm() -> Vec<Alert> {
     let under = Course { parent: Some(storm.key.clone()), decisions: vec![folded], ..Course::default() };
     let suppressed = Some(Suppression { by: "patch-night".into(), until: at(900) });
     let quiet = Course { suppressed, flapping: true, ..under.clone() };
-    vec![storm, Alert { course: under, ..alert("x", 2) }, Alert { course: quiet, ..alert("y", 3) }, alert("z", 4)]
+    let rule = RuleId::new("if-link-down").unwrap();
+    vec![storm, Alert { course: under, ..alert("x", 2) }, Alert { course: quiet, rule, ..alert("y", 3) }, alert("z", 4)]
 }
 
 #[tokio::test]
@@ -174,4 +176,22 @@ async fn what_is_folded_suppressed_or_flapping_is_found_by_its_filter() {
     let rest = world.get(&token, &format!("{children}?cursor={}", page["next_cursor"].as_str().unwrap())).await.json();
     assert_eq!((resources(&rest), &rest["next_cursor"]), (vec!["x".to_owned()], &Value::Null));
     assert_eq!(world.get(&token, "/api/v1/alerts/00/children").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn an_alert_is_explained_in_order() {
+    let world = World::new().await;
+    world.report("a", 1, storm()).await;
+    let token = world.token("a", Role::Viewer).await;
+    let answer = world.get(&token, &format!("/api/v1/alerts/{}/explain", id("a", "y"))).await.json();
+    let steps: Vec<_> = answer["steps"].as_array().unwrap().iter().map(|step| step["what"].as_str().unwrap()).collect();
+    assert_eq!(steps, ["raised", "folded"]);
+    assert_eq!(answer["steps"][1]["alert"], json!(id("a", "storm")));
+    let rule = &answer["steps"][0]["rule"];
+    assert_eq!((&rule["id"], &rule["source"], &rule["revision"]), (&json!("if-link-down"), &json!("pack"), &json!(0)));
+    let summary = answer["summary"].as_str().unwrap();
+    for words in ["Lasts since 2027-01-15 08:00:03 UTC", "Folded under \"Storm\"", "maintenance window patch-night", "comes and goes"] {
+        assert!(summary.contains(words), "{words} in {summary}");
+    }
+    assert_eq!(world.get(&token, "/api/v1/alerts/00/explain").await.status, StatusCode::NOT_FOUND);
 }

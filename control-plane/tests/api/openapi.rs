@@ -94,6 +94,8 @@ async fn the_schemas_name_the_very_fields_that_are_written() {
     for (schema, answer) in [
         ("AlertPage", world.get(&admin, "/api/v1/alerts").await),
         ("History", world.get(&admin, &format!("{alert}/history")).await),
+        ("Explanation", world.get(&admin, &format!("{alert}/explain")).await),
+        ("AlertPage", world.get(&admin, &format!("{alert}/children")).await),
         ("GatewayPage", world.get(&admin, "/api/v1/gateways").await),
         ("RevisionPage", world.get(&admin, "/api/v1/gateways/gateway-a/revisions").await),
         ("EnrolmentTokenPage", world.get(&admin, "/api/v1/enrolment-tokens").await),

@@ -2,7 +2,8 @@
 
 use axum::http::StatusCode;
 use postern_control::auth::Role;
-use postern_protocol::alert::{Alert, AlertState, Severity};
+use postern_protocol::alert::{Alert, AlertState, Course, Decision, DecisionKind, Severity, Suppression};
+use postern_protocol::id::RuleId;
 
 use crate::{World, alert, attribute, id};
 
@@ -118,4 +119,58 @@ async fn a_viewer_sees_everything_and_may_touch_nothing() {
     }
     assert_eq!(browser.post(&format!("{path}/acknowledge"), &[]).await.status, StatusCode::FORBIDDEN);
     assert_eq!(browser.post("/alerts/close", &[("id", &id("a", "x"))]).await.status, StatusCode::FORBIDDEN);
+}
+
+/// A storm that folds two alerts, one that is quiet, and one of its own.
+pub(crate) fn storm() -> Vec<Alert> {
+    let storm = Alert { summary: "Storm of link-down".into(), ..alert("storm", 1) };
+    let folded = Decision { at: storm.first_seen, what: DecisionKind::Folded, by: "storm".into(), text: "2 in 60 s".into() };
+    let under = Course { parent: Some(storm.key.clone()), decisions: vec![folded], ..Course::default() };
+    let suppressed = Some(Suppression { by: "patch-night".into(), until: alert("x", 900).first_seen });
+    let rule = || RuleId::new("if-link-down").unwrap();
+    let child = |resource: &str, revision| Alert { course: under.clone(), rule: rule(), ..alert(resource, revision) };
+    let quiet = Alert { course: Course { suppressed, flapping: true, ..Course::default() }, ..alert("w", 5) };
+    vec![storm, child("x", 2), child("y", 3), alert("z", 4), quiet]
+}
+
+#[tokio::test]
+async fn the_list_folds_and_hides_and_says_so() {
+    let world = World::new().await;
+    world.report("a", 1, storm()).await;
+    let browser = world.browser("a", "anna", Role::Operator).await;
+    let shown = async |address: &str| {
+        let page = browser.get(address).await.body;
+        let names = ["storm", "x", "y", "z", "w"].into_iter().filter(|resource| row(&page, &id("a", resource)).is_some());
+        names.collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(shown("/alerts").await, "storm z");
+    assert_eq!(shown("/alerts?quiet=shown").await, "storm z w");
+    assert_eq!(shown("/alerts?q=is+down").await, "x y z w", "a search finds what is folded or quiet");
+    let under = format!("/alerts?state=all&parent={}", id("a", "storm"));
+    assert_eq!(shown(&under).await, "x y");
+    let page = browser.get("/alerts").await.body;
+    let storm = row(&page, &id("a", "storm")).unwrap();
+    assert!(storm.contains("2 alerts are folded under this one"), "{storm}");
+    assert!(page.contains("2 open major alerts, 2 of them not acknowledged"), "the counts are those of the list: {page}");
+    assert!(page.contains("1 open alerts are kept quiet by maintenance windows: show them"), "{page}");
+    assert!(browser.get(&under).await.body.contains("2 folded under <a"));
+    assert_eq!(browser.get("/alerts?parent=00").await.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn an_alerts_page_says_why_and_what_it_folds() {
+    let world = World::new().await;
+    world.report("a", 1, storm()).await;
+    let browser = world.browser("a", "anna", Role::Operator).await;
+    let child = browser.get(&format!("/alerts/{}", id("a", "x"))).await.body;
+    let parent = format!("href=\"/alerts/{}\"", id("a", "storm"));
+    for text in ["Folded under another alert", &parent, "2 in 60 s", "It matches the SNMP notification", "from the pack", "Lasts since"] {
+        assert!(child.contains(text), "{text} in {child}");
+    }
+    let storm = browser.get(&format!("/alerts/{}", id("a", "storm"))).await.body;
+    for text in ["It folds 2 other alerts", "2 folded under it", "x is down", "y is down", "Show all"] {
+        assert!(storm.contains(text), "{text} in {storm}");
+    }
+    let quiet = browser.get(&format!("/alerts/{}", id("a", "w"))).await.body;
+    assert!(quiet.contains("Maintenance until 2027-01-15 08:15:00 UTC") && quiet.contains(">Flapping<"), "{quiet}");
 }

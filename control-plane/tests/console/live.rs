@@ -199,3 +199,21 @@ async fn what_happens_after_the_sign_out_is_not_told_any_more() {
     world.report("a", 2, vec![alert("after", 2)]).await;
     assert!(!stream.rest().await.contains("after"));
 }
+
+#[tokio::test]
+async fn a_folded_alert_leaves_the_list_and_its_parent_counts_it() {
+    let world = World::new().await;
+    let browser = world.browser("a", "anna", Role::Operator).await;
+    let storm = crate::alerts::storm();
+    world.report("a", 1, vec![storm[0].clone()]).await;
+    let mut stream = Stream::open(&browser, "/events?view=alerts", None).await;
+    stream.named("part").await;
+    world.report("a", 2, vec![storm[1].clone(), storm[2].clone()]).await;
+    let folded = stream.named("folded").await;
+    assert_eq!((&folded.data["id"], &folded.data["parent"]), (&Value::from(id("a", "x")), &Value::from(id("a", "storm"))));
+    let parent = stream.named("renew").await;
+    assert_eq!(parent.data["id"], Value::from(id("a", "storm")));
+    assert!(parent.data["html"].as_str().unwrap().contains("alerts are folded under this one"));
+    browser.post(&format!("/alerts/{}/close", id("a", "storm")), &[]).await;
+    assert_eq!(stream.named("reload").await.name, "reload", "what it folded stands for itself");
+}

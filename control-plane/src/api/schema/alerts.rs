@@ -56,6 +56,8 @@ pub struct Alert {
     pub evidence: Evidence,
     /// The rule that raised it.
     pub rule: String,
+    /// That rule's version.
+    pub rule_version: u32,
     /// Who took note of it.
     #[schema(required)]
     pub acknowledged: Option<Acknowledged>,

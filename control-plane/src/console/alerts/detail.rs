@@ -11,7 +11,9 @@ use postern_protocol::timestamp::Timestamp;
 use rusqlite::OptionalExtension as _;
 
 use super::evidence::{self, Fact};
+use super::query::ListQuery;
 use super::timeline::{self, Entry};
+use super::why::{self, Why};
 use super::{GatewayNames, gateway_names};
 use crate::app::App;
 use crate::auth::Permission;
@@ -20,12 +22,16 @@ use crate::console::fault::Fault;
 use crate::console::moment::{self, Moment};
 use crate::console::page::{self, Shell};
 use crate::console::{figures, url};
-use crate::store::alerts::{AlertView, OccurrenceView, Report};
+use crate::explain::{self, StepKind};
+use crate::rule_book::RuleText;
+use crate::store::alerts::{AlertFilter, AlertView, Folding, OccurrenceView, Report};
 use crate::store::{StoreError, TenantStore};
+
+/// Most folded alerts that the page lists itself.
+const MOST_CHILDREN: usize = 12;
 
 /// What only this page shows of an alert.
 struct Particulars {
-    rule_version: u32,
     closed_by: Option<String>,
     close_pending: bool,
 }
@@ -35,11 +41,10 @@ impl TenantStore {
         let id = id.to_owned();
         self.read(move |db| {
             let mut query = db.prepare_cached(
-                "SELECT rule_version, closed_by, close_count_seen IS NOT NULL FROM alert WHERE id =
+                "SELECT closed_by, close_count_seen IS NOT NULL FROM alert WHERE id =
                  (SELECT coalesce(merged_into, id) FROM alert WHERE id = ?1)",
             )?;
-            let row =
-                |row: &rusqlite::Row<'_>| Ok(Particulars { rule_version: row.get(0)?, closed_by: row.get(1)?, close_pending: row.get(2)? });
+            let row = |row: &rusqlite::Row<'_>| Ok(Particulars { closed_by: row.get(0)?, close_pending: row.get(1)? });
             Ok(query.query_row([id], row).optional()?)
         })
         .await
@@ -72,12 +77,15 @@ struct AlertBody<'a> {
     acknowledged_by: Option<&'a str>,
     alert: &'a AlertView,
     can_act: bool,
+    children: Vec<Child>,
+    children_href: String,
     cleared_at: Option<Moment>,
     closed_at: Option<Moment>,
     closed_by: Option<String>,
     closing: bool,
     conflict: &'static str,
     count: String,
+    counted_children: String,
     csrf: &'a str,
     evidence: Vec<Fact<'a>>,
     first_seen: Moment,
@@ -86,8 +94,22 @@ struct AlertBody<'a> {
     last_seen: Moment,
     lasted: Option<String>,
     occurrences: Vec<Earlier>,
+    quiet_until: Option<Moment>,
     reports: Vec<SideLine>,
-    rule_version: u32,
+    rule: RuleText,
+    rule_source: String,
+    why: Why,
+}
+
+/// An alert that this one folds.
+struct Child {
+    id: String,
+    count: String,
+    last_seen: Moment,
+    resource: String,
+    severity: Severity,
+    state: AlertState,
+    summary: String,
 }
 
 /// What one gateway of a pair says.
@@ -130,15 +152,28 @@ pub(super) async fn body(app: &App, person: &ConsolePrincipal, id: &str) -> Resu
     let occurrences = store.occurrences(id).await?.unwrap_or_default();
     let names = gateway_names(app, &person.principal).await?;
     let now = app.now();
+    let explanation = explain::explain(app, &person.principal, id).await?.ok_or(Fault::NotFound)?;
+    let rule =
+        explanation.steps.iter().find(|step| step.what == StepKind::Raised).and_then(|step| step.rule.clone()).ok_or(Fault::NotFound)?;
+    let children = match alert.children {
+        0 => Vec::new(),
+        _ => {
+            let filter = AlertFilter { folding: Some(Folding::Under(alert.id.clone())), ..AlertFilter::default() };
+            store.list_alerts(filter, MOST_CHILDREN, None).await?.items
+        }
+    };
     let body = AlertBody {
         acknowledged_by: alert.acknowledged.as_ref().map(|acknowledged| acknowledged.by.as_str()),
         can_act: person.principal.role.allows(Permission::ActOnAlerts),
+        children: children.into_iter().map(|child| self::child(child, now)).collect(),
+        children_href: ListQuery::folded_under(&alert.id).page(""),
         cleared_at: alert.cleared_at.map(|at| Moment::new(at, now)),
         closed_at: alert.closed_at.map(|at| Moment::new(at, now)),
         closed_by: particulars.closed_by,
         closing: particulars.close_pending,
         conflict: evidence::conflict(&alert.evidence),
         count: figures::count(alert.count),
+        counted_children: figures::count(alert.children),
         csrf: &person.csrf,
         evidence: evidence::facts(&alert.evidence),
         first_seen: Moment::new(alert.first_seen, now),
@@ -148,11 +183,26 @@ pub(super) async fn body(app: &App, person: &ConsolePrincipal, id: &str) -> Resu
         lasted: end(alert.state, alert.cleared_at, alert.closed_at).map(|end| moment::lasted(alert.first_seen, end)),
         occurrences: occurrences.into_iter().map(|occurrence| earlier(occurrence, now)).collect(),
         reports: alert.reports.iter().map(|report| side(report, &names, now)).collect(),
-        rule_version: particulars.rule_version,
+        quiet_until: alert.suppressed.as_ref().map(|suppressed| Moment::new(suppressed.until, now)),
+        rule_source: why::source(&rule),
+        rule,
+        why: why::tell(explanation, &names, now),
         alert: &alert,
     };
     let text = page::part(&body)?;
     Ok((alert, text))
+}
+
+fn child(alert: AlertView, now: Timestamp) -> Child {
+    Child {
+        id: alert.id,
+        count: figures::count(alert.count),
+        last_seen: Moment::new(alert.last_seen, now),
+        resource: alert.resource,
+        severity: alert.severity,
+        state: alert.state,
+        summary: alert.summary,
+    }
 }
 
 fn side(report: &Report, names: &GatewayNames, now: Timestamp) -> SideLine {

@@ -7,13 +7,14 @@ use axum::extract::{Query, State};
 use axum::http::StatusCode;
 use axum::response::Response;
 
-use super::query::{ListQuery, StateChoice};
+use super::query::{ListQuery, Quiet, StateChoice};
 use super::row::Rows;
 use super::{counts, gateway_names};
 use crate::app::App;
 use crate::auth::Permission;
 use crate::auth::console::ConsolePrincipal;
 use crate::console::fault::Fault;
+use crate::console::figures;
 use crate::console::page::{self, Shell};
 
 /// Alerts on one page.
@@ -49,6 +50,14 @@ struct ListPage<'a> {
     rows: Vec<String>,
     segments: Vec<Segment>,
     shell: Shell,
+    under: Option<Under>,
+}
+
+/// The alert whose folded ones are listed.
+struct Under {
+    count: String,
+    id: String,
+    summary: String,
 }
 
 /// Shows the list that the address asks for.
@@ -63,7 +72,11 @@ pub(in crate::console) async fn page(
     // Read before the rows: the live link repeats what changed since, and misses nothing.
     let since = store.newest_change().await?.to_string();
     let list = store.list_alerts(query.filter(), PAGE, query.cursor()).await?;
-    let counts = store.open_counts().await?;
+    let under = match query.parent.as_str() {
+        "" => None,
+        parent => Some(store.find_alert(parent).await?.ok_or(Fault::NotFound)?),
+    };
+    let under = under.map(|parent| Under { count: figures::count(parent.children), id: parent.id, summary: parent.summary });
     let names = gateway_names(&app, &person.principal).await?;
     let shell = Shell::new(&person, "alerts");
     let rows = Rows { can_act: shell.can_act, gateways: &names, now: app.now() };
@@ -73,7 +86,7 @@ pub(in crate::console) async fn page(
     gateways.sort_by(|a, b| (&a.name, &a.id).cmp(&(&b.name, &b.id)));
     let page = ListPage {
         acknowledged: query.acknowledged_name(),
-        counts: counts::render(&counts, &query)?,
+        counts: counts::render(&store, &query).await?,
         events: query.address("/events", &[("view", "alerts"), ("since", &since)]),
         filtered: query.is_filtered(),
         first_page: query.cursor.is_empty(),
@@ -87,6 +100,7 @@ pub(in crate::console) async fn page(
         segments: segments(&query),
         rows,
         shell,
+        under,
     };
     Ok(page::html(StatusCode::OK, &page))
 }
@@ -99,5 +113,6 @@ fn segments(query: &ListQuery) -> Vec<Segment> {
 /// What the form must carry because links, not fields, choose it.
 fn hidden(query: &ListQuery) -> Vec<(&'static str, &'static str)> {
     let state = (query.state != StateChoice::default()).then(|| ("state", query.state.name()));
-    state.into_iter().chain(query.severities.iter().map(|severity| ("severity", severity.name()))).collect()
+    let quiet = (query.quiet == Quiet::Shown).then_some(("quiet", "shown"));
+    state.into_iter().chain(quiet).chain(query.severities.iter().map(|severity| ("severity", severity.name()))).collect()
 }

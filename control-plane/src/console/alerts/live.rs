@@ -3,9 +3,11 @@
 //! The store is what is read; the feed only says that there is something to read. So intermediate states may be skipped, and
 //! none that lasts is missed.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::response::sse::Event;
+use postern_protocol::alert::AlertState;
 use serde::Serialize;
 
 use super::query::ListQuery;
@@ -17,6 +19,7 @@ use crate::auth::console::ConsolePrincipal;
 use crate::console::events::{Batch, Part};
 use crate::console::fault::Fault;
 use crate::feed::Change;
+use crate::store::TenantStore;
 use crate::store::alerts::AlertView;
 
 /// Changes that are read at once.
@@ -76,12 +79,29 @@ impl ListReader {
         let rows = Rows { can_act: person.principal.role.allows(Permission::ActOnAlerts), gateways: &self.gateways, now: app.now() };
         let filter = self.query.filter();
         let mut events = Vec::with_capacity(alerts.len().saturating_add(1));
+        let mut parents = BTreeSet::new();
         for alert in &alerts {
-            events.push(row_event(&rows, alert, if filter.matches(alert) { "row" } else { "remove" })?);
+            parents.extend(alert.parent.as_deref().filter(|_| self.query.hides()));
+            let event = match (filter.matches(alert), &alert.parent) {
+                (true, _) => row_event(&rows, alert, "row")?,
+                (false, Some(parent)) if self.query.hides() => folded_event(alert, parent)?,
+                (false, _) => row_event(&rows, alert, "remove")?,
+            };
+            events.push(event);
+        }
+        // Their rows say how many they fold, and have not changed themselves.
+        for parent in parents {
+            if let Some(parent) = store.find_alert(parent).await?.filter(|parent| filter.matches(parent)) {
+                events.push(unnumbered(&rows, &parent)?);
+            }
+        }
+        // What was folded under an alert that is over stands for itself, without a change of its own.
+        if self.query.hides() && has_orphans(&store, &alerts).await? {
+            events.push(Event::default().event("reload").id(newest.to_string()).data("{}"));
         }
         let more = alerts.len() == READ_AT_ONCE;
         self.sent = alerts.last().map_or(self.sent, |alert| alert.revision);
-        let tiles = counts::render(&store.open_counts().await?, &self.query)?;
+        let tiles = counts::render(&store, &self.query).await?;
         if !more && tiles != self.tiles {
             events.push(Part { id: "counts", html: &tiles }.event()?);
             self.tiles = tiles;
@@ -91,9 +111,41 @@ impl ListReader {
 }
 
 fn row_event(rows: &Rows<'_>, alert: &AlertView, name: &str) -> Result<Event, Fault> {
-    let data = RowEvent { id: &alert.id, revision: alert.revision, first: row::order(alert), html: rows.render(alert)? };
-    let event = Event::default().event(name).id(alert.revision.to_string()).json_data(&data);
+    let event = Event::default().event(name).id(alert.revision.to_string()).json_data(row_data(rows, alert)?);
     event.map_err(|error| Fault::internal(&std::io::Error::other(error)))
+}
+
+/// Renders a row that has not changed itself: a browser that comes back must not begin after its number.
+fn unnumbered(rows: &Rows<'_>, alert: &AlertView) -> Result<Event, Fault> {
+    let event = Event::default().event("renew").json_data(row_data(rows, alert)?);
+    event.map_err(|error| Fault::internal(&std::io::Error::other(error)))
+}
+
+fn row_data<'a>(rows: &Rows<'_>, alert: &'a AlertView) -> Result<RowEvent<'a>, Fault> {
+    Ok(RowEvent { id: &alert.id, revision: alert.revision, first: row::order(alert), html: rows.render(alert)? })
+}
+
+/// Says that an alert changed that its parent folds: a browser that shows it asks for it.
+fn folded_event(alert: &AlertView, parent: &str) -> Result<Event, Fault> {
+    #[derive(Serialize)]
+    struct Folded<'a> {
+        id: &'a str,
+        revision: i64,
+        parent: &'a str,
+    }
+    let data = Folded { id: &alert.id, revision: alert.revision, parent };
+    let event = Event::default().event("folded").id(alert.revision.to_string()).json_data(&data);
+    event.map_err(|error| Fault::internal(&std::io::Error::other(error)))
+}
+
+/// Whether one of `alerts` is over and open ones still name it as their parent.
+async fn has_orphans(store: &TenantStore, alerts: &[AlertView]) -> Result<bool, Fault> {
+    for alert in alerts.iter().filter(|alert| alert.state != AlertState::Open) {
+        if store.names_as_parent(&alert.id).await? {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// Who reads one alert's page.

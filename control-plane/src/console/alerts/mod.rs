@@ -9,6 +9,7 @@ pub(super) mod live;
 mod query;
 mod row;
 mod timeline;
+mod why;
 
 use std::collections::HashMap;
 

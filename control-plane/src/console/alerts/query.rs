@@ -4,7 +4,7 @@
 use postern_protocol::alert::{AlertState, Severity};
 
 use crate::console::url;
-use crate::store::alerts::{AlertFilter, Cursor};
+use crate::store::alerts::{AlertFilter, Cursor, Folding};
 
 /// Longest search text that is looked for.
 const MAX_SEARCH_CHARACTERS: usize = 200;
@@ -20,10 +20,24 @@ pub(super) struct ListQuery {
     pub(super) gateway: String,
     /// Only acknowledged ones, or only others.
     pub(super) acknowledged: Option<bool>,
-    /// Only with this text.
+    /// Only with this text; found wherever it is, folded or quiet.
     pub(super) q: String,
+    /// Only what this alert folds.
+    pub(super) parent: String,
+    /// Whether to show what a maintenance window keeps quiet.
+    pub(super) quiet: Quiet,
     /// Where the page begins.
     pub(super) cursor: String,
+}
+
+/// Whether the list shows what a maintenance window keeps quiet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(super) enum Quiet {
+    /// It is left out, and counted: the default.
+    #[default]
+    Hidden,
+    /// It stands among the others.
+    Shown,
 }
 
 /// Which states the list shows.
@@ -93,6 +107,8 @@ impl ListQuery {
                         _ => None,
                     }
                 }
+                "parent" => query.parent = value.chars().filter(char::is_ascii_alphanumeric).take(64).collect(),
+                "quiet" => query.quiet = if value == "shown" { Quiet::Shown } else { Quiet::Hidden },
                 "q" => query.q = value.trim().chars().take(MAX_SEARCH_CHARACTERS).collect(),
                 "cursor" if Cursor::parse(value).is_some() => query.cursor.clone_from(value),
                 _ => {}
@@ -111,8 +127,33 @@ impl ListQuery {
             gateway: given(&self.gateway),
             q: given(&self.q),
             acknowledged: self.acknowledged,
+            folding: self.folding(),
+            suppressed: (self.hides() && self.quiet == Quiet::Hidden).then_some(false),
             ..AlertFilter::default()
         }
+    }
+
+    /// Whether the list leaves out what is folded or quiet: it does unless somebody looks for a text or under an alert.
+    pub(super) fn hides(&self) -> bool {
+        self.q.is_empty() && self.parent.is_empty()
+    }
+
+    fn folding(&self) -> Option<Folding> {
+        match (self.parent.as_str(), self.q.as_str()) {
+            ("", "") => Some(Folding::Nothing),
+            ("", _) => None,
+            (parent, _) => Some(Folding::Under(parent.to_owned())),
+        }
+    }
+
+    /// Returns the list of what an alert folds.
+    pub(super) fn folded_under(id: &str) -> Self {
+        Self { state: StateChoice::All, parent: id.to_owned(), ..Self::default() }
+    }
+
+    /// Returns the same list with what is quiet shown or hidden, from its beginning.
+    pub(super) fn with_quiet(&self, quiet: Quiet) -> Self {
+        Self { quiet, cursor: String::new(), ..self.clone() }
     }
 
     /// Returns the store's cursor.
@@ -139,7 +180,9 @@ impl ListQuery {
         let state = if self.state == StateChoice::default() { "" } else { self.state.name() };
         let mut pairs = vec![("state", state)];
         pairs.extend(self.severities.iter().map(|severity| ("severity", severity.name())));
+        let quiet = if self.quiet == Quiet::Shown { "shown" } else { "" };
         pairs.extend([("gateway", self.gateway.as_str()), ("acknowledged", self.acknowledged_name()), ("q", self.q.as_str())]);
+        pairs.extend([("parent", self.parent.as_str()), ("quiet", quiet)]);
         pairs.extend(more);
         url::with_query(path, pairs)
     }
@@ -196,8 +239,20 @@ mod tests {
         let query = parse(&[("state", "odd"), ("severity", "odd"), ("cursor", "odd"), ("acknowledged", ""), ("x", "y")]);
         assert_eq!(query, ListQuery::default());
         assert_eq!(query.filter().states, [AlertState::Open]);
+        assert_eq!((query.filter().folding, query.filter().suppressed), (Some(Folding::Nothing), Some(false)));
         assert_eq!(query.address("/alerts", &[]), "/alerts");
         assert!(!query.is_filtered());
+    }
+
+    #[test]
+    fn a_search_finds_what_is_folded_or_quiet() {
+        let query = parse(&[("q", "link"), ("parent", "")]);
+        assert_eq!((query.filter().folding, query.filter().suppressed), (None, None));
+        let under = parse(&[("parent", "00ff"), ("state", "all")]);
+        assert_eq!(under, ListQuery::folded_under("00ff"));
+        assert_eq!((under.filter().folding, under.filter().suppressed), (Some(Folding::Under("00ff".into())), None));
+        let shown = parse(&[]).with_quiet(Quiet::Shown);
+        assert_eq!((shown.page("").as_str(), shown.filter().suppressed), ("/alerts?quiet=shown", None));
     }
 
     #[test]

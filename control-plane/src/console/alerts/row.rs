@@ -5,6 +5,7 @@ use postern_protocol::alert::{AlertState, Severity};
 use postern_protocol::timestamp::Timestamp;
 
 use super::GatewayNames;
+use super::query::ListQuery;
 use crate::console::fault::Fault;
 use crate::console::moment::Moment;
 use crate::console::{figures, page};
@@ -17,6 +18,8 @@ struct Row<'a> {
     can_act: bool,
     count: String,
     first_seen: Moment,
+    flapping: bool,
+    fold: Option<Fold>,
     gateway_name: &'a str,
     id: &'a str,
     kind: &'a str,
@@ -24,12 +27,34 @@ struct Row<'a> {
     once: bool,
     open: bool,
     order: String,
+    parent: Option<&'a str>,
     qualifier: &'a str,
+    quiet_until: Option<Moment>,
     resource: &'a str,
     revision: i64,
     severity: Severity,
     state: AlertState,
     summary: &'a str,
+    window: &'a str,
+}
+
+/// The alerts that a row folds.
+struct Fold {
+    count: String,
+    href: String,
+    title: String,
+}
+
+impl Fold {
+    fn of(alert: &AlertView) -> Option<Self> {
+        let count = figures::count(alert.children);
+        let title = match alert.children {
+            0 => return None,
+            1 => "1 alert is folded under this one".to_owned(),
+            _ => format!("{count} alerts are folded under this one"),
+        };
+        Some(Self { count, href: ListQuery::folded_under(&alert.id).page(""), title })
+    }
 }
 
 /// What the list is sorted by, as a text that sorts as the times do.
@@ -56,6 +81,8 @@ impl Rows<'_> {
             can_act: self.can_act,
             count: figures::count(alert.count),
             first_seen: Moment::new(alert.first_seen, self.now),
+            flapping: alert.flapping,
+            fold: Fold::of(alert),
             gateway_name: gateway,
             id: &alert.id,
             kind: &alert.kind,
@@ -63,12 +90,15 @@ impl Rows<'_> {
             once: alert.count == 1,
             open: alert.state == AlertState::Open,
             order: order(alert),
+            parent: alert.parent.as_deref(),
             qualifier: &alert.qualifier,
+            quiet_until: alert.suppressed.as_ref().map(|suppressed| Moment::new(suppressed.until, self.now)),
             resource: &alert.resource,
             revision: alert.revision,
             severity: alert.severity,
             state: alert.state,
             summary: &alert.summary,
+            window: alert.suppressed.as_ref().map_or("", |suppressed| &suppressed.by),
         })
     }
 }
@@ -109,6 +139,7 @@ pub(super) mod tests {
             revision: 7,
             evidence: Evidence { peer: attack.clone(), hostname: attack.clone(), conflict: true, ..Evidence::default() },
             rule: attack.clone(),
+            rule_version: 1,
             acknowledged: Some(Acknowledged { by: attack, at: now }),
             assignee: None,
             notes: Vec::new(),
@@ -136,6 +167,24 @@ pub(super) mod tests {
         for word in [">Critical</span>", ">Open</span>", "<b>1,234</b>", "formaction=\"/alerts/00ff/acknowledge\"", "data-revision=\"7\""] {
             assert!(row.contains(word), "{word} in {row}");
         }
+    }
+
+    #[test]
+    fn a_row_says_what_it_folds_and_what_keeps_it_quiet() {
+        use crate::store::alerts::Suppressed;
+        let suppressed = Some(Suppressed { by: "patch-night".into(), until: Timestamp::from_secs(1_795_303_600) });
+        let row = render(&AlertView { children: 12_345, flapping: true, suppressed, parent: Some("ee".into()), ..hostile() });
+        for text in [
+            "href=\"/alerts?state=all&#38;parent=00ff\"",
+            ">12,345</a>",
+            ">Flapping<",
+            "patch-night keeps it quiet until 2026-11-21",
+            "href=\"/alerts/ee\"",
+        ] {
+            assert!(row.contains(text), "{text} in {row}");
+        }
+        let plain = render(&hostile());
+        assert!(!plain.contains("class=\"fold\"") && !plain.contains("Flapping") && !plain.contains("Maintenance"), "{plain}");
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub(super) const COLUMNS: &str = "id, gateway, resource, kind, qualifier, revisi
     cleared_at, closed_at, labels, rule, evidence, acknowledged_by, acknowledged_at, decided_by, suppressed_by, suppressed_until, flapping,
     decisions, CASE parent WHEN '' THEN NULL ELSE
         (SELECT coalesce(shown.id, up.id) FROM alert AS up LEFT JOIN alert AS shown ON shown.id = up.merged_into
-         WHERE up.id = alert.parent AND (alert.state <> 'open' OR coalesce(shown.state, up.state) = 'open')) END";
+         WHERE up.id = alert.parent AND (alert.state <> 'open' OR coalesce(shown.state, up.state) = 'open')) END, rule_version";
 
 /// An alert, as the API and the console show it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -68,6 +68,8 @@ pub struct AlertView {
     pub evidence: Evidence,
     /// The rule that raised it.
     pub rule: String,
+    /// That rule's version.
+    pub rule_version: u32,
     /// Who took note of it.
     pub acknowledged: Option<Acknowledged>,
     /// Who works on it; none until alerts can be assigned.
@@ -248,6 +250,7 @@ fn view(row: &Row<'_>) -> Result<AlertView, StoreError> {
         closed_at: time(row, 13)?,
         labels: json(row, 14, "labels")?,
         rule: row.get(15)?,
+        rule_version: row.get(25)?,
         evidence: json(row, 16, "evidence")?,
         acknowledged: acknowledged(row, 17)?,
         parent: row.get(24)?,
