@@ -9,9 +9,9 @@ use std::time::Duration;
 use postern_control::clones::{self, Chain, Verdict};
 use postern_control::store::alert_actions::{self, AlertAction, AlertRequest};
 use postern_control::store::incarnations::Known;
-use postern_control::store::ingest::{self, PendingClose};
+use postern_control::store::ingest::{self, AlertBatch, PendingClose};
 use postern_control::store::revisions::{self, Greeted, RevisionReport, RevisionState};
-use postern_control::store::{self, StoreError, cursors, healing, samples};
+use postern_control::store::{self, StoreError, ahead, cursors, healing};
 use postern_control::tunnel::{batch, greeting};
 use postern_protocol::alert::Alert;
 use postern_protocol::id::{Epoch, GatewayId, Lane, RevisionNumber, Sequence};
@@ -19,10 +19,10 @@ use postern_protocol::message::{
     self, Ack, Adopt, Batch, CloseAlert, ConfirmRevision, Down, Goodbye, HeartbeatReply, Hello, Resent, RevisionStatus, SignedRevision, Up,
     down, up,
 };
-use postern_protocol::sample::Sample;
 use postern_protocol::timestamp::Timestamp;
 use rusqlite::{Connection, OptionalExtension as _, params};
 
+use crate::content::Content;
 use crate::ledger::Ledger;
 use crate::network::{Arrival, Network, Stream, To, decode};
 use crate::revision::{BUILT_IN, Document};
@@ -393,6 +393,9 @@ impl ControlPlane {
     }
 
     fn batch(&mut self, index: usize, (lane, wire): (Lane, &Batch), around: &mut Around<'_>) -> Result<(), Violation> {
+        if wire.ahead {
+            return self.ahead(index, wire, around);
+        }
         let connection = self.sessions[index].connection;
         let epoch = Epoch(wire.epoch);
         let mut content = Content::decode(lane, wire)?;
@@ -440,6 +443,30 @@ impl ControlPlane {
                 return Ok(());
             }
             session.first = false;
+        }
+        Ok(())
+    }
+
+    /// Takes alerts ahead of their order: nothing is stored by it that the lane does not owe any more.
+    fn ahead(&mut self, index: usize, wire: &Batch, around: &mut Around<'_>) -> Result<(), Violation> {
+        let batch = batch::decode_ahead(wire).map_err(|error| Violation::Protocol(error.to_string()))?;
+        let tx = self.db.transaction()?;
+        let applied = ahead::apply(&tx, &self.gateway, &batch, around.wall)?;
+        if around.death == Death::BeforeCommit {
+            drop(tx);
+            self.stop(around.network, around.now);
+            return Ok(());
+        }
+        tx.commit()?;
+        Content::Alerts(AlertBatch { epoch: batch.epoch, first_sequence: Sequence(0), alerts: batch.alerts }).check(self, around.ledger)?;
+        if around.death == Death::AfterCommit {
+            self.stop(around.network, around.now);
+            return Ok(());
+        }
+        let ack = Ack { epoch: wire.epoch, sequence: 0, ahead: true };
+        around.network.send(self.sessions[index].connection, (To::Gateway, Stream::Lane(Lane::Alerts)), &ack, around.now);
+        if applied.close_pending {
+            self.newest_session().map_or(Ok(()), |newest| self.tell(newest, around))?;
         }
         Ok(())
     }
@@ -523,63 +550,6 @@ impl ControlPlane {
             accounts.push((cursor.epoch, cursor.lane, cursor.sequence.0, u64::try_from(gaps).unwrap_or(0)));
         }
         Ok(accounts)
-    }
-}
-
-/// What a batch brings.
-enum Content {
-    Alerts(ingest::AlertBatch),
-    Samples(samples::SampleBatch),
-}
-
-impl Content {
-    fn decode(lane: Lane, wire: &Batch) -> Result<Self, Violation> {
-        let refuse = |error: batch::BatchError| Violation::Protocol(error.to_string());
-        match lane {
-            Lane::Alerts => batch::decode_alerts(wire).map(Self::Alerts).map_err(refuse),
-            Lane::Samples => batch::decode_samples(wire).map(Self::Samples).map_err(refuse),
-            Lane::Inventory | Lane::Logs => Err(Violation::broken("a lane that nobody serves")),
-        }
-    }
-
-    fn encoded(&self) -> Vec<Vec<u8>> {
-        match self {
-            Self::Alerts(batch) => batch.alerts.iter().map(Alert::encode).collect(),
-            Self::Samples(batch) => batch.samples.iter().map(Sample::encode).collect(),
-        }
-    }
-
-    fn lose_the_last(&mut self) {
-        match self {
-            Self::Alerts(batch) if batch.alerts.len() > 1 => drop(batch.alerts.pop()),
-            Self::Samples(batch) if batch.samples.len() > 1 => drop(batch.samples.pop()),
-            Self::Alerts(_) | Self::Samples(_) => {}
-        }
-    }
-
-    fn apply(&self, tx: &rusqlite::Transaction<'_>, gateway: &GatewayId, now: Timestamp) -> Result<(Sequence, u64, bool), StoreError> {
-        match self {
-            Self::Alerts(batch) => {
-                let applied = ingest::apply(tx, gateway, batch, now)?;
-                Ok((applied.committed, applied.skipped, applied.close_pending))
-            }
-            Self::Samples(batch) => {
-                let advanced = samples::apply(tx, gateway, batch, now)?;
-                Ok((advanced.committed, advanced.skipped, false))
-            }
-        }
-    }
-
-    /// Order per alert: what is stored is never older than what was stored, and never older than what was just applied.
-    fn check(&self, control: &ControlPlane, ledger: &mut Ledger) -> Result<(), Violation> {
-        let Self::Alerts(batch) = self else { return Ok(()) };
-        let mut newest = BTreeMap::new();
-        for alert in &batch.alerts {
-            let known = newest.entry(alert.key.kind.as_str()).or_insert((0, 0));
-            *known = (*known).max((alert.occurrence, alert.revision));
-        }
-        let rows = control.rows()?;
-        newest.into_iter().try_for_each(|(kind, newest)| ledger.row(kind, newest, rows.iter().find(|row| row.kind == kind)))
     }
 }
 

@@ -15,6 +15,7 @@ use postern_protocol::id::{Epoch, Lane, Sequence};
 use postern_protocol::message::{Ack, Batch, Down, Hello, PROTOCOL_VERSION, Records, Resent};
 use postern_protocol::sample::Sample;
 use postern_protocol::timestamp::Timestamp;
+use postern_uplink::spool::ahead::Overtakers;
 use postern_uplink::spool::{Commit, Record};
 use postern_uplink::tunnel::flow::{self, LaneFlow};
 use postern_uplink::tunnel::outbox::Outbox;
@@ -69,6 +70,7 @@ struct Live {
     began: Duration,
     established: bool,
     lanes: BTreeMap<Lane, LaneFlow>,
+    overtakers: Overtakers,
 }
 
 /// All open alerts, sent again.
@@ -362,9 +364,18 @@ impl Gateway {
     fn pump(&mut self, clocks: Clocks, (network, ledger): (&mut Network, &mut Ledger)) -> Result<Option<String>, Stop> {
         let Some(live) = self.live.as_mut().filter(|live| live.established) else { return Ok(None) };
         let lane = LANES[self.random.index(LANES.len())];
-        let flow = live.lanes.entry(lane).or_insert_with(|| LaneFlow::of(lane));
+        let protocol = live.session.protocol().unwrap_or(0);
+        let flow = live.lanes.entry(lane).or_insert_with(|| LaneFlow::of(lane).speaking(protocol));
         if !flow.has_room() || !self.spool.has_next(lane, flow.after()) {
             return Ok(None);
+        }
+        // What is a long backlog there is a short one here.
+        flow.waiting(self.spool.waiting(lane, flow.after()) * 300);
+        let ahead = if flow.may_overtake() { self.spool.next_ahead(&mut live.overtakers, flow)? } else { None };
+        if let Some((message, bytes)) = ahead {
+            network.send(live.connection, (To::Server, Stream::Lane(lane)), &message, clocks.now);
+            flow.sent_ahead(bytes, clocks.now - live.began);
+            return Ok(Some("sends alerts ahead of their order".to_owned()));
         }
         let Some(mut batch) = self.spool.next_batch(lane, flow.after())? else { return Ok(None) };
         flow::fit(&mut batch, flow.batch_bytes().min(self.batch_bytes));
@@ -444,7 +455,7 @@ impl Gateway {
         let session = Session::new(HEARTBEAT, hello, self.spool.acknowledged());
         network.send(connection, (To::Server, Stream::Control), &session.greeting(), clocks.now);
         self.outbox.begin_session();
-        self.live = Some(Live { connection, session, began: clocks.now, established: false, lanes: BTreeMap::new() });
+        self.live = Some(Live { connection, session, began: clocks.now, established: false, lanes: BTreeMap::new(), overtakers: Overtakers::default() });
         Ok(format!("connects: {connection}"))
     }
 
@@ -485,6 +496,7 @@ impl Gateway {
                 let epoch = Epoch(ack.epoch);
                 let head = self.spool.head(lane, epoch);
                 match live.lanes.entry(lane).or_insert_with(|| LaneFlow::of(lane)).acknowledged(&ack, head, since_start) {
+                    Ok(()) if ack.ahead => Ok(()),
                     Ok(()) => {
                         ledger.acknowledged((epoch, lane), ack.sequence)?;
                         self.spool.acknowledge(lane, epoch, Sequence(ack.sequence));

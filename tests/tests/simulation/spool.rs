@@ -6,14 +6,18 @@ use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytes::Bytes;
 use postern_protocol::id::{Epoch, Lane, Sequence};
-use postern_protocol::message::LanePosition;
+use postern_protocol::message::{Batch, LanePosition, Records};
 use postern_protocol::timestamp::Timestamp;
+use postern_uplink::spool::ahead::Overtakers;
 use postern_uplink::spool::core::{Core, CoreOptions, Start};
 use postern_uplink::spool::reader::Reader;
 use postern_uplink::spool::segment::SegmentId;
 use postern_uplink::spool::storage::Storage;
 use postern_uplink::spool::{Commit, OutBatch, Recovered, SpoolError};
+use postern_uplink::tunnel::flow::LaneFlow;
+use prost::Message as _;
 
 use crate::disk::{Disk, Inode};
 use crate::gateway::Stop;
@@ -176,6 +180,23 @@ impl Spool {
     /// As the reader says.
     pub(crate) fn next_batch(&self, lane: Lane, after: Option<(Epoch, Sequence)>) -> Result<Option<OutBatch>, Stop> {
         self.reader.next_batch(lane, after).map_err(ended)
+    }
+
+    /// As the reader says.
+    pub(crate) fn waiting(&self, lane: Lane, after: Option<(Epoch, Sequence)>) -> u64 {
+        self.reader.waiting(lane, after)
+    }
+
+    /// Makes a batch of what goes ahead now, with the bytes of its records.
+    pub(crate) fn next_ahead(&self, overtakers: &mut Overtakers, flow: &LaneFlow) -> Result<Option<(Batch, usize)>, Stop> {
+        let records = self.reader.next_ahead(overtakers, flow.after(), flow.batch_bytes()).map_err(ended)?;
+        if records.is_empty() {
+            return Ok(None);
+        }
+        let (epoch, bytes) = (self.epoch(), records.iter().map(Bytes::len).sum());
+        let records_zstd = zstd::bulk::compress(&Records { records }.encode_to_vec(), 1)?;
+        let head = self.head(Lane::Alerts, epoch).0;
+        Ok(Some((Batch { epoch: epoch.0, first_sequence: 0, records_zstd, ahead: true, head }, bytes)))
     }
 
     /// As the reader says.
