@@ -215,6 +215,12 @@ pub struct SyslogMatch {
     /// Host names, exactly; empty for any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub hosts: Vec<String>,
+    /// MSGIDs, or the mnemonics or numbers by which vendors name messages, exactly; empty for any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub msgids: Vec<String>,
+    /// Fields of the vendor's format (`field:NAME`) that must be there with exactly this text.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub fields: BTreeMap<String, String>,
     /// A regular expression (linear time) that the first 8 KiB of the message must contain; named groups are fields.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub regex: Option<String>,

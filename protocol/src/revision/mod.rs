@@ -17,13 +17,14 @@ pub mod pack;
 pub mod pattern;
 pub mod template;
 pub mod time_zone;
-pub mod window_time;
+mod warnings;
 pub mod window_time;
 
 use serde::{Deserialize, Serialize};
 
 use crate::id::{GatewayId, RevisionNumber};
 
+pub use self::warnings::warnings;
 pub use check::{MAX_PATTERNS, MAX_PROBLEMS, MAX_RULES, parse};
 
 /// The rules that every gateway has until a revision replaces them.

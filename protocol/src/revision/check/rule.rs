@@ -55,11 +55,13 @@ pub(super) fn patterns(rule: &Rule) -> usize {
     rule.clear_on.iter().map(of).fold(of(&rule.matcher), usize::saturating_add)
 }
 
-/// Returns whether `rule` holds an expression against every line: it needs no fixed text, and the rule names no program or host.
+/// Returns whether `rule` holds an expression against every line: it needs no fixed text, and the rule names no
+/// program, host, MSGID or field.
 pub(super) fn is_hungry(rule: &Rule) -> bool {
     let hungry = |matcher: &Matcher| match matcher {
-        Matcher::Syslog(SyslogMatch { programs, hosts, regex: Some(regex), .. }) if programs.is_empty() && hosts.is_empty() => {
-            literal::needed(regex).is_none()
+        Matcher::Syslog(SyslogMatch { programs, hosts, msgids, fields, regex: Some(regex), .. }) => {
+            let any = programs.is_empty() && hosts.is_empty() && msgids.is_empty() && fields.is_empty();
+            any && literal::needed(regex).is_none()
         }
         Matcher::Push(_) | Matcher::Syslog(_) | Matcher::Trap(_) => false,
     };
@@ -200,6 +202,8 @@ fn syslog(matcher: &SyslogMatch, place: &Place<'_>, problems: &mut Problems<'_>)
     }
     texts(&matcher.programs, &place.key("programs"), problems);
     texts(&matcher.hosts, &place.key("hosts"), problems);
+    texts(&matcher.msgids, &place.key("msgids"), problems);
+    fields(&matcher.fields, &place.key("fields"), problems);
     networks(&matcher.sources, &place.key("sources"), problems);
     match pattern::compile(matcher.regex.as_deref()?) {
         Ok(regex) => Some(regex.capture_names().flatten().map(str::to_owned).collect()),
@@ -212,16 +216,19 @@ fn syslog(matcher: &SyslogMatch, place: &Place<'_>, problems: &mut Problems<'_>)
 
 fn push(matcher: &PushMatch, place: &Place<'_>, problems: &mut Problems<'_>) {
     texts(&matcher.kinds, &place.key("kinds"), problems);
-    let fields = place.key("fields");
-    if matcher.fields.len() > MAX_ENTRIES {
-        problems.add(&fields, format!("at most {MAX_ENTRIES} entries are possible"));
+    fields(&matcher.fields, &place.key("fields"), problems);
+    networks(&matcher.sources, &place.key("sources"), problems);
+}
+
+fn fields(fields: &BTreeMap<String, String>, place: &Place<'_>, problems: &mut Problems<'_>) {
+    if fields.len() > MAX_ENTRIES {
+        problems.add(place, format!("at most {MAX_ENTRIES} entries are possible"));
     }
-    for (name, text) in &matcher.fields {
+    for (name, text) in fields.iter().take(MAX_ENTRIES) {
         if text.len() > MAX_CONDITION_BYTES || name.is_empty() || name.len() > MAX_CONDITION_BYTES {
-            problems.add(&fields.key(name), format!("names have 1 to {MAX_CONDITION_BYTES} bytes, texts at most as many"));
+            problems.add(&place.key(name), format!("names have 1 to {MAX_CONDITION_BYTES} bytes, texts at most as many"));
         }
     }
-    networks(&matcher.sources, &place.key("sources"), problems);
 }
 
 fn oid(text: &str, place: &Place<'_>, problems: &mut Problems<'_>) {
