@@ -10,6 +10,7 @@ use bytes::Bytes;
 use postern_protocol::id::{Epoch, Lane, Sequence};
 use postern_protocol::message::MAX_BATCH_RECORDS;
 
+use super::SpoolError;
 use super::index::Place;
 pub use super::index::ahead::Spot;
 use super::reader::Reader;
@@ -17,7 +18,6 @@ use super::seal;
 use super::segment::scan::{Step, Walk};
 use super::segment::{Kind, SegmentId};
 use super::storage::{self, Storage};
-use super::SpoolError;
 
 /// Most records that are remembered to go ahead; what is older goes in its order.
 const MAX_SPOTS: usize = 1 << 16;

@@ -16,11 +16,11 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::connection::{Connection, FrameReader, FrameSender, Loss};
+use super::lane::{self, LaneTask};
 use super::mail::Mail;
 use super::pace::Paces;
 use super::session::{Action, Fault, Now, Session};
 use super::tap::{Stream, Tap};
-use super::lane::{self, LaneTask};
 use super::{Control, Incoming, Interrupt, Interrupted, TunnelOptions, report};
 use crate::dial::link::LinkSettings;
 use crate::spool::Spool;

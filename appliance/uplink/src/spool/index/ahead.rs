@@ -63,7 +63,8 @@ impl Index {
 
     /// Returns where the record at `spot` is to be looked for, if it is still the newest of its key and still waits behind `after`.
     pub(crate) fn place_of(&self, spot: Spot, after: Option<(Epoch, Sequence)>) -> Option<Place> {
-        let is_newest = self.newest.latest(spot.key).is_some_and(|latest| (latest.segment, latest.sequence) == (spot.segment, spot.sequence));
+        let is_newest =
+            self.newest.latest(spot.key).is_some_and(|latest| (latest.segment, latest.sequence) == (spot.segment, spot.sequence));
         let segment = self.segments.get(&spot.segment).filter(|_| is_newest && self.waits(spot, (self.first_segment(after), after)))?;
         let span = segment.lanes.get(&Lane::Alerts)?;
         let mark = span.marks.partition_point(|(sequence, _)| *sequence <= spot.sequence).checked_sub(1)?;
