@@ -29,7 +29,10 @@ const PACKS: &[(&str, u32, &str)] = &[
     ("hpe-server", 1, include_str!("../../packs/hpe-server.json")),
     ("netapp", 1, include_str!("../../packs/netapp.json")),
     ("vmware", 1, include_str!("../../packs/vmware.json")),
+    ("network-syslog", 1, include_str!("../../packs/network-syslog.json")),
+    ("windows", 1, include_str!("../../packs/windows.json")),
     ("linux", 1, include_str!("../../packs/linux.json")),
+    ("services", 1, include_str!("../../packs/services.json")),
     ("catch-all", 1, include_str!("../../packs/catch-all.json")),
 ];
 
