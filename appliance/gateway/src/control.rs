@@ -1,9 +1,12 @@
 //! What the control plane wants: closes, resends, revisions and secrets, carried out and answered. Also notices when the spool gave
 //! records up, so that open alerts are sent again.
 //!
-//! `trial` puts revisions in force and takes them back. Ends when its token is cancelled or the tunnel has ended.
+//! `trial` puts revisions in force and takes them back, `self_test` tries what must go on working with them. Ends when its token is cancelled or the tunnel has ended.
 
 pub(crate) mod clock;
+mod self_test;
+#[cfg(test)]
+mod tests;
 pub(crate) mod trial;
 
 use std::sync::Arc;
@@ -24,11 +27,13 @@ use tokio_util::sync::CancellationToken;
 use crate::audit::Audit;
 use crate::audit::action::Action;
 use crate::audit::upload::{Letter, LetterBox};
+use crate::canary::probe::Prober;
 use crate::dictionary::Names;
 use crate::identity::Notice;
 use crate::identity::trusted::Trusted;
 use crate::pipeline::Order;
-use crate::revision::{Revisions, Signers, TakenBack};
+use crate::revision::signers::Signers;
+use crate::revision::{Revisions, TakenBack};
 use crate::site::Site;
 use crate::vault::{Changed, Vault};
 
@@ -88,6 +93,8 @@ pub(crate) struct Control {
     /// What the start took back, until it is told.
     pub(crate) taken_back: Option<TakenBack>,
     pub(crate) session: trial::Link,
+    /// Tries the listeners.
+    pub(crate) prober: Prober,
     /// What the newest session asks for: `Welcome::resend_nonce`.
     pub(crate) resend_nonce: u64,
 }

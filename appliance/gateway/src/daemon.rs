@@ -51,8 +51,10 @@ use crate::pipeline::{Order, Parts, Pipeline, PipelineFacts};
 use crate::proxy::agents::Agents;
 use crate::receivers::snmp_trap::UsmStart;
 use crate::receivers::{self, ListenerFacts, Sockets, reply, udp};
+use crate::revision::compile::Compiled;
+use crate::revision::signers::Signers;
 use crate::revision::veto::Veto;
-use crate::revision::{Compiled, Mode, Opening, Revisions, Signers, Start};
+use crate::revision::{Mode, Opening, Revisions, Start};
 use crate::sandbox;
 use crate::service::{self, Notifier, PassedSockets};
 use crate::site::{Settings, Site};
@@ -263,6 +265,7 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     let (targets, canary_refreshes) = canary_targets(&config, &identity, &certificate.certified, &listeners)?;
     refreshes.extend(canary_refreshes);
     let (probe, canary_view) = Probe::new(canary, targets, orders.clone());
+    let prober = probe.prober();
     tasks.spawn("canary", probe.run(stop.clone()));
     let balance = Balance {
         accounts: accounts.clone(),
@@ -272,7 +275,7 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
         outgoing: outgoing.clone(),
         tunnel: tunnel_view.clone(),
         spool: spool.clone(),
-        warn_below_hours: warn_below_view,
+        warn_below_hours: warn_below_view.clone(),
     };
     tasks.spawn("balance", balance.run(stop.clone()));
     let warnings: Vec<String> = listeners.iter().filter_map(ListenerFacts::warning).collect();
@@ -297,6 +300,7 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
         warn_below_hours,
         taken_back,
         session: Link::default(),
+        prober,
         resend_nonce: 0,
         facts,
         report,
@@ -366,6 +370,7 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
         reporter: reporter.clone(),
         kept: last_examination,
         audit: audit.clone(),
+        warn_below_hours: warn_below_view,
     };
     tasks.spawn("doctor", doctor.run(stop.clone()));
     tasks.spawn("report", reporter.send(outgoing, stop.clone()));

@@ -16,7 +16,7 @@ use postern_protocol::dictionary::{self, Dictionary, MAX_TABLE_BYTES, built_in};
 use postern_protocol::message::{DictionaryPart, MAX_DICTIONARY_PART_BYTES};
 use tokio::sync::watch;
 
-use crate::revision::Signers;
+use crate::revision::signers::Signers;
 
 /// Bytes of an Ed25519 signature.
 const SIGNATURE_BYTES: usize = 64;

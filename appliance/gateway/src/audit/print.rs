@@ -11,7 +11,7 @@ use super::receipt::{self, Found};
 use super::verify::{self, Verified};
 use super::{AuditError, log};
 use crate::config::Config;
-use crate::revision::Signers;
+use crate::revision::signers::Signers;
 
 /// How the log is to be printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,7 +14,7 @@ use postern_protocol::message::AuditReceipt;
 use serde::{Deserialize, Serialize};
 
 use super::AuditError;
-use crate::revision::Signers;
+use crate::revision::signers::Signers;
 
 const FILE: &str = "receipt.json";
 

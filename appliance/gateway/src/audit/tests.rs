@@ -8,7 +8,7 @@ use postern_protocol::id::GatewayId;
 
 use super::verify::Fault;
 use super::*;
-use crate::revision::Signers;
+use crate::revision::signers::Signers;
 
 struct Site {
     folder: tempfile::TempDir,

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::action::Action;
 use super::{Audit, AuditError, receipt};
-use crate::revision::Signers;
+use crate::revision::signers::Signers;
 
 /// How long a countersignature may take before the entries are sent again.
 const PATIENCE: Duration = Duration::from_secs(30);

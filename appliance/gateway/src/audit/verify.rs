@@ -14,7 +14,7 @@ use super::AuditError;
 use super::line::{self, Place};
 use super::log::{self, LogFile};
 use super::receipt::{self, Found};
-use crate::revision::Signers;
+use crate::revision::signers::Signers;
 
 /// What is wrong.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

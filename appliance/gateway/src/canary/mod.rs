@@ -8,6 +8,7 @@
 
 mod message;
 pub(crate) mod probe;
+pub(crate) mod specimen;
 pub(crate) mod tls;
 
 use std::fmt;

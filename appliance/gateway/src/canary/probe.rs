@@ -13,7 +13,7 @@ use postern_protocol::timestamp::Timestamp;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 use tokio_rustls::TlsConnector;
 use tokio_util::sync::CancellationToken;
@@ -50,6 +50,41 @@ pub(crate) struct Probe {
     orders: mpsc::Sender<Order>,
     report: watch::Sender<Vec<CanaryPath>>,
     number: u64,
+    prober: Prober,
+    questions: mpsc::Receiver<Question>,
+}
+
+/// Time for a try that somebody waits for, and how often it is made before it counts: a burst may push one datagram out.
+const ASKED_WAIT: Duration = Duration::from_secs(3);
+const ASKED_TRIES: u32 = 2;
+
+/// Questions that wait; full: whoever asks waits.
+const QUESTIONS: usize = 4;
+
+/// Asks the task to try every path now.
+#[derive(Clone)]
+pub(crate) struct Prober(mpsc::Sender<Question>);
+
+/// One question.
+type Question = oneshot::Sender<Option<Missed>>;
+
+/// A path that does not work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Missed {
+    /// Which.
+    pub(crate) path: Path,
+    /// The step that was not done.
+    pub(crate) broken: String,
+}
+
+impl Prober {
+    /// Returns the first path that had worked before, and neither lets a message of our own through now nor brings anything real.
+    pub(crate) async fn missed(&self) -> Option<Missed> {
+        let (question, answer) = oneshot::channel();
+        // A task that has ended stops the daemon.
+        self.0.send(question).await.ok()?;
+        answer.await.ok().flatten()
+    }
 }
 
 /// Why a try did not come through: the step, in a sentence.
@@ -64,8 +99,15 @@ impl Probe {
         };
         let targets: Vec<_> = targets.into_iter().map(waiting).collect();
         let (report, view) = watch::channel(targets.iter().map(|(_, report)| report.clone()).collect());
-        (Self { canary, targets, orders, report, number: 0 }, view)
+        let (prober, questions) = mpsc::channel(QUESTIONS);
+        (Self { canary, targets, orders, report, number: 0, prober: Prober(prober), questions }, view)
     }
+
+    /// Returns what asks this task.
+    pub(crate) fn prober(&self) -> Prober {
+        self.prober.clone()
+    }
+
 
     /// Tries every minute until `stop` is cancelled.
     ///
@@ -75,16 +117,50 @@ impl Probe {
         let mut minute = tokio::time::interval_at(tokio::time::Instant::now() + EVERY, EVERY);
         minute.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
-            tokio::select! {
+            let question = tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                _ = minute.tick() => {}
-            }
+                Some(question) = self.questions.recv() => Some(question),
+                _ = minute.tick() => None,
+            };
             // A try that is given up was for nothing, and the next start forgets its mark.
             tokio::select! {
                 () = stop.cancelled() => return Ok(()),
-                () = self.round() => {}
+                () = self.answer(question) => {}
             }
         }
+    }
+
+    async fn answer(&mut self, question: Option<Question>) {
+        match question {
+            None => self.round().await,
+            Some(question) => {
+                let missed = self.missed().await;
+                // Whoever asked may be gone.
+                let _ = question.send(missed);
+            }
+        }
+    }
+
+    async fn missed(&mut self) -> Option<Missed> {
+        for (target, _) in self.targets.iter().filter(|(_, report)| report.state != CanaryState::Missed) {
+            let track = self.canary.track(target.path);
+            // Of before: the next round tries a path once more that was busy.
+            track.heard.store(false, Ordering::Relaxed);
+            let mut missed = None;
+            for _ in 0..ASKED_TRIES {
+                self.number = self.number.wrapping_add(1);
+                missed = try_once(&self.canary, target, Try { number: self.number, within: ASKED_WAIT }).await.err();
+                // Something real came by meanwhile: the path works, however full it is.
+                if missed.is_none() || track.heard.load(Ordering::Relaxed) {
+                    missed = None;
+                    break;
+                }
+            }
+            if let Some(broken) = missed {
+                return Some(Missed { path: target.path, broken });
+            }
+        }
+        None
     }
 
     /// Tries every path that was silent since the last round.
@@ -96,11 +172,7 @@ impl Probe {
                 (report.state, report.broken) = (CanaryState::Busy, String::new());
             } else {
                 self.number = self.number.wrapping_add(1);
-                track.reached.send_replace((self.number, Stage::Sent));
-                let tried = tokio::time::timeout(WAIT, try_path(&self.canary, target, self.number)).await;
-                track.connection.send_replace(Connection::None);
-                let stage = track.reached.borrow().1;
-                match tried.unwrap_or_else(|_| Err(stuck(target.path, stage))) {
+                match try_once(&self.canary, target, Try { number: self.number, within: WAIT }).await {
                     Ok(()) => {
                         report.last_ok = Some(Timestamp::from(SystemTime::now()).as_nanos());
                         (report.state, report.broken) = (CanaryState::Ok, String::new());
@@ -147,6 +219,23 @@ fn stuck(path: Path, stage: Stage) -> Broken {
         (_, Stage::Handled) => "it came too late",
     };
     step.to_owned()
+}
+
+/// One try of a path.
+#[derive(Clone, Copy)]
+struct Try {
+    number: u64,
+    within: Duration,
+}
+
+/// Says how a try ended, in time or not.
+async fn try_once(canary: &Canary, target: &Target, Try { number, within }: Try) -> Result<(), Broken> {
+    let track = canary.track(target.path);
+    track.reached.send_replace((number, Stage::Sent));
+    let tried = tokio::time::timeout(within, try_path(canary, target, number)).await;
+    track.connection.send_replace(Connection::None);
+    let stage = track.reached.borrow().1;
+    tried.unwrap_or_else(|_| Err(stuck(target.path, stage)))
 }
 
 async fn try_path(canary: &Canary, target: &Target, number: u64) -> Result<(), Broken> {
@@ -377,6 +466,33 @@ mod tests {
         rig.canary.heard(Path::SnmpTrap);
         probe.round().await;
         assert!(matches!(rig.orders.try_recv(), Ok(Order::OwnClear { .. })));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_asks_hears_of_a_path_that_stopped_working_and_of_no_other() {
+        let rig = Rig::new();
+        let socket = UdpSocket::bind(LOCAL).unwrap();
+        let (probe, _view) = rig.probe(Path::SnmpTrap, socket.local_addr().unwrap());
+        let prober = probe.prober();
+        let missed = Missed { path: Path::SnmpTrap, broken: "the receiver did not read it".to_owned() };
+        let stop = CancellationToken::new();
+        let ask = async {
+            assert_eq!(prober.missed().await, Some(missed));
+            let heard_meanwhile = async {
+                tokio::time::sleep(ASKED_WAIT / 2).await;
+                rig.canary.heard(Path::SnmpTrap);
+            };
+            assert_eq!(tokio::join!(prober.missed(), heard_meanwhile).0, None, "what is busy works");
+            stop.cancel();
+        };
+        tokio::select! {
+            ended = probe.run(stop.clone()) => ended.unwrap(),
+            () = ask => {}
+        }
+        let (mut probe, _view) = rig.probe(Path::SnmpTrap, socket.local_addr().unwrap());
+        rig.canary.track(Path::SnmpTrap).heard.store(false, Ordering::Relaxed);
+        probe.round().await;
+        assert_eq!(probe.missed().await, None, "it was broken before: that is no one's doing now");
     }
 
     #[tokio::test]

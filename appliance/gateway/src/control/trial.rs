@@ -13,8 +13,10 @@ use tokio::sync::oneshot;
 use super::{Control, ControlError, MAX_PROBLEMS, clock};
 use crate::audit::action::Action;
 use crate::pipeline::Order;
-use crate::revision::trial::{Input, Output, Reason, Way};
-use crate::revision::{self, Compiled, Refusal, Step, TakenBack, way_out};
+use crate::revision::compile::{Compiled, Refusal, built_in, compile};
+use crate::revision::trial::reason::Reason;
+use crate::revision::trial::{Input, Output, Way};
+use crate::revision::{Step, TakenBack, way_out};
 use crate::site::{Settings, Site};
 
 /// Time for the tunnel to leave its session once the way out has changed.
@@ -83,7 +85,11 @@ impl Control {
         self.swap(compiled, site).await?;
         self.audit.note(Action::RevisionProvisional { number, until: kept.until });
         tracing::info!(revision = number, within_s, "a revision is in force on trial");
-        let outputs = self.revisions.handle(Input::Swapped { number, kept, way }, now);
+        let input = match self.self_test().await? {
+            None => Input::Swapped { number, kept, way },
+            Some(check) => Input::SelfTestFailed { number, check },
+        };
+        let outputs = self.revisions.handle(input, clock::now());
         self.publish();
         Ok(Ok(outputs))
     }
@@ -95,8 +101,8 @@ impl Control {
         // Thousands of regular expressions and passphrases take longer than a task may block.
         let made = tokio::task::spawn_blocking(move || {
             let compiled = match signed {
-                Some(signed) => revision::compile(&veto, &signed),
-                None => revision::built_in(&veto).map_err(|error| Refusal::whole(crate::chain(&error))),
+                Some(signed) => compile(&veto, &signed),
+                None => built_in(&veto).map_err(|error| Refusal::whole(crate::chain(&error))),
             };
             match compiled {
                 Ok(compiled) => {

@@ -13,8 +13,7 @@ use tokio::net::TcpStream;
 use super::finding::{Id, good};
 use super::identity::span;
 
-/// Less than this is told: what a weekend needs is not there.
-const LITTLE_TIME: Duration = Duration::from_secs(24 * 3600);
+/// Less room than this is a fault.
 const NO_TIME: Duration = Duration::from_secs(3600);
 
 /// How long a listener of our own may take to be connected to.
@@ -54,13 +53,13 @@ fn from_inside(listens: SocketAddr) -> SocketAddr {
     SocketAddr::new(ip, listens.port())
 }
 
-/// Judges what the daemon reports, and what trying its listeners came to.
-pub(super) fn judge(status: &Status, tried: &[Tried]) -> Vec<Finding> {
+/// Judges what the daemon reports, and what trying its listeners came to; room in the spool for less than `warn_below` is told.
+pub(super) fn judge(status: &Status, tried: &[Tried], warn_below: Duration) -> Vec<Finding> {
     let mut findings = Vec::new();
     findings.extend(last_words(status));
     findings.extend(listeners(status, tried));
     findings.extend(buffers(&status.listeners));
-    findings.extend(spool(status));
+    findings.extend(spool(status, warn_below));
     findings.extend(audit(status));
     findings
 }
@@ -138,7 +137,7 @@ pub(super) fn buffer_advice(asked: u64) -> String {
     format!("set net.core.rmem_max = {asked} (sysctl), or ReceiveBuffer={asked} in the socket unit, and restart the daemon")
 }
 
-fn spool(status: &Status) -> Vec<Finding> {
+fn spool(status: &Status, warn_below: Duration) -> Vec<Finding> {
     let spool = &status.spool;
     let mut findings = Vec::new();
     if spool.damaged_records > 0 {
@@ -150,7 +149,7 @@ fn spool(status: &Status) -> Vec<Finding> {
     let waiting: u64 = spool.lanes.values().map(|lane| lane.records).sum();
     let left = spool.seconds_left.map(Duration::from_secs).filter(|_| waiting > 0);
     match left {
-        Some(left) if left < LITTLE_TIME => {
+        Some(left) if left < warn_below.max(NO_TIME) => {
             let what = format!("at this rate the spool is full in {}", span(left));
             let evidence = format!("{waiting} records wait, {} MiB of {} MiB are used", mib(spool.bytes_on_disk), mib(spool.quota_bytes));
             let advice = "get the tunnel up again; until then raise spool.max_bytes if the disk has room. Logs and samples are given up \
@@ -206,7 +205,8 @@ mod tests {
     }
 
     fn ids(status: &Status, tried: &[Tried]) -> Vec<(String, Grade)> {
-        judge(status, tried).into_iter().filter(|finding| finding.grade != Grade::Good).map(|finding| (finding.id, finding.grade)).collect()
+        let warn_below = Duration::from_secs(24 * 3600);
+        judge(status, tried, warn_below).into_iter().filter(|finding| finding.grade != Grade::Good).map(|finding| (finding.id, finding.grade)).collect()
     }
 
     #[test]
@@ -253,6 +253,18 @@ mod tests {
         status.spool.damaged_records = 2;
         let expected = [("spool-damaged", Grade::Warning), ("spool-time-left", Grade::Fault), ("audit-damaged", Grade::Fault)];
         assert_eq!(ids(&status, &[]), expected.map(|(id, grade)| (id.to_owned(), grade)));
+    }
+
+    #[test]
+    fn the_revision_says_from_when_on_the_spools_time_is_short() {
+        let mut status = status();
+        status.spool.lanes = BTreeMap::from([("alerts".to_owned(), LaneFill { records: 5, bytes: 9, evicted: 0 })]);
+        status.spool.seconds_left = Some(3600 * 30);
+        for (hours, grade) in [(24, None), (30, None), (31, Some(Grade::Warning)), (72, Some(Grade::Warning))] {
+            let found = judge(&status, &[], Duration::from_secs(hours * 3600));
+            let short = found.iter().find(|finding| finding.id == Id::SpoolTimeLeft.name()).map(|finding| finding.grade);
+            assert_eq!(short, grade, "{hours} h");
+        }
     }
 
     #[tokio::test]

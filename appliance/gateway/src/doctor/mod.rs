@@ -16,8 +16,10 @@ mod way;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use postern_protocol::revision::document::Document;
+use postern_protocol::revision::link::DEFAULT_WARN_BELOW_HOURS;
 use postern_protocol::status::doctor::{Finding, Grade, Report};
 use postern_protocol::status::{Status, TunnelState};
 use postern_protocol::timestamp::Timestamp;
@@ -46,6 +48,8 @@ pub struct Patient {
     pub disks: Vec<(PathBuf, u64)>,
     /// Receive buffers that the configuration asks for, by listener.
     pub buffers: Vec<(&'static str, u64)>,
+    /// Hours of room in the spool below which its time is short.
+    pub warn_below_hours: u32,
     /// Which ports may be tried.
     pub ports: Ports,
 }
@@ -55,11 +59,13 @@ impl Patient {
     pub async fn of(config: &Config) -> Self {
         let status = crate::status::ask(&config.status_socket()).await;
         let status = status.map(|(status, _)| status).map_err(|error| crate::chain(&error));
-        let uplink = crate::revision::uplink_in_force(&config.revisions_dir());
+        let document = crate::revision::document_in_force(&config.revisions_dir());
+        let uplink = document.as_ref().and_then(|document| document.uplink.as_ref());
         let further = Identity::load(&config.identity_dir()).map(|identity| identity.addresses).unwrap_or_default();
         let bootstrap = LinkSettings { further, ..config.link() };
-        let (link, lacking) = way_out::settings(&bootstrap, uplink.as_ref(), &|_| None);
-        let patient = Self::new(config, link, status);
+        let (link, lacking) = way_out::settings(&bootstrap, uplink, &|_| None);
+        let warn_below_hours = document.as_ref().map_or(DEFAULT_WARN_BELOW_HOURS, Document::warn_below_hours);
+        let patient = Self { warn_below_hours, ..Self::new(config, link, status) };
         // The daemon's own directory may not be there yet, and must not be made by another user.
         let disks = std::iter::once((config.data_dir.clone(), 0))
             .chain(patient.disks.into_iter().filter(|(dir, _)| *dir == config.spool_dir() && dir.is_dir()));
@@ -77,6 +83,7 @@ impl Patient {
             status,
             disks: vec![(config.doctor_dir(), 0), (config.spool_dir(), config.spool_max_bytes.saturating_sub(used))],
             buffers: udp.into_iter().filter_map(|(name, udp)| Some((name, udp.as_ref()?.receive_buffer_bytes as u64))).collect(),
+            warn_below_hours: DEFAULT_WARN_BELOW_HOURS,
             credentials: Credentials::Known,
             // The daemon's sandbox leaves no other.
             ports: Ports::Own,
@@ -125,7 +132,7 @@ pub async fn examine(patient: Patient) -> Report {
         findings.extend(identity::judge(&identity::observe(identity), now));
     }
     findings.extend(disks(patient.disks).await);
-    findings.extend(here(&patient.status, &patient.buffers).await);
+    findings.extend(here(&patient.status, &patient.buffers, hours(patient.warn_below_hours)).await);
     findings.extend(tunnel(&patient.status, &findings));
     // Stable: within a grade they stand in the order of looking.
     findings.sort_by_key(|finding| finding.grade);
@@ -162,10 +169,14 @@ async fn disks(dirs: Vec<(PathBuf, u64)>) -> Vec<Finding> {
     })
 }
 
+fn hours(hours: u32) -> Duration {
+    Duration::from_secs(u64::from(hours).saturating_mul(3600))
+}
+
 /// What the daemon knows; without it, what the system says in its place.
-async fn here(status: &Result<Status, String>, buffers: &[(&'static str, u64)]) -> Vec<Finding> {
+async fn here(status: &Result<Status, String>, buffers: &[(&'static str, u64)], warn_below: Duration) -> Vec<Finding> {
     match status {
-        Ok(status) => daemon::judge(status, &daemon::try_listeners(&status.listeners).await),
+        Ok(status) => daemon::judge(status, &daemon::try_listeners(&status.listeners).await, warn_below),
         Err(error) => {
             let advice = "start it (systemctl start postern-gateway), or run this command as its user; without it only the way out, the \
                           files and the clock could be looked at";

@@ -75,6 +75,8 @@ pub(crate) struct Watch {
     pub(crate) reporter: Reporter,
     pub(crate) kept: Kept,
     pub(crate) audit: Audit,
+    /// By the revision in force.
+    pub(crate) warn_below_hours: watch::Receiver<u32>,
 }
 
 impl Watch {
@@ -107,7 +109,9 @@ impl Watch {
 
     async fn look(&self) {
         let link = self.link.borrow().clone();
-        let report = examine(Patient::new(&self.config, link, Ok(self.reporter.report()))).await;
+        let warn_below_hours = *self.warn_below_hours.borrow();
+        let patient = Patient::new(&self.config, link, Ok(self.reporter.report()));
+        let report = examine(Patient { warn_below_hours, ..patient }).await;
         let known = faults(self.kept.report.borrow().as_ref());
         for Finding { id, what, evidence, advice, .. } in report.findings.iter().filter(|finding| finding.grade == Grade::Fault) {
             tracing::warn!(id, what, evidence, advice, "the doctor found a fault");

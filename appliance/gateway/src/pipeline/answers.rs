@@ -13,6 +13,7 @@ use crate::receivers::reply as answer;
 pub(super) enum Reply {
     Inform(Inform),
     Push(oneshot::Sender<PushAnswer>, PushAnswer),
+    Rehearsed(oneshot::Sender<()>),
 }
 
 /// By which protocol, from whom, and why it was given up, if it was.
@@ -46,6 +47,9 @@ pub(super) fn reply(reply: Reply) {
         }
         Reply::Push(sender, answer) => {
             let _ = sender.send(answer);
+        }
+        Reply::Rehearsed(sender) => {
+            let _ = sender.send(());
         }
     }
 }

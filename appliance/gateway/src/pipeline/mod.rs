@@ -33,7 +33,7 @@ use tokio::time::{Instant, MissedTickBehavior};
 use self::answers::{Reply, Settled, reply};
 use self::local::{Memory, Writer};
 use self::milestones::Milestones;
-pub(crate) use self::order::Order;
+pub(crate) use self::order::{Order, Rehearsal};
 use self::seen::{PushSighting, Sighting};
 use crate::accounts::Accounts;
 use crate::canary::Stage;
@@ -357,6 +357,12 @@ impl Pipeline {
                 self.engine.own_clear(kind, &qualifier, now);
             }
             Order::ReplaceDictionary(dictionary) => self.engine.replace_dictionary(dictionary),
+            Order::Rehearse(Rehearsal { events, decided, durable }) => {
+                let deciding: usize = events.iter().map(|event| self.engine.rehearse(event)).sum();
+                tracing::debug!(events = events.len(), deciding, "the rules are rehearsed");
+                let _ = decided.send(());
+                self.waiting.push(Reply::Rehearsed(durable));
+            }
             Order::ReplaceRules(rules, done) => {
                 self.engine.replace_rules(*rules);
                 // Whoever asked may be gone.

@@ -3,11 +3,22 @@
 use std::sync::Arc;
 
 use postern_engine::alert::OwnReport;
+use postern_engine::event::Event;
 use postern_engine::rule::RuleIndex;
 use postern_protocol::alert::{Alert, AlertKey};
 use postern_protocol::dictionary::Dictionary;
 use postern_protocol::inventory::Inventory;
 use tokio::sync::oneshot;
+
+/// What a self-test asks: the pipeline answers each part as soon as it is done.
+pub(crate) struct Rehearsal {
+    /// What the rules are held against. Nothing comes of it, and no ledger counts it.
+    pub(crate) events: Vec<Event>,
+    /// Told when they have decided.
+    pub(crate) decided: oneshot::Sender<()>,
+    /// Told when a commit is durable that came after.
+    pub(crate) durable: oneshot::Sender<()>,
+}
 
 /// Something that is wanted of the task.
 pub(crate) enum Order {
@@ -42,6 +53,8 @@ pub(crate) enum Order {
     },
     /// Alerts are written with other names from now on.
     ReplaceDictionary(Arc<Dictionary>),
+    /// Rules and spool are to prove that they work.
+    Rehearse(Rehearsal),
     /// Other rules are in force from now on; answered when they are.
     ReplaceRules(Box<RuleIndex>, oneshot::Sender<()>),
     /// Every open alert is to be sent again.

@@ -4,28 +4,29 @@
 //! slot, or back to it. A crash between two steps is mended at the next start (see `trial`) or by the cloud, which sends a revision
 //! again that is newest and not in force. `control` drives all this.
 
+pub(crate) mod compile;
+pub(crate) mod signers;
 mod store;
+#[cfg(test)]
+mod tests;
 pub mod trial;
 pub(crate) mod veto;
 pub(crate) mod way_out;
 
 use std::path::Path;
 
-use aws_lc_rs::signature::{ED25519, UnparsedPublicKey};
-use postern_engine::rule::RuleIndex;
-use postern_protocol::id::{GatewayId, RevisionNumber};
+use postern_protocol::id::RevisionNumber;
 use postern_protocol::message::SignedRevision;
-use postern_protocol::revision::document::{DEFAULT_CONFIRM_WITHIN_S, Document};
-use postern_protocol::revision::link::Uplink;
-use postern_protocol::revision::{self, Problem};
+use postern_protocol::revision::document::Document;
+use postern_protocol::revision::Problem;
 use postern_protocol::status::{self, Provisional};
 
-use tokio::sync::watch;
-
+use self::compile::{Compiled, Refusal, built_in, compile, whole};
+use self::signers::Signers;
 use self::store::{Slot, Store, Stored};
-use self::trial::{Facts, Input, Kept, Moment, Output, Reason, Trial, Verdict};
+use self::trial::reason::Reason;
+use self::trial::{Facts, Input, Kept, Moment, Output, Trial, Verdict};
 use self::veto::Veto;
-use crate::identity::trusted::Trusted;
 
 pub use self::store::StoreError;
 
@@ -49,33 +50,6 @@ pub enum RevisionError {
     Store(#[from] StoreError),
 }
 
-/// Who may sign, and for whom.
-#[derive(Clone)]
-pub(crate) struct Signers {
-    /// This gateway.
-    pub(crate) gateway: GatewayId,
-    /// Their keys are the signing keys of it.
-    pub(crate) trusted: watch::Receiver<Trusted>,
-}
-
-impl Signers {
-    /// Names those of an identity that does not change meanwhile.
-    pub(crate) fn fixed(gateway: GatewayId, signing_keys: Vec<[u8; 32]>) -> Self {
-        // The value outlives its sender.
-        Self { gateway, trusted: watch::channel(Trusted { signing_keys, addresses: Vec::new() }).1 }
-    }
-
-    fn verify(&self, signed: &SignedRevision) -> bool {
-        let input = revision::signing_input(&self.gateway, RevisionNumber(signed.number), &signed.document);
-        self.signed(&input, &signed.signature)
-    }
-
-    /// Tells whether one of the keys signed `input`.
-    pub(crate) fn signed(&self, input: &[u8], signature: &[u8]) -> bool {
-        self.trusted.borrow().signing_keys.iter().any(|key| UnparsedPublicKey::new(&ED25519, key).verify(input, signature).is_ok())
-    }
-}
-
 /// The revisions of this gateway.
 pub(crate) struct Revisions {
     store: Store,
@@ -89,21 +63,6 @@ pub(crate) struct Revisions {
     desired: Option<u64>,
     failed: Option<status::FailedRevision>,
     trial: Trial,
-}
-
-/// A revision that is good: what it says, and its rules compiled.
-pub(crate) struct Compiled {
-    /// What it says.
-    pub(crate) document: Document,
-    /// Its rules.
-    pub(crate) rules: RuleIndex,
-}
-
-impl Compiled {
-    /// Returns how long it has to be confirmed, seconds.
-    pub(crate) fn confirm_within_s(&self) -> u32 {
-        self.document.confirm_within_s.unwrap_or(DEFAULT_CONFIRM_WITHIN_S)
-    }
 }
 
 /// A revision that was taken back.
@@ -135,38 +94,6 @@ pub(crate) struct Start {
     pub(crate) compiled: Compiled,
     /// What the start took back.
     pub(crate) taken_back: Option<TakenBack>,
-}
-
-/// Why a revision is refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// It is not good, or cannot be kept.
-    Faulty(Vec<Problem>),
-    /// This site forbids what it says.
-    Vetoed(Vec<Problem>),
-}
-
-impl Refusal {
-    /// Refuses it as a whole.
-    pub(crate) fn whole(reason: impl Into<String>) -> Self {
-        Self::Faulty(whole(reason))
-    }
-
-    /// Refuses it because it cannot be kept.
-    pub(crate) fn not_kept(error: &StoreError) -> Self {
-        Self::whole(format!("the gateway cannot keep the revision: {}", crate::chain(error)))
-    }
-
-    /// Returns what is wrong.
-    pub(crate) fn problems(&self) -> &[Problem] {
-        match self {
-            Self::Faulty(problems) | Self::Vetoed(problems) => problems,
-        }
-    }
-}
-
-fn whole(reason: impl Into<String>) -> Vec<Problem> {
-    vec![Problem { path: String::new(), line: 0, column: 0, reason: reason.into() }]
 }
 
 /// What is to be done with a pushed revision.
@@ -430,268 +357,15 @@ impl Revisions {
     }
 }
 
-/// Parses and compiles an authentic revision; takes processor time.
-///
-/// # Errors
-/// Every problem.
-pub(crate) fn compile(veto: &Veto, signed: &SignedRevision) -> Result<Compiled, Refusal> {
-    let document = revision::parse(&signed.document).map_err(Refusal::Faulty)?;
-    let forbidden = veto.problems(&document);
-    if !forbidden.is_empty() {
-        return Err(Refusal::Vetoed(forbidden));
-    }
-    Ok(Compiled { rules: RuleIndex::compile(&document).map_err(Refusal::Faulty)?, document })
-}
-
-/// Compiles the built-in rules, but for those that the site forbids.
-///
-/// # Errors
-/// [`RevisionError::BuiltIn`].
-pub(crate) fn built_in(veto: &Veto) -> Result<Compiled, RevisionError> {
-    let mut document = revision::parse(revision::BUILT_IN.as_bytes()).map_err(RevisionError::BuiltIn)?;
-    let stripped = veto.strip(&mut document);
-    if stripped > 0 {
-        tracing::warn!(rules = stripped, "built-in rules are left out because they release what the site forbids");
-    }
-    Ok(Compiled { rules: RuleIndex::compile(&document).map_err(RevisionError::BuiltIn)?, document })
-}
-
 const fn failure(number: u64, problems: Vec<Problem>) -> status::FailedRevision {
     status::FailedRevision { number: RevisionNumber(number), problems }
 }
 
-/// Reads what the stored revision in force says of the way out, for who looks on: nothing is checked and nothing changed.
-pub(crate) fn uplink_in_force(dir: &Path) -> Option<Uplink> {
+/// Reads the stored revision in force, for who looks on: nothing is checked and nothing changed.
+pub(crate) fn document_in_force(dir: &Path) -> Option<Document> {
     if !dir.is_dir() {
         return None;
     }
     let stored = Store::open(dir).ok()?.read(Slot::Effective)?;
-    serde_json::from_slice::<Document>(&stored.signed.document).ok()?.uplink
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair as _};
-    use postern_protocol::timestamp::Timestamp;
-    use std::time::Duration;
-
-    const GOOD: &str = r#"{"format":1,"rules":[{"id":"r","match":{"syslog":{}},"then":{"suppress":{}}}]}"#;
-
-    const NOW: Moment = Moment { wall: Timestamp::from_secs(1_000_000), since_boot: Duration::from_secs(500) };
-    const LATER: Moment = Moment { wall: Timestamp::from_secs(1_000_301), since_boot: Duration::from_secs(801) };
-
-    struct Site {
-        dir: tempfile::TempDir,
-        key: Ed25519KeyPair,
-    }
-
-    impl Site {
-        fn new() -> Self {
-            Self { dir: tempfile::tempdir().unwrap(), key: Ed25519KeyPair::generate().unwrap() }
-        }
-
-        fn open(&self, veto: &[&str], mode: Mode) -> (Revisions, Compiled) {
-            let keys = vec![self.key.public_key().as_ref().try_into().unwrap()];
-            let signers = Signers::fixed(GatewayId::new("gw").unwrap(), keys);
-            let veto = Veto::new(veto.iter().map(|text| text.parse().unwrap()).collect());
-            let (revisions, start) = Revisions::open(self.dir.path(), Opening { signers, veto, mode, now: NOW }).unwrap();
-            (revisions, start.compiled)
-        }
-
-        fn sign(&self, gateway: &str, number: u64, document: &str) -> SignedRevision {
-            let input = revision::signing_input(&GatewayId::new(gateway).unwrap(), RevisionNumber(number), document.as_bytes());
-            SignedRevision { number, document: document.as_bytes().to_vec(), signature: self.key.sign(&input).as_ref().to_vec() }
-        }
-    }
-
-    /// Puts a revision in force, on trial.
-    fn try_out(revisions: &mut Revisions, signed: SignedRevision) -> Result<(), Vec<Problem>> {
-        match revisions.begin(&signed).unwrap() {
-            Step::InForce(_) => Ok(()),
-            Step::Refused(refusal) => Err(refusal.problems().to_vec()),
-            Step::TakenBack(problems) => Err(problems),
-            Step::Compile => match compile(&revisions.veto(), &signed) {
-                Ok(compiled) => {
-                    let number = signed.number;
-                    let kept = revisions.put_in_force(signed, compiled.confirm_within_s(), NOW).unwrap();
-                    revisions.handle(Input::Swapped { number, kept, way: trial::Way::Same }, NOW);
-                    Ok(())
-                }
-                Err(refusal) => {
-                    revisions.refused(signed.number, refusal.problems().to_vec()).unwrap();
-                    Err(refusal.problems().to_vec())
-                }
-            },
-        }
-    }
-
-    /// Puts a revision in force, and confirms it.
-    fn apply(revisions: &mut Revisions, signed: SignedRevision) -> Result<(), Vec<Problem>> {
-        let number = signed.number;
-        try_out(revisions, signed)?;
-        revisions.keep_confirmed().unwrap();
-        revisions.handle(Input::ConfirmKept { number }, NOW);
-        Ok(())
-    }
-
-    #[test]
-    fn a_good_revision_survives_a_restart() {
-        let site = Site::new();
-        let (mut revisions, _) = site.open(&[], Mode::Normal);
-        assert_eq!(revisions.numbers(), (0, 0));
-        apply(&mut revisions, site.sign("gw", 2, GOOD)).unwrap();
-        let (revisions, compiled) = site.open(&[], Mode::Normal);
-        assert_eq!((revisions.numbers(), compiled.rules.len(), compiled.document.rules.len()), ((2, 2), 1, 1));
-    }
-
-    #[test]
-    fn a_bad_revision_leaves_the_one_before_in_force_and_stays_visible() {
-        let site = Site::new();
-        let (mut revisions, _) = site.open(&[], Mode::Normal);
-        apply(&mut revisions, site.sign("gw", 1, GOOD)).unwrap();
-        let problems = apply(&mut revisions, site.sign("gw", 2, "{\"format\":1,\n\"rulez\":[]}")).unwrap_err();
-        assert!(!problems.is_empty());
-        for report in [revisions.report(), site.open(&[], Mode::Normal).0.report()] {
-            assert_eq!((report.effective, report.desired), (Some(RevisionNumber(1)), Some(RevisionNumber(2))));
-            assert_eq!(report.failed.unwrap().problems, problems);
-        }
-    }
-
-    #[test]
-    fn what_is_signed_for_another_gateway_or_number_is_refused() {
-        let site = Site::new();
-        let (mut revisions, _) = site.open(&[], Mode::Normal);
-        assert!(apply(&mut revisions, site.sign("other", 1, GOOD)).is_err());
-        let renumbered = SignedRevision { number: 9, ..site.sign("gw", 1, GOOD) };
-        assert!(apply(&mut revisions, renumbered).is_err());
-        assert_eq!(revisions.numbers(), (0, 0), "a forged number does not count as taken in");
-    }
-
-    #[test]
-    fn a_signing_key_that_is_trusted_meanwhile_signs_the_next_revision() {
-        let (old, new) = (Site::new(), Site::new());
-        let (mut revisions, _) = old.open(&[], Mode::Normal);
-        let signing_keys = vec![new.key.public_key().as_ref().try_into().unwrap()];
-        let (trusted, view) = watch::channel(revisions.signers.trusted.borrow().clone());
-        revisions.signers.trusted = view;
-        assert!(apply(&mut revisions, new.sign("gw", 1, GOOD)).is_err());
-        trusted.send_replace(Trusted { signing_keys, ..Trusted::default() });
-        apply(&mut revisions, new.sign("gw", 1, GOOD)).unwrap();
-        assert!(apply(&mut revisions, old.sign("gw", 2, GOOD)).is_err(), "the key that it takes the place of signs nothing any more");
-    }
-
-    #[test]
-    fn an_older_revision_is_not_applied() {
-        let site = Site::new();
-        let (mut revisions, _) = site.open(&[], Mode::Normal);
-        apply(&mut revisions, site.sign("gw", 5, GOOD)).unwrap();
-        assert!(apply(&mut revisions, site.sign("gw", 4, GOOD)).is_err());
-        assert!(apply(&mut revisions, site.sign("gw", 5, GOOD)).is_ok());
-        assert_eq!(revisions.numbers(), (5, 5));
-    }
-
-    #[test]
-    fn a_damaged_file_does_not_let_an_older_revision_in() {
-        let site = Site::new();
-        apply(&mut site.open(&[], Mode::Normal).0, site.sign("gw", 5, GOOD)).unwrap();
-        std::fs::write(site.dir.path().join("newest.json"), "").unwrap();
-        let (mut revisions, _) = site.open(&[], Mode::Normal);
-        assert_eq!(revisions.numbers(), (5, 5));
-        assert!(apply(&mut revisions, site.sign("gw", 4, GOOD)).is_err());
-    }
-
-    #[test]
-    fn the_veto_beats_a_signed_revision_also_one_that_was_in_force() {
-        let site = Site::new();
-        let document = r#"{"format":1,"rules":[{"id":"r","match":{"syslog":{}},"release":{"message":{"max_bytes":9}},
-            "then":{"raise":{"resource":"a","kind":"k","severity":"minor","summary":"{message}"}}}]}"#;
-        let (mut revisions, _) = site.open(&[], Mode::Normal);
-        apply(&mut revisions, site.sign("gw", 1, document)).unwrap();
-        let (mut revisions, _) = site.open(&["message"], Mode::Normal);
-        assert_eq!(revisions.numbers().0, 0);
-        let problems = apply(&mut revisions, site.sign("gw", 2, document)).unwrap_err();
-        assert_eq!(problems[0].path, "rules[0].release.message");
-    }
-
-    #[test]
-    fn safe_mode_keeps_the_confirmed_revision_and_forgets_nothing() {
-        let site = Site::new();
-        apply(&mut site.open(&[], Mode::Normal).0, site.sign("gw", 1, GOOD)).unwrap();
-        try_out(&mut site.open(&[], Mode::Normal).0, site.sign("gw", 2, GOOD)).unwrap();
-        let (mut revisions, compiled) = site.open(&[], Mode::Safe);
-        assert_eq!((revisions.numbers(), compiled.rules.len()), ((1, 2), 1));
-        for number in [2, 3] {
-            assert!(try_out(&mut revisions, site.sign("gw", number, GOOD)).is_err());
-            revisions.refused(number, whole("safe")).unwrap();
-        }
-        let (revisions, _) = site.open(&[], Mode::Normal);
-        assert_eq!((revisions.numbers(), revisions.trial().provisional().map(|(number, _)| number)), ((2, 2), Some(2)));
-        let empty = Site::new();
-        assert_eq!(empty.open(&[], Mode::Safe).0.numbers(), (0, 0), "the built-in rules when nothing was ever confirmed");
-    }
-
-    #[test]
-    fn a_revision_on_trial_is_one_after_a_restart_and_is_taken_back_when_its_time_is_over() {
-        let site = Site::new();
-        let (mut revisions, _) = site.open(&[], Mode::Normal);
-        apply(&mut revisions, site.sign("gw", 1, GOOD)).unwrap();
-        try_out(&mut revisions, site.sign("gw", 2, GOOD)).unwrap();
-        let (restarted, _) = site.open(&[], Mode::Normal);
-        let report = restarted.report();
-        assert_eq!(report.provisional.map(|provisional| provisional.number), Some(RevisionNumber(2)));
-        assert_eq!((report.effective, report.confirmed), (Some(RevisionNumber(2)), Some(RevisionNumber(1))));
-        let signers = restarted.signers.clone();
-        let opening = Opening { signers, veto: Veto::default(), mode: Mode::Normal, now: LATER };
-        let (late, start) = Revisions::open(site.dir.path(), opening).unwrap();
-        assert_eq!(start.taken_back, Some(TakenBack { from: 2, to: 1, reason: Reason::WhileDown { within_s: 300 } }));
-        for mut revisions in [late, site.open(&[], Mode::Normal).0] {
-            let report = revisions.report();
-            assert_eq!((report.effective, report.provisional, report.desired), (Some(RevisionNumber(1)), None, Some(RevisionNumber(2))));
-            assert!(report.failed.unwrap().problems[0].reason.contains("300 s"));
-            assert_eq!(revisions.refused_newest(), None, "not even when a secret comes");
-            assert!(matches!(revisions.begin(&site.sign("gw", 2, GOOD)).unwrap(), Step::TakenBack(_)));
-        }
-    }
-
-    #[test]
-    fn without_a_confirmed_revision_the_built_in_rules_come_back() {
-        let site = Site::new();
-        let (mut revisions, built_in) = site.open(&[], Mode::Normal);
-        try_out(&mut revisions, site.sign("gw", 1, GOOD)).unwrap();
-        revisions.handle(Input::Tick, LATER);
-        revisions.take_back(1, Reason::NotConfirmed { within_s: 300 }).unwrap();
-        let (revisions, compiled) = site.open(&[], Mode::Normal);
-        assert_eq!((revisions.numbers(), compiled.rules.len()), ((0, 1), built_in.rules.len()));
-    }
-
-    #[test]
-    fn what_the_site_forbids_meanwhile_gives_way_to_the_confirmed_revision() {
-        let site = Site::new();
-        let releasing = r#"{"format":1,"rules":[{"id":"r","match":{"syslog":{}},"release":{"message":{"max_bytes":9}},
-            "then":{"raise":{"resource":"a","kind":"k","severity":"minor","summary":"{message}"}}}]}"#;
-        let (mut revisions, _) = site.open(&[], Mode::Normal);
-        apply(&mut revisions, site.sign("gw", 1, GOOD)).unwrap();
-        try_out(&mut revisions, site.sign("gw", 2, releasing)).unwrap();
-        let (revisions, _) = site.open(&["message"], Mode::Normal);
-        assert_eq!((revisions.numbers(), revisions.trial().provisional()), ((1, 2), None));
-    }
-
-    #[test]
-    fn what_an_older_program_left_in_force_counts_as_confirmed() {
-        let site = Site::new();
-        apply(&mut site.open(&[], Mode::Normal).0, site.sign("gw", 1, GOOD)).unwrap();
-        std::fs::remove_file(site.dir.path().join("confirmed.json")).unwrap();
-        let (revisions, _) = site.open(&[], Mode::Normal);
-        assert_eq!((revisions.report().confirmed, revisions.trial().provisional()), (Some(RevisionNumber(1)), None));
-        assert_eq!(site.open(&[], Mode::Safe).0.numbers(), (1, 1));
-    }
-
-    #[test]
-    fn a_damaged_file_of_the_revision_in_force_leaves_the_confirmed_one() {
-        let site = Site::new();
-        apply(&mut site.open(&[], Mode::Normal).0, site.sign("gw", 1, GOOD)).unwrap();
-        std::fs::write(site.dir.path().join("effective.json"), "{").unwrap();
-        assert_eq!(site.open(&[], Mode::Normal).0.numbers(), (1, 1));
-    }
+    serde_json::from_slice(&stored.signed.document).ok()
 }

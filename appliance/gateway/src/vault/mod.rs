@@ -31,7 +31,7 @@ use zeroize::Zeroizing;
 use self::at_rest::AtRest;
 use self::machine_key::MachineKey;
 use self::sealing_key::SealingKey;
-use crate::revision::Signers;
+use crate::revision::signers::Signers;
 
 pub(crate) use self::machine_key::credentials_directory;
 

@@ -23,7 +23,7 @@ pub(crate) async fn examined(dir: &Path, server: &str, proxy: Option<&str>) -> R
     let identity = Identity::load(dir).map(Arc::new);
     let (status, disks) = (Err("not asked".to_owned()), vec![(dir.to_owned(), 0)]);
     let (credentials, buffers, ports) = (Credentials::Known, Vec::new(), Ports::Own);
-    examine(Patient { identity, link, status, credentials, disks, buffers, ports }).await
+    examine(Patient { identity, link, status, credentials, disks, buffers, ports, warn_below_hours: 24 }).await
 }
 
 /// Returns the one fault of a report.
