@@ -76,7 +76,8 @@ impl<'a> Rewriting<'a> {
         let mut out = Vec::new();
         cipher.append_key((id, 0), &mut out);
         let result = Rewritten { out, made: Segment::new(id, None), kept: Vec::new(), given_up: Vec::new(), damaged: BTreeMap::new() };
-        let mut this = Self { old, cipher, plan, result, is_shorter: false, reached: BTreeMap::new(), gaps: BTreeMap::new(), found: BTreeMap::new() };
+        let mut this =
+            Self { old, cipher, plan, result, is_shorter: false, reached: BTreeMap::new(), gaps: BTreeMap::new(), found: BTreeMap::new() };
         for (lane, known) in old.known() {
             this.reached.insert(lane, known.first.saturating_sub(1));
         }

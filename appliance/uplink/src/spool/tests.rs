@@ -358,7 +358,11 @@ async fn a_resend_is_owed_over_starts_until_the_control_plane_has_heard_of_it() 
             for (settles, epoch) in settles.iter().zip(from..) {
                 let (spool, recovered, writer) = open(&dir, epoch);
                 told.push(recovered.resend_open_alerts);
-                if *settles { spool.settle_resend() } else { spool.owe_resend() }
+                if *settles {
+                    spool.settle_resend()
+                } else {
+                    spool.owe_resend()
+                }
                 // The whole state is committed: that the control plane knows of it is another matter.
                 durably(&spool, checkpoint("state")).await;
                 abandon(spool, writer).await;

@@ -89,9 +89,9 @@ impl Segment {
 
     /// Returns what is known to be readable of each lane.
     pub(crate) fn known(&self) -> impl Iterator<Item = (Lane, Known)> + '_ {
-        self.lanes.iter().map(|(lane, span)| {
-            (*lane, Known { first: span.first, last: span.last, records: span.records.saturating_sub(span.lost) })
-        })
+        self.lanes
+            .iter()
+            .map(|(lane, span)| (*lane, Known { first: span.first, last: span.last, records: span.records.saturating_sub(span.lost) }))
     }
 
     /// Notes a record.
