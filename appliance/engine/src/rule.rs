@@ -1,6 +1,6 @@
 //! Rules, compiled from a document to an index: which rules may match an event is looked up, not tried one by one.
 //!
-//! `index` and `literal` find the candidates, `matcher` holds the conditions against the event, `field` takes out what a rule releases, `source`
+//! `index`, with `oid_tree`, `literal` and `networks`, finds the candidates, `matcher` holds the conditions against the event, `field` takes out what a rule releases, `source`
 //! says who reported and `facts` what the document knows of it, `outcome` fills the templates, `counters` counts. `AlertEngine` is the
 //! only caller; besides the counters, which it owns, nothing here remembers anything.
 
@@ -11,6 +11,8 @@ mod field;
 mod index;
 mod literal;
 mod matcher;
+mod networks;
+mod oid_tree;
 mod outcome;
 mod source;
 

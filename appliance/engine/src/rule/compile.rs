@@ -10,11 +10,11 @@ use postern_protocol::revision::pack::{self, Meant};
 use postern_protocol::revision::template::Template;
 use postern_protocol::revision::{Problem, keyword, pattern};
 
-use crate::noise::Settings;
 use super::field::Released;
 use super::matcher::{Matcher, Push, Syslog, Trap, VarbindTest};
 use super::outcome::{Action, KeyTemplates, RaiseTemplates, SeverityChoice};
 use super::{Rule, RuleFacts, RuleNumber};
+use crate::noise::Settings;
 
 /// The rules of a document.
 pub(super) struct Compiled {
@@ -131,6 +131,8 @@ fn syslog(source: &SyslogMatch) -> Result<Syslog, Fault> {
         max_severity: source.max_severity,
         programs: set(&source.programs),
         hosts: set(&source.hosts),
+        msgids: set(&source.msgids),
+        fields: source.fields.clone(),
         regex: source.regex.as_deref().map(pattern::compile).transpose().map_err(at("syslog.regex"))?,
         sources: networks(&source.sources)?,
     })

@@ -1,6 +1,5 @@
 //! What the document knows of senders: names, sites, owners, groups and tags, by the longest prefix that holds their address.
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -8,13 +7,11 @@ use ipnet::IpNet;
 use postern_protocol::revision::Problem;
 use postern_protocol::revision::intake::SourceFacts;
 
+use super::networks::Networks;
+
 /// Facts by network.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Sources {
-    networks: BTreeMap<IpNet, Arc<SourceFacts>>,
-    /// Lengths of prefixes that occur, the longest first; IPv4, then IPv6.
-    lengths: [Vec<u8>; 2],
-}
+pub(super) struct Sources(Networks<Arc<SourceFacts>>);
 
 impl Sources {
     /// Makes the table. Of two entries for the same network, the first holds.
@@ -25,7 +22,9 @@ impl Sources {
             let facts = Arc::new(facts.clone());
             for (index, text) in facts.networks.iter().enumerate() {
                 match text.parse::<IpNet>() {
-                    Ok(network) => table.add(network.trunc(), &facts),
+                    Ok(network) => {
+                        table.0.entry(network, || Arc::clone(&facts));
+                    }
                     Err(error) => {
                         let path = format!("sources[{at}].networks[{index}]");
                         problems.push(Problem { path, line: 0, column: 0, reason: error.to_string() });
@@ -36,21 +35,9 @@ impl Sources {
         if problems.is_empty() { Ok(table) } else { Err(problems) }
     }
 
-    fn add(&mut self, network: IpNet, facts: &Arc<SourceFacts>) {
-        let [v4, v6] = &mut self.lengths;
-        let lengths = if network.addr().is_ipv4() { v4 } else { v6 };
-        let length = network.prefix_len();
-        if let Err(at) = lengths.binary_search_by(|known| length.cmp(known)) {
-            lengths.insert(at, length);
-        }
-        self.networks.entry(network).or_insert_with(|| Arc::clone(facts));
-    }
-
     /// Returns what is known of `address`.
     pub(super) fn of(&self, address: IpAddr) -> Option<&Arc<SourceFacts>> {
-        let [v4, v6] = &self.lengths;
-        let lengths = if address.is_ipv4() { v4 } else { v6 };
-        lengths.iter().find_map(|length| self.networks.get(&IpNet::new(address, *length).ok()?.trunc()))
+        self.0.holding(address).next()
     }
 }
 

@@ -1,26 +1,36 @@
-//! Which rules may match an event, found by hash: OIDs, OID prefixes, facility and severity, program, kind; and by the text that a
-//! rule's regular expression needs.
+//! Which rules may match an event: looked up by what the event has, not tried one by one.
 //!
-//! A candidate may still not match; a rule that is no candidate cannot. Candidates come in the order of the document.
+//! Each rule stands in one table, under what is the rarest of its conditions among all rules: its OID, the text that its expression
+//! needs, MSGID, program, host, a field, the sender's network. A candidate may still not match; a rule that is no candidate cannot.
+//! Candidates come in the order of the document.
 
-use std::collections::{BTreeSet, HashMap};
-use std::iter::Peekable;
-use std::vec::IntoIter;
+use std::collections::HashMap;
 
+use ipnet::IpNet;
 use postern_protocol::oid::Oid;
+use postern_protocol::revision::literal;
 
 use super::literal::Literals;
 use super::matcher::{Matcher, Push, Syslog, Trap, bounded};
-use crate::event::{Body, Event};
+use super::networks::Networks;
+use super::oid_tree::{Fits, OidTree};
+use crate::event::{Body, Event, SyslogMessage};
 
 /// Numbers of rules, ascending.
-type Numbers = Vec<usize>;
+type Numbers = Vec<u32>;
 
-/// Severities of syslog.
-const SEVERITIES: u8 = 8;
+/// Numbers by text.
+type ByText = HashMap<String, Numbers>;
 
-/// Facilities of syslog.
-const FACILITIES: u8 = 24;
+/// Rules that may share a key before another condition is looked for that tells them apart.
+const CROWD: usize = 8;
+
+/// Shortest prefix of a network that tells senders apart.
+const MIN_PREFIX: u8 = 8;
+
+/// Severities and facilities of syslog.
+const SEVERITIES: usize = 8;
+const FACILITIES: usize = 24;
 
 /// The lookup tables.
 #[derive(Clone, Debug, Default)]
@@ -32,139 +42,270 @@ pub(super) struct Index {
 
 #[derive(Clone, Debug, Default)]
 struct Traps {
-    exact: HashMap<Box<[u32]>, Numbers>,
-    prefixes: HashMap<Box<[u32]>, Numbers>,
-    /// Lengths that occur among the prefixes.
-    lengths: BTreeSet<usize>,
+    by_oid: OidTree,
+    by_source: Networks<Numbers>,
     any: Numbers,
 }
 
 #[derive(Clone, Debug, Default)]
 struct SyslogMessages {
-    by_program: HashMap<String, Numbers>,
-    /// Rules without programs, by facility and severity.
-    by_pri: HashMap<(u8, u8), Numbers>,
-    /// Rules whose regular expression needs a text; they are in no other table.
     by_text: Literals,
+    by_program: ByText,
+    by_host: ByText,
+    by_msgid: ByText,
+    by_field: HashMap<String, ByText>,
+    by_source: Networks<Numbers>,
+    /// Rules without any of these, by facility and severity.
+    by_pri: Vec<Numbers>,
 }
 
 #[derive(Clone, Debug, Default)]
 struct Pushes {
-    by_kind: HashMap<String, Numbers>,
+    by_kind: ByText,
+    by_field: HashMap<String, ByText>,
+    by_source: Networks<Numbers>,
     any: Numbers,
 }
+
+/// Under what a rule is found.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Key {
+    Below(Oid),
+    Exactly(Oid),
+    Field(String, String),
+    Host(String),
+    Kind(String),
+    Msgid(String),
+    Network(IpNet),
+    Program(String),
+    Text(Vec<u8>),
+}
+
+/// Keys of which an event must have one before the rule can match.
+type Way = Vec<Key>;
 
 impl Index {
     /// Makes the tables for rules with these matchers.
     pub(super) fn new<'r>(matchers: impl Iterator<Item = &'r Matcher>) -> Self {
-        let mut index = Self::default();
-        for (number, matcher) in matchers.enumerate() {
-            match matcher {
-                Matcher::Push(matcher) => index.pushes.add(number, matcher),
-                Matcher::Syslog(matcher) => index.syslog.add(number, matcher),
-                Matcher::Trap(matcher) => index.traps.add(number, matcher),
+        let rules: Vec<_> = matchers.map(|matcher| (matcher, ways(matcher))).collect();
+        let mut crowds: HashMap<(Kind, &Key), usize> = HashMap::new();
+        for (matcher, ways) in &rules {
+            for key in ways.iter().flatten() {
+                let crowd = crowds.entry((Kind::of(matcher), key)).or_default();
+                *crowd = crowd.saturating_add(1);
             }
         }
+        let mut index = Self::default();
+        for (number, (matcher, ways)) in (0..).zip(&rules) {
+            let crowd = |way: &&Way| way.iter().filter_map(|key| crowds.get(&(Kind::of(matcher), key)).copied()).max().unwrap_or(0);
+            let way = ways.iter().find(|way| crowd(way) <= CROWD).or_else(|| ways.iter().min_by_key(crowd));
+            index.add(number, matcher, way.map(Vec::as_slice).unwrap_or_default());
+        }
+        index.traps.by_oid = std::mem::take(&mut index.traps.by_oid).finish();
         index.syslog.by_text = std::mem::take(&mut index.syslog.by_text).finish();
         index
     }
 
+    fn add(&mut self, number: u32, matcher: &Matcher, way: &[Key]) {
+        let Self { traps, syslog, pushes } = self;
+        let (any, by_field, by_source) = match matcher {
+            Matcher::Push(_) => (Some(&mut pushes.any), &mut pushes.by_field, &mut pushes.by_source),
+            Matcher::Syslog(_) => (None, &mut syslog.by_field, &mut syslog.by_source),
+            Matcher::Trap(_) => (Some(&mut traps.any), &mut syslog.by_field, &mut traps.by_source),
+        };
+        let mut texts = Vec::new();
+        for key in way {
+            let numbers = match key {
+                Key::Below(oid) => {
+                    traps.by_oid.add(oid, Fits::Below, number);
+                    continue;
+                }
+                Key::Exactly(oid) => {
+                    traps.by_oid.add(oid, Fits::Exactly, number);
+                    continue;
+                }
+                Key::Text(text) => {
+                    texts.push(text.clone());
+                    continue;
+                }
+                Key::Field(name, text) => by_field.entry(name.clone()).or_default().entry(text.clone()).or_default(),
+                Key::Host(host) => syslog.by_host.entry(host.clone()).or_default(),
+                Key::Kind(kind) => pushes.by_kind.entry(kind.clone()).or_default(),
+                Key::Msgid(msgid) => syslog.by_msgid.entry(msgid.clone()).or_default(),
+                Key::Network(network) => by_source.entry(*network, Numbers::new),
+                Key::Program(program) => syslog.by_program.entry(program.clone()).or_default(),
+            };
+            if numbers.last() != Some(&number) {
+                numbers.push(number);
+            }
+        }
+        syslog.by_text.add(number, &texts);
+        match (any, matcher) {
+            _ if !way.is_empty() => {}
+            (Some(any), _) => any.push(number),
+            (None, Matcher::Syslog(matcher)) => syslog.add_by_pri(number, matcher),
+            (None, Matcher::Push(_) | Matcher::Trap(_)) => {}
+        }
+    }
+
     /// Returns the numbers of the rules that may match `event`, ascending.
     pub(super) fn candidates(&self, event: &Event) -> Candidates<'_> {
-        let mut lists: Vec<&[usize]> = Vec::with_capacity(4);
-        let mut found = Vec::new();
+        let mut candidates = Candidates::default();
         match &event.body {
             Body::Notification(trap) => {
-                let numbers = trap.trap_oid.numbers();
-                lists.extend(self.traps.exact.get(numbers).map(Vec::as_slice));
-                let prefixes = self.traps.lengths.iter().filter_map(|length| numbers.get(..*length));
-                lists.extend(prefixes.filter_map(|prefix| self.traps.prefixes.get(prefix)).map(Vec::as_slice));
-                lists.push(&self.traps.any);
+                self.traps.by_oid.find(&trap.trap_oid, |numbers| candidates.add(numbers));
+                self.traps.by_source.holding(event.peer).for_each(|numbers| candidates.add(numbers));
+                candidates.add(&self.traps.any);
             }
             Body::Push(push) => {
-                lists.extend(self.pushes.by_kind.get(&push.kind).map(Vec::as_slice));
-                lists.push(&self.pushes.any);
+                candidates.add_of(&self.pushes.by_kind, Some(&push.kind));
+                for (name, texts) in &self.pushes.by_field {
+                    candidates.add_of(texts, push.fields.get(name).map(String::as_str));
+                }
+                self.pushes.by_source.holding(event.peer).for_each(|numbers| candidates.add(numbers));
+                candidates.add(&self.pushes.any);
             }
             Body::Syslog(message) => {
-                let program = message.program.as_ref().and_then(|program| self.syslog.by_program.get(program));
-                lists.extend(program.map(Vec::as_slice));
-                lists.extend(self.syslog.by_pri.get(&(message.facility, message.severity)).map(Vec::as_slice));
-                found = self.syslog.by_text.found(bounded(&message.message));
+                self.syslog.find(message, &mut candidates);
+                self.syslog.by_source.holding(event.peer).for_each(|numbers| candidates.add(numbers));
             }
         }
-        Candidates { lists, found: found.into_iter().peekable() }
-    }
-}
-
-impl Traps {
-    fn add(&mut self, number: usize, matcher: &Trap) {
-        for oid in &matcher.oids {
-            self.exact.entry(boxed(oid)).or_default().push(number);
-        }
-        match &matcher.prefix {
-            _ if !matcher.oids.is_empty() => {}
-            Some(prefix) => {
-                self.lengths.insert(prefix.numbers().len());
-                self.prefixes.entry(boxed(prefix)).or_default().push(number);
-            }
-            None => self.any.push(number),
-        }
+        candidates.found.sort_unstable();
+        candidates
     }
 }
 
 impl SyslogMessages {
-    fn add(&mut self, number: usize, matcher: &Syslog) {
-        if matcher.regex.as_ref().is_some_and(|regex| self.by_text.add(number, regex.as_str())) {
-            return;
-        }
-        for program in &matcher.programs {
-            self.by_program.entry(program.clone()).or_default().push(number);
-        }
-        if !matcher.programs.is_empty() {
-            return;
-        }
-        let least_grave = matcher.max_severity.unwrap_or(SEVERITIES);
-        for facility in (0..FACILITIES).filter(|facility| matcher.facilities.is_empty() || matcher.facilities.contains(facility)) {
-            for severity in (0..SEVERITIES).filter(|severity| *severity <= least_grave) {
-                self.by_pri.entry((facility, severity)).or_default().push(number);
+    fn add_by_pri(&mut self, number: u32, matcher: &Syslog) {
+        self.by_pri.resize_with(FACILITIES * SEVERITIES, Numbers::new);
+        let fits = |facility: usize, severity: usize| {
+            let (facility, severity) = (u8::try_from(facility).unwrap_or(u8::MAX), u8::try_from(severity).unwrap_or(u8::MAX));
+            (matcher.facilities.is_empty() || matcher.facilities.contains(&facility))
+                && matcher.max_severity.is_none_or(|gravest| severity <= gravest)
+        };
+        for (at, numbers) in self.by_pri.iter_mut().enumerate() {
+            if fits(at / SEVERITIES, at % SEVERITIES) {
+                numbers.push(number);
             }
         }
     }
+
+    fn find<'i>(&'i self, message: &SyslogMessage, candidates: &mut Candidates<'i>) {
+        self.by_text.find(bounded(&message.message), &mut candidates.found);
+        candidates.add_of(&self.by_program, message.program.as_deref());
+        candidates.add_of(&self.by_host, message.host.as_deref());
+        candidates.add_of(&self.by_msgid, message.msgid.as_deref());
+        if !self.by_field.is_empty() {
+            for (name, text) in message.fields.iter() {
+                if let Some(texts) = self.by_field.get(name) {
+                    candidates.add_of(texts, Some(text));
+                }
+            }
+        }
+        let pri = usize::from(message.facility).saturating_mul(SEVERITIES).saturating_add(usize::from(message.severity));
+        candidates.add(self.by_pri.get(pri).map(Vec::as_slice).unwrap_or_default());
+    }
 }
 
-impl Pushes {
-    fn add(&mut self, number: usize, matcher: &Push) {
-        for kind in &matcher.kinds {
-            self.by_kind.entry(kind.clone()).or_default().push(number);
-        }
-        if matcher.kinds.is_empty() {
-            self.any.push(number);
+/// The kind of event that a key is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Kind {
+    Push,
+    Syslog,
+    Trap,
+}
+
+impl Kind {
+    const fn of(matcher: &Matcher) -> Self {
+        match matcher {
+            Matcher::Push(_) => Self::Push,
+            Matcher::Syslog(_) => Self::Syslog,
+            Matcher::Trap(_) => Self::Trap,
         }
     }
 }
 
-fn boxed(oid: &Oid) -> Box<[u32]> {
-    oid.numbers().into()
+/// Returns the ways to find a rule, the most telling first; none when it must be tried for every event of its kind.
+fn ways(matcher: &Matcher) -> Vec<Way> {
+    let mut ways = match matcher {
+        Matcher::Push(Push { kinds, fields, .. }) => {
+            let kinds = kinds.iter().cloned().map(Key::Kind).collect();
+            [vec![kinds], by_field(fields.iter())].concat()
+        }
+        Matcher::Syslog(Syslog { fields, hosts, msgids, programs, regex, .. }) => {
+            let texts = regex.as_ref().and_then(|regex| literal::needed(regex.as_str())).unwrap_or_default();
+            let mut ways = vec![texts.into_iter().map(Key::Text).collect()];
+            ways.extend(by_field(fields.iter()));
+            ways.push(msgids.iter().cloned().map(Key::Msgid).collect());
+            ways.push(programs.iter().cloned().map(Key::Program).collect());
+            ways.push(hosts.iter().cloned().map(Key::Host).collect());
+            ways
+        }
+        Matcher::Trap(Trap { oids, prefix, .. }) => {
+            vec![oids.iter().cloned().map(Key::Exactly).collect(), prefix.iter().cloned().map(Key::Below).collect()]
+        }
+    };
+    let sources = matcher.sources();
+    if sources.iter().all(|network| network.prefix_len() >= MIN_PREFIX) {
+        ways.push(sources.iter().copied().map(Key::Network).collect());
+    }
+    ways.retain(|way| !way.is_empty());
+    ways
 }
 
+fn by_field<'r>(fields: impl Iterator<Item = (&'r String, &'r String)>) -> Vec<Way> {
+    fields.map(|(name, text)| vec![Key::Field(name.clone(), text.clone())]).collect()
+}
+
+/// Most lists that are merged as they are; the numbers of further ones are sorted in.
+const LISTS: usize = 6;
+
 /// The numbers of several ascending lists, in ascending order.
+#[derive(Default)]
 pub(super) struct Candidates<'i> {
-    lists: Vec<&'i [usize]>,
-    found: Peekable<IntoIter<usize>>,
+    lists: [&'i [u32]; LISTS],
+    used: usize,
+    /// Further numbers, sorted before the first is taken.
+    found: Vec<u32>,
+    taken: usize,
+}
+
+impl<'i> Candidates<'i> {
+    fn add(&mut self, numbers: &'i [u32]) {
+        if numbers.is_empty() {
+            return;
+        }
+        match self.lists.get_mut(self.used) {
+            Some(list) => {
+                *list = numbers;
+                self.used = self.used.saturating_add(1);
+            }
+            None => self.found.extend_from_slice(numbers),
+        }
+    }
+
+    fn add_of(&mut self, lists: &'i ByText, text: Option<&str>) {
+        if let Some(numbers) = text.filter(|_| !lists.is_empty()).and_then(|text| lists.get(text)) {
+            self.add(numbers);
+        }
+    }
 }
 
 impl Iterator for Candidates<'_> {
     type Item = usize;
 
     fn next(&mut self) -> Option<usize> {
-        let least = self.lists.iter().filter_map(|list| list.first()).chain(self.found.peek()).min().copied()?;
-        for list in &mut self.lists {
+        let lists = self.lists.get_mut(..self.used).unwrap_or_default();
+        let further = self.found.get(self.taken..).unwrap_or_default();
+        let least = lists.iter().filter_map(|list| list.first()).chain(further.first()).min().copied()?;
+        for list in lists {
             if let Some(rest) = list.strip_prefix(&[least]) {
                 *list = rest;
             }
         }
-        self.found.next_if_eq(&least);
-        Some(least)
+        // One number may be there more than once.
+        self.taken = self.taken.saturating_add(further.iter().take_while(|number| **number == least).count());
+        Some(least as usize)
     }
 }
 
@@ -181,9 +322,12 @@ mod tests {
 
     #[test]
     fn candidates_of_all_tables_come_in_the_order_of_the_document() {
-        let found = vec![0, 5, 8].into_iter().peekable();
-        let candidates = Candidates { lists: vec![&[2, 5, 9], &[], &[1, 5], &[7]], found };
-        assert_eq!(candidates.collect::<Vec<_>>(), [0, 1, 2, 5, 7, 8, 9]);
+        let mut candidates = Candidates::default();
+        for numbers in [&[2, 5, 9][..], &[], &[1, 5], &[7], &[7, 10], &[7], &[7], &[3, 8, 8], &[0, 3, 5, 8]] {
+            candidates.add(numbers);
+        }
+        candidates.found.sort_unstable();
+        assert_eq!(candidates.collect::<Vec<_>>(), [0, 1, 2, 3, 5, 7, 8, 9, 10]);
     }
 
     const OIDS: [&str; 6] = ["1.3.6", "1.3.6.1", "1.3.6.1.7", "1.3.6.1.0.7", "1.3.6.1.0", "2.5"];
@@ -210,6 +354,15 @@ mod tests {
                 },
             ),
             "[ab]".prop_map(|kind| format!(r#"{{"push": {{"kinds": ["{kind}"]}}}}"#)),
+            "[ab]".prop_map(|text| format!(r#"{{"push": {{"fields": {{"f": "{text}"}}}}}}"#)),
+            ("[ab]", "[ab]").prop_map(|(id, text)| format!(r#"{{"syslog": {{"msgids": ["{id}"], "fields": {{"f": "{text}"}}}}}}"#)),
+            ("[ab]", "[ab]").prop_map(|(host, text)| format!(r#"{{"syslog": {{"hosts": ["{host}"], "fields": {{"f": "{text}"}}}}}}"#)),
+            "[ab]".prop_map(|host| format!(r#"{{"syslog": {{"hosts": ["{host}", "c"]}}}}"#)),
+            "[ab]".prop_map(|id| format!(r#"{{"syslog": {{"msgids": ["{id}"], "regex": "lost"}}}}"#)),
+            (0..3_u8, prop::sample::select(&["trap", "syslog", "push"][..]), 7..33_u8).prop_map(|(last, kind, bits)| {
+                let network = ipnet::Ipv4Net::new([10, 0, 0, last].into(), bits).unwrap().trunc();
+                format!(r#"{{"{kind}": {{"sources": ["{network}"]}}}}"#)
+            }),
             Just(r#"{"push": {"state": "clear"}}"#.to_owned()),
         ]
     }
@@ -217,33 +370,31 @@ mod tests {
     fn bodies() -> impl Strategy<Value = Body> {
         let trap =
             |oid: &str| Notification { trap_oid: oid.parse().unwrap(), uptime: 0, trap_address: None, engine_id: None, varbinds: vec![] };
-        let push = |kind: String, clear: bool| PushEvent {
+        let push = |kind: String, kind_of_field: String, clear: bool| PushEvent {
             state: if clear { PushState::Clear } else { PushState::Raise },
             resource: "r".to_owned(),
             kind,
             qualifier: String::new(),
             severity: Severity::Minor,
             summary: String::new(),
-            fields: std::collections::BTreeMap::new(),
+            fields: [("f".to_owned(), kind_of_field)].into(),
         };
         prop_oneof![
             prop::sample::select(&OIDS[..]).prop_map(move |oid| Body::Notification(trap(oid))),
-            (0..2_u8, 0..8_u8, prop::option::of("[abc]"), "(panic|oom: x|Oom: Y|3 left|pan|el| ){0,4}").prop_map(
-                |(facility, severity, program, message)| Body::Syslog(SyslogMessage {
-                    facility,
-                    severity,
-                    program,
-                    message,
-                    ..SyslogMessage::default()
-                })
-            ),
-            ("[abc]", any::<bool>()).prop_map(move |(kind, clear)| Body::Push(push(kind, clear))),
+            (0..2_u8, 0..8_u8, prop::collection::vec(prop::option::of("[abc]"), 4), "(panic|oom: x|Oom: Y|3 left|pan|lost|el| ){0,4}")
+                .prop_map(|(facility, severity, words, message)| {
+                    let [program, host, msgid, field] = <[_; 4]>::try_from(words).unwrap();
+                    let mut fields = crate::event::Fields::default();
+                    field.iter().for_each(|text| fields.push("f", text));
+                    Body::Syslog(SyslogMessage { facility, severity, program, host, msgid, fields, message, ..SyslogMessage::default() })
+                }),
+            ("[abc]", "[abc]", any::<bool>()).prop_map(move |(kind, text, clear)| Body::Push(push(kind, text, clear))),
         ]
     }
 
     proptest! {
         #[test]
-        fn the_index_finds_what_trying_every_rule_finds(matchers in prop::collection::vec(matchers(), 0..20), body in bodies()) {
+        fn the_index_finds_what_trying_every_rule_finds(matchers in prop::collection::vec(matchers(), 0..40), body in bodies()) {
             let rule = |(number, matcher)| format!(r#"{{"id": "{number}", "match": {matcher}, "then": {{"suppress": {{}}}}}}"#);
             let text = format!(r#"{{"format": 1, "rules": [{}]}}"#, matchers.iter().enumerate().map(rule).collect::<Vec<_>>().join(","));
             let document: Document = postern_protocol::revision::parse(text.as_bytes()).unwrap();

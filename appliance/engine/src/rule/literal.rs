@@ -1,65 +1,223 @@
 //! Texts of which a message must contain one before a rule's regular expression can match: all of them are looked for in one pass,
 //! so that a line costs what it matches and not how many rules there are.
+//!
+//! Each text is known by four of its bytes (three when it has no more). The pass asks a bitmap about every four bytes of the message;
+//! where it says yes, the text itself is held against that place. Letters count as the same in either case: what is found may be a
+//! little too much, never too little.
 
-use aho_corasick::{AhoCorasick, AhoCorasickBuilder, AhoCorasickKind, MatchKind};
-use postern_protocol::revision::literal;
+use std::collections::HashMap;
+use std::ops::Range;
 
-/// Bytes of all texts up to which the fastest automaton is made; it takes the most memory, about a kibibyte for each four bytes.
-const FASTEST_BYTES: usize = 8 * 1024;
+/// Bits of the number that stands for four bytes: which bucket, and which bit of the map.
+const BUCKET_BITS: u32 = 14;
+const MAP_BITS: u32 = 16;
+
+/// What letters of either case have in common, in each of four bytes.
+const SAME_CASE: u32 = 0x2020_2020;
 
 /// Rules by the texts that they need.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Literals {
-    texts: Vec<Vec<u8>>,
-    /// The rule of each text.
-    rules: Vec<usize>,
-    automaton: Option<AhoCorasick>,
+    /// Lower-case texts and their rules.
+    texts: Vec<(Box<[u8]>, u32)>,
+    four: Grams,
+    three: Grams,
+}
+
+/// Where texts are to be looked for, by some of their bytes.
+#[derive(Clone, Debug, Default)]
+struct Grams {
+    map: Vec<u64>,
+    /// Where the entries of each bucket are.
+    buckets: Vec<Range<u32>>,
+    entries: Vec<Entry>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Entry {
+    gram: u32,
+    text: u32,
+    /// Bytes of the text up to the end of the gram.
+    end: u32,
 }
 
 impl Literals {
-    /// Adds a rule; `false` when its expression needs no text, so that every message must be held against it.
-    pub(super) fn add(&mut self, rule: usize, expression: &str) -> bool {
-        let Some(texts) = literal::needed(expression) else { return false };
-        self.rules.extend(texts.iter().map(|_| rule));
-        self.texts.extend(texts);
-        true
+    /// Adds a rule that needs one of `texts`.
+    pub(super) fn add(&mut self, rule: u32, texts: &[Vec<u8>]) {
+        let mut lower: Vec<_> = texts.iter().map(|text| text.to_ascii_lowercase().into_boxed_slice()).collect();
+        lower.sort_unstable();
+        lower.dedup();
+        self.texts.extend(lower.into_iter().map(|text| (text, rule)));
     }
 
-    /// Makes the automaton of what was added.
+    /// Makes the tables of what was added.
     pub(super) fn finish(mut self) -> Self {
-        let bytes = self.texts.iter().map(Vec::len).fold(0, usize::saturating_add);
-        let kind = if bytes <= FASTEST_BYTES { AhoCorasickKind::DFA } else { AhoCorasickKind::ContiguousNFA };
-        let mut builder = AhoCorasickBuilder::new();
-        // The bounds of a document keep it far below what an automaton can hold; without one every rule would be tried.
-        self.automaton = builder.match_kind(MatchKind::Standard).kind(Some(kind)).build(&self.texts).ok();
-        debug_assert!(self.automaton.is_some(), "the document's bounds keep the automaton small");
-        self.texts.clear();
+        let mut crowds: HashMap<u32, usize> = HashMap::new();
+        for (text, _) in &self.texts {
+            for (_, gram) in grams(text) {
+                let crowd = crowds.entry(gram).or_default();
+                *crowd = crowd.saturating_add(1);
+            }
+        }
+        let (mut four, mut three) = (Vec::new(), Vec::new());
+        for (number, (text, _)) in self.texts.iter().enumerate() {
+            let rarest = grams(text).min_by_key(|(_, gram)| (crowds.get(gram).copied(), std::cmp::Reverse(rarity(*gram))));
+            let Some((end, gram)) = rarest else { continue };
+            let entry = Entry { gram, text: index(number), end: index(end) };
+            if text.len() > 3 { four.push(entry) } else { three.push(entry) }
+        }
+        self.four = Grams::new(four);
+        self.three = Grams::new(three);
         self
     }
 
-    /// Returns the rules of which `message` contains a needed text, ascending.
-    pub(super) fn found(&self, message: &str) -> Vec<usize> {
-        let mut found = Vec::new();
-        let Some(automaton) = &self.automaton else { return self.rules.clone() };
-        for hit in automaton.find_overlapping_iter(message) {
-            found.extend(self.rules.get(hit.pattern().as_usize()));
+    /// Adds the rules of which `message` contains a needed text to `found`, in any order, some perhaps twice.
+    pub(super) fn find(&self, message: &str, found: &mut Vec<u32>) {
+        let message = message.as_bytes();
+        let mut last = 0_u32;
+        for (at, byte) in message.iter().enumerate() {
+            last = last << 8 | u32::from(*byte);
+            let four = last | SAME_CASE;
+            if self.four.may_have(four) {
+                self.look(&self.four, four, &Seen { message, at }, found);
+            }
+            if self.three.may_have(four << 8) {
+                self.look(&self.three, four << 8, &Seen { message, at }, found);
+            }
         }
-        found.sort_unstable();
-        found.dedup();
-        found
     }
+
+    /// Holds the texts that are known by `gram` against the place where it was seen.
+    fn look(&self, grams: &Grams, gram: u32, seen: &Seen<'_>, found: &mut Vec<u32>) {
+        for entry in grams.entries_of(gram).iter().filter(|entry| entry.gram == gram) {
+            let Some((text, rule)) = self.texts.get(entry.text as usize) else { continue };
+            let begin = seen.at.saturating_add(1).checked_sub(entry.end as usize);
+            let there = begin.and_then(|begin| seen.message.get(begin..begin.saturating_add(text.len())));
+            if there.is_some_and(|there| there.eq_ignore_ascii_case(text)) {
+                found.push(*rule);
+            }
+        }
+    }
+}
+
+/// The byte of a message at which a gram ends.
+struct Seen<'m> {
+    message: &'m [u8],
+    at: usize,
+}
+
+impl Grams {
+    fn new(mut entries: Vec<Entry>) -> Self {
+        if entries.is_empty() {
+            return Self::default();
+        }
+        entries.sort_by_key(|entry| (bucket(entry.gram), entry.gram, entry.text));
+        let mut map = vec![0_u64; 1 << (MAP_BITS - 6)];
+        let mut buckets = vec![0..0; 1 << BUCKET_BITS];
+        for (at, entry) in entries.iter().enumerate() {
+            let (word, bit) = place(entry.gram);
+            if let Some(word) = map.get_mut(word) {
+                *word |= bit;
+            }
+            if let Some(range) = buckets.get_mut(bucket(entry.gram)) {
+                let start = if range.start == range.end { index(at) } else { range.start };
+                *range = start..index(at).saturating_add(1);
+            }
+        }
+        Self { map, buckets, entries }
+    }
+
+    fn may_have(&self, gram: u32) -> bool {
+        let (word, bit) = place(gram);
+        self.map.get(word).is_some_and(|bits| bits & bit != 0)
+    }
+
+    fn entries_of(&self, gram: u32) -> &[Entry] {
+        let range = self.buckets.get(bucket(gram)).cloned().unwrap_or_default();
+        self.entries.get(range.start as usize..range.end as usize).unwrap_or_default()
+    }
+}
+
+/// The grams of a text, each with the bytes up to its end.
+fn grams(text: &[u8]) -> impl Iterator<Item = (usize, u32)> {
+    let short = match text {
+        [a, b, c] => Some((3, u32::from_be_bytes([*a, *b, *c, 0]) | SAME_CASE & !0xff)),
+        _ => None,
+    };
+    let long = text.windows(4).enumerate().filter_map(|(at, window)| {
+        let bytes: [u8; 4] = window.try_into().ok()?;
+        Some((at.saturating_add(4), u32::from_be_bytes(bytes) | SAME_CASE))
+    });
+    short.into_iter().chain(long)
+}
+
+/// How seldom a gram is in ordinary lines, for the choice among a text's.
+fn rarity(gram: u32) -> u32 {
+    gram.to_be_bytes()
+        .into_iter()
+        .map(|byte| match byte {
+            b' ' | b'e' | b't' | b'a' | b'o' | b'i' | b'n' | b's' | b'r' => 0,
+            b'l' | b'd' | b'c' | b'u' | b'm' | b'p' | b'f' | b'g' | b'h' | b'y' | b'b' | b':' => 1,
+            _ => 2,
+        })
+        .sum()
+}
+
+/// Spreads grams evenly (Fibonacci hashing).
+const fn spread(gram: u32) -> u32 {
+    gram.wrapping_mul(0x9e37_79b1)
+}
+
+const fn bucket(gram: u32) -> usize {
+    (spread(gram) >> (u32::BITS - BUCKET_BITS)) as usize
+}
+
+const fn place(gram: u32) -> (usize, u64) {
+    let bit = spread(gram) >> (u32::BITS - MAP_BITS);
+    ((bit >> 6) as usize, 1 << (bit & 63))
+}
+
+/// A document's bounds keep every number far below what 32 bits hold.
+fn index(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
-    #[test]
-    fn rules_are_found_once_and_ascending() {
+    fn found(rules: &[(u32, &[&str])], message: &str) -> Vec<u32> {
         let mut literals = Literals::default();
-        assert!(literals.add(7, "panic") && literals.add(3, "kernel (?:panic|oops)") && !literals.add(5, r"\d"));
-        let literals = literals.finish();
-        assert_eq!(literals.found("kernel panic, and a panic again"), [3, 7]);
-        assert!(literals.found("all is well").is_empty());
+        for (rule, texts) in rules {
+            literals.add(*rule, &texts.iter().map(|text| text.as_bytes().to_vec()).collect::<Vec<_>>());
+        }
+        let mut found = Vec::new();
+        literals.finish().find(message, &mut found);
+        found.sort_unstable();
+        found.dedup();
+        found
+    }
+
+    #[test]
+    fn rules_are_found_by_any_of_their_texts() {
+        let rules: &[(u32, &[&str])] = &[(7, &["panic"]), (3, &["kernel panic", "kernel oops"]), (5, &["fan", "psu"]), (6, &["   x"])];
+        assert_eq!(found(rules, "kernel panic, and a panic again"), [3, 7]);
+        assert_eq!(found(rules, "KERNEL OOPS: PSU"), [3, 5]);
+        assert_eq!(found(rules, "fan"), [5]);
+        assert_eq!(found(rules, "x"), [0_u32; 0]);
+        assert!(found(rules, "all is well").is_empty() && found(&[], "panic").is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn a_text_that_is_there_is_found(texts in prop::collection::vec("[a-cA-C ]{3,7}", 1..30), message in "[a-cA-C ]{0,40}") {
+            let one: Vec<[&str; 1]> = texts.iter().map(|text| [text.as_str()]).collect();
+            let rules: Vec<(u32, &[&str])> = (0..).zip(&one).map(|(number, text)| (number, text.as_slice())).collect();
+            let lower = message.to_ascii_lowercase();
+            let there = rules.iter().filter(|(_, text)| lower.contains(&text[0].to_ascii_lowercase())).map(|(number, _)| *number);
+            prop_assert_eq!(found(&rules, &message), there.collect::<Vec<_>>());
+        }
     }
 }

@@ -48,6 +48,8 @@ pub(super) struct Syslog {
     pub(super) max_severity: Option<u8>,
     pub(super) programs: BTreeSet<String>,
     pub(super) hosts: BTreeSet<String>,
+    pub(super) msgids: BTreeSet<String>,
+    pub(super) fields: BTreeMap<String, String>,
     pub(super) regex: Option<Regex>,
     pub(super) sources: Vec<IpNet>,
 }
@@ -67,6 +69,15 @@ impl Matcher {
         match self {
             Self::Push(_) | Self::Syslog(_) => true,
             Self::Trap(matcher) => matcher.names_its_events(),
+        }
+    }
+
+    /// Returns the networks of which one must hold the sender; none for any.
+    pub(super) fn sources(&self) -> &[IpNet] {
+        match self {
+            Self::Push(matcher) => &matcher.sources,
+            Self::Syslog(matcher) => &matcher.sources,
+            Self::Trap(matcher) => &matcher.sources,
         }
     }
 
@@ -113,6 +124,8 @@ impl Syslog {
             && self.max_severity.is_none_or(|gravest| message.severity <= gravest)
             && one_of(&self.programs, message.program.as_deref())
             && one_of(&self.hosts, message.host.as_deref())
+            && one_of(&self.msgids, message.msgid.as_deref())
+            && self.fields.iter().all(|(name, text)| message.fields.get(name) == Some(text))
             && contains(self.regex.as_ref(), &message.message, scanned)
     }
 }
