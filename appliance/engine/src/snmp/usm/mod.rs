@@ -204,12 +204,29 @@ pub struct Usm {
     stats: Stats,
     salt: u64,
     scratch: Vec<u8>,
+    freshness: Freshness,
+}
+
+/// Whether messages have to be new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Freshness {
+    /// They were, when they were taken in the first time.
+    Known,
+    /// Within the window, and not taken in before.
+    Required,
 }
 
 impl Usm {
+    /// Makes one that takes messages that another one took before: it asks who sent them, and neither for their time nor whether
+    /// it has had them. For events that are replayed, never for a socket.
+    pub fn for_replay(local: LocalEngine, users: Arc<Users>) -> Self {
+        Self { freshness: Freshness::Known, ..Self::new(local, users) }
+    }
+
     /// Makes one that knows no clock yet.
     pub fn new(local: LocalEngine, users: Arc<Users>) -> Self {
         Self {
+            freshness: Freshness::Required,
             local,
             users,
             engines: Engines::default(),

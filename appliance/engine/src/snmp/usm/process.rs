@@ -13,7 +13,7 @@ use super::cipher::Cipher;
 use super::clock::{HIGHEST, Movement, Slot, TooOld, WINDOW_SECS};
 use super::seen::Entry;
 use super::users::{Authority, Found, Unknown, User};
-use super::{AuthenticatedNotification, EngineClock, EngineTime, LocalEngine, Outcome, Refusal, RefusalReason, SeenDigest, Usm};
+use super::{AuthenticatedNotification, EngineClock, EngineTime, Freshness, LocalEngine, Outcome, Refusal, RefusalReason, SeenDigest, Usm};
 use crate::ber::Fault;
 use crate::event::Notification;
 use crate::snmp::engine_id::EngineId;
@@ -171,6 +171,7 @@ impl Usm {
         }
         // (7): the window, and what RFC 3414 leaves out: whether it was there before.
         let movement = match authority {
+            Authority::Local | Authority::Remote(_) if self.freshness == Freshness::Known => Movement::None,
             Authority::Local if ours_is_near(from.time, envelope.time) && self.informs.reaches(envelope.time.time) => Movement::None,
             Authority::Local => {
                 let counted = (Stat::NotInTimeWindows, self.stats.count(Stat::NotInTimeWindows));
@@ -184,6 +185,7 @@ impl Usm {
         };
         let digest = envelope.tag.first_chunk::<8>().map(|first| u64::from_be_bytes(*first)).unwrap_or_default();
         let is_replayed = match authority {
+            Authority::Local | Authority::Remote(_) if self.freshness == Freshness::Known => false,
             Authority::Local => self.informs.is_of_another(digest, source),
             Authority::Remote(_) => self.seen.contains(digest),
         };
@@ -213,6 +215,10 @@ impl Usm {
         };
         let mut accepted = passed.accepted(envelope, found.user, response);
         let slot = match authority {
+            Authority::Local if self.freshness == Freshness::Known => OURS,
+            Authority::Remote(_) if self.freshness == Freshness::Known => {
+                self.engines.admit(engine, found.binding).ok_or(Stop::Silent(RefusalReason::UnknownEngine))?
+            }
             Authority::Local => {
                 self.informs.insert((digest, envelope.time.time), source, now);
                 OURS

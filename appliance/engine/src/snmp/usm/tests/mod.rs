@@ -191,6 +191,22 @@ fn a_trap_is_taken_once_and_its_clock_is_learnt() {
 }
 
 #[test]
+fn a_replay_asks_who_sent_a_message_and_not_when() {
+    let mut usm = Usm::for_replay(ours(), Arc::new(Users::new(vec![entry("ops")])));
+    for (boots, time) in [(3, 5_000), (3, 5_000), (2, 7), (3, 100)] {
+        let notification = accept(&mut usm, trap(boots, time), 1_000_000);
+        assert_eq!((notification.clock, notification.seen), (None, None), "nothing of it is to be kept");
+    }
+    accept(&mut usm, inform(9, 9), 1_000_000);
+    accept(&mut usm, inform(9, 9), 1_000_000);
+    let mut forged = trap(3, 200).bytes();
+    if let Some(last) = forged.last_mut() {
+        *last ^= 1;
+    }
+    assert_eq!(refuse_bytes(&mut usm, &forged, 1_000_000).reason, RefusalReason::WrongDigest);
+}
+
+#[test]
 fn bytes_behind_a_message_neither_spoil_it_nor_let_it_in_again() {
     let mut usm = usm(vec![entry("ops")]);
     let mut bytes = trap(3, 500).bytes();
