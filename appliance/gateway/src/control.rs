@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_protocol::alert::{Alert, AlertKey};
-use postern_protocol::message::{Adopt, CloseAlert, DictionaryPart, RevisionProblem, RevisionState, RevisionStatus, SealedSecrets};
+use postern_protocol::message::{Adopt, CloseAlert, DictionaryPart, Replay, RevisionProblem, RevisionState, RevisionStatus, SealedSecrets};
 use postern_protocol::revision::Problem;
 use postern_protocol::revision::link::Uplink;
 use postern_protocol::status::{self, TunnelState};
@@ -32,6 +32,7 @@ use crate::dictionary::Names;
 use crate::identity::Notice;
 use crate::identity::trusted::Trusted;
 use crate::pipeline::Order;
+use crate::replay::live;
 use crate::revision::signers::Signers;
 use crate::revision::{Revisions, TakenBack};
 use crate::site::Site;
@@ -93,10 +94,12 @@ pub(crate) struct Control {
     /// What the start took back, until it is told.
     pub(crate) taken_back: Option<TakenBack>,
     pub(crate) session: trial::Link,
-    /// Tries the listeners.
-    pub(crate) prober: Prober,
     /// What the newest session asks for: `Welcome::resend_nonce`.
     pub(crate) resend_nonce: u64,
+    /// Tries the listeners.
+    pub(crate) prober: Prober,
+    /// Whoever tries candidates on the ring.
+    pub(crate) replays: mpsc::Sender<Replay>,
 }
 
 impl Control {
@@ -183,7 +186,8 @@ impl Control {
                 Some(Incoming::Secrets(set)) => self.secrets(set).await?,
                 Some(Incoming::Certificate(reply)) => self.identity_notice(Notice::Certificate(reply)).await,
                 Some(Incoming::Trust(bundle)) => self.identity_notice(Notice::Trust(bundle)).await,
-                Some(Incoming::Replay(_) | Incoming::ConfirmRevision(_)) => {}
+                Some(Incoming::Replay(question)) => live::ask(&self.replays, &self.outgoing, question),
+                Some(Incoming::ConfirmRevision(_)) => {}
                 None => {
                     stop.cancelled().await;
                     return Ok(());

@@ -36,6 +36,7 @@ use crate::control::{Control, clock};
 use crate::descriptors;
 use crate::dictionary::Names;
 use crate::doctor::watch::{Kept, Watch};
+use crate::events::Events;
 use crate::identity::incarnation::Incarnation;
 use crate::identity::live::{Refresh, live};
 use crate::identity::trusted::Trusted;
@@ -51,10 +52,13 @@ use crate::pipeline::{Order, Parts, Pipeline, PipelineFacts};
 use crate::proxy::agents::Agents;
 use crate::receivers::snmp_trap::UsmStart;
 use crate::receivers::{self, ListenerFacts, Sockets, reply, udp};
+use crate::replay::live::{self, Replayer, Stage};
 use crate::revision::compile::Compiled;
 use crate::revision::signers::Signers;
 use crate::revision::veto::Veto;
 use crate::revision::{Mode, Opening, Revisions, Start};
+use crate::ring::{self, Reader};
+use crate::rule_report::{RuleCounter, RuleReporter};
 use crate::sandbox;
 use crate::service::{self, Notifier, PassedSockets};
 use crate::site::{Settings, Site};
@@ -169,6 +173,9 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     let status_socket =
         StatusSocket::bind(&config.status_socket()).with_context(|| format!("{} cannot be used", config.status_socket().display()))?;
 
+    let events_socket =
+        StatusSocket::bind(&config.events_socket()).with_context(|| format!("{} cannot be used", config.events_socket().display()))?;
+
     let accounts = Accounts::new(ledger);
     for (name, protocol, socket, receiver) in [
         ("snmp_trap", Protocol::SnmpTrap, &sockets.snmp_trap, &config.snmp_trap),
@@ -183,7 +190,9 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
         }
     }
 
-    let (intake, outlet) = intake::queue(accounts.clone(), Digests::new(&digest_key));
+    let ring_options = ring::Options { dir: config.ring_dir(), bounds: config.ring, key: vault.ring_key().clone() };
+    let (ring_tap, ring_writer, ring_reader) = ring::Writer::open(ring_options).context("the ring cannot be used")?;
+    let (intake, outlet) = intake::queue(accounts.clone(), Digests::new(&digest_key), ring_tap);
     let (effective, newest) = revisions.numbers();
     let provisional = revisions.trial().provisional().map_or(0, |(number, _)| number);
     if options.mode == Mode::Safe {
@@ -212,11 +221,13 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     let service_view = tunnel_view.clone();
     let (pipeline_facts, pipeline_view) = watch::channel(PipelineFacts::default());
     let (unknown, unknown_view) = watch::channel(Vec::new());
+    let (counter, counts_view) = RuleCounter::new(now);
     let (orders, order_queue) = mpsc::channel(CONTROL_QUEUE);
     let (outgoing, outgoing_queue) = mpsc::channel(CONTROL_QUEUE);
     let (incoming, incoming_queue) = mpsc::channel(CONTROL_QUEUE);
 
     let room = memory.room.clone();
+    let own_engine_id = own_engine.as_ref().map(|own| own.id);
     let engine_report = own_engine.as_ref().map(SnmpEngine::from);
     let engine_warning = own_engine.as_ref().and_then(|own| own.warning.clone());
     if let Some((own, reason)) = own_engine.as_ref().and_then(|own| Some((own, own.warning.clone()?))) {
@@ -227,6 +238,9 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
 
     let mut tasks = Tasks::new(stop.clone());
     tasks.spawn("spool", spool_writer.finished());
+    if let Some(writer) = ring_writer {
+        tasks.spawn("ring", writer.run_on_thread());
+    }
     let parts = Parts {
         engine,
         memory,
@@ -236,6 +250,7 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
         orders: order_queue,
         facts: pipeline_facts,
         unknown,
+        counter,
         milestones: Milestones::new(outgoing.clone()),
         spool: spool.clone(),
     };
@@ -284,7 +299,20 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     let upload = Upload { audit: audit.clone(), signers: signers.clone(), letters, outgoing: outgoing.clone(), facts: facts.clone() };
     tasks.spawn("audit", upload.run(stop.clone()));
     let (identity_notices, notice_queue) = identity::notices();
+    let stage =
+        Stage { ring: ring_reader.clone(), own: own_engine_id, site: site_view.clone(), orders: orders.clone(), audit: audit.clone() };
+    let (replays, questions) = mpsc::channel(live::QUEUE);
+    let veto = Veto::new(config.forbidden_fields.clone());
+    let replayer = Replayer { stage: stage.clone(), veto, questions, outgoing: outgoing.clone() };
+    tasks.spawn("replay", replayer.run(stop.clone()));
+    let events = Events { stage, reading: config.event_reading, gateway: identity.gateway.clone(), socket: events_socket };
+    tasks.spawn("events", events.run(stop.clone()));
+    let (rule_revisions, rule_tunnel) = (report_view.clone(), tunnel_view.clone());
+    let rule_reporter =
+        RuleReporter { counts: counts_view.clone(), revisions: rule_revisions, tunnel: rule_tunnel, outgoing: outgoing.clone() };
+    tasks.spawn("rule-report", rule_reporter.run(stop.clone()));
     let control = Control {
+        replays,
         revisions,
         incoming: incoming_queue,
         outgoing: outgoing.clone(),
@@ -300,8 +328,8 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
         warn_below_hours,
         taken_back,
         session: Link::default(),
-        prober,
         resend_nonce: 0,
+        prober,
         facts,
         report,
         tunnel: tunnel_view.clone(),
@@ -318,6 +346,9 @@ pub async fn run(mut config: Config, options: RunOptions, stop: CancellationToke
     let mut contributions = Contributions::default();
     let (last_examination, doctor_view) = Kept::open(config.doctor_dir());
     contributions.add(move |status| status.doctor.clone_from(&doctor_view.borrow()));
+    contributions.add(move |status| status.rules = counts_view.borrow().busiest());
+    let ring_view = ring_reader.clone();
+    contributions.add(move |status| status.ring = ring_view.as_ref().map(Reader::state));
     let audit_view = audit.state();
     contributions.add(move |status| status.audit = Some(audit_view.borrow().clone()));
     contributions.add(move |Status { intake, .. }| intake.warnings.extend_from_slice(&warnings));

@@ -14,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use crate::accounts::{Accounts, Tally};
 use crate::canary::{Stage, Ticket};
 use crate::pipeline::usm::{Reset, UsmChange};
+use crate::ring::{self, Tap};
 
 /// Most batches that wait.
 const QUEUE_BATCHES: usize = 1024;
@@ -28,6 +29,7 @@ pub(crate) struct Intake {
     room: Arc<Semaphore>,
     accounts: Accounts,
     digests: Digests,
+    ring: Tap,
 }
 
 /// The pipeline's end.
@@ -145,10 +147,10 @@ impl Digests {
 pub(crate) struct Closed;
 
 /// Makes the queue.
-pub(crate) fn queue(accounts: Accounts, digests: Digests) -> (Intake, Outlet) {
+pub(crate) fn queue(accounts: Accounts, digests: Digests, ring: Tap) -> (Intake, Outlet) {
     // Full: `offer` drops and counts, `submit` waits.
     let (sender, receiver) = mpsc::channel(QUEUE_BATCHES);
-    (Intake { sender, room: Arc::new(Semaphore::new(QUEUE_KIB)), accounts, digests }, Outlet(receiver))
+    (Intake { sender, room: Arc::new(Semaphore::new(QUEUE_KIB)), accounts, digests, ring }, Outlet(receiver))
 }
 
 impl Intake {
@@ -162,8 +164,14 @@ impl Intake {
         &self.digests
     }
 
-    /// Counts a batch and queues its events without waiting; when there is no room they are dropped and counted.
-    pub(crate) fn offer(&self, protocol: Protocol, tally: &Tally, arrivals: Vec<Arrival>, bytes: usize) {
+    /// Returns the way into the ring, for what is in the queue.
+    pub(crate) const fn ring(&self) -> &Tap {
+        &self.ring
+    }
+
+    /// Counts a batch and queues its events without waiting; when there is no room they are dropped and counted. What is queued goes
+    /// into the ring.
+    pub(crate) fn offer(&self, protocol: Protocol, tally: &Tally, arrivals: Vec<Arrival>, (bytes, raw): (usize, &mut ring::Batch)) {
         self.accounts.tally(protocol, tally);
         if arrivals.is_empty() {
             return;
@@ -172,12 +180,13 @@ impl Intake {
         let (lost, reason) = match Arc::clone(&self.room).try_acquire_many_owned(kib(bytes)) {
             Err(_) => (batch, DropReason::QueueFull),
             Ok(room) => match self.sender.try_send(Waiting { batch, _room: room }) {
-                Ok(()) => return,
+                Ok(()) => return self.ring.put(raw),
                 Err(mpsc::error::TrySendError::Full(waiting)) => (waiting.batch, DropReason::QueueFull),
                 Err(mpsc::error::TrySendError::Closed(waiting)) => (waiting.batch, DropReason::Shutdown),
             },
         };
         self.accounts.dropped(protocol, lost.sources(), reason);
+        raw.clear();
     }
 
     /// Queues word of an engine's reset without waiting; tells whether there was room.
@@ -186,16 +195,24 @@ impl Intake {
         room.is_ok_and(|room| self.sender.try_send(Waiting { batch: Batch::EngineReset(reset), _room: room }).is_ok())
     }
 
-    /// Counts a batch and queues its events, waiting for room.
+    /// Counts a batch and queues its events, waiting for room. What is queued goes into the ring.
     ///
     /// # Errors
     /// [`Closed`] when the pipeline has ended; the events are counted as dropped then.
-    pub(crate) async fn submit(&self, protocol: Protocol, tally: &Tally, arrivals: Vec<Arrival>, bytes: usize) -> Result<(), Closed> {
+    pub(crate) async fn submit(
+        &self,
+        protocol: Protocol,
+        tally: &Tally,
+        arrivals: Vec<Arrival>,
+        (bytes, raw): (usize, &mut ring::Batch),
+    ) -> Result<(), Closed> {
         self.accounts.tally(protocol, tally);
         if arrivals.is_empty() {
             return Ok(());
         }
-        self.wait(protocol, Batch::Events(arrivals), bytes).await
+        self.wait(protocol, Batch::Events(arrivals), bytes).await?;
+        self.ring.put(raw);
+        Ok(())
     }
 
     /// Queues a message of our own, which is counted nowhere, without waiting.
@@ -300,7 +317,7 @@ mod tests {
     }
 
     fn pair() -> (Intake, Outlet) {
-        queue(Accounts::new(Ledger::new()), Digests::new(&[7; 32]))
+        queue(Accounts::new(Ledger::new()), Digests::new(&[7; 32]), Tap::default())
     }
 
     #[test]
@@ -308,7 +325,7 @@ mod tests {
         let (intake, outlet) = pair();
         for _ in 0..=QUEUE_BATCHES {
             let (tally, arrivals) = arrivals(3);
-            intake.offer(Protocol::Syslog, &tally, arrivals, 100);
+            intake.offer(Protocol::Syslog, &tally, arrivals, (100, &mut ring::Batch::default()));
         }
         let totals = intake.accounts().snapshot().totals;
         assert_eq!(totals.dropped["queue_full"], 3);
@@ -321,7 +338,7 @@ mod tests {
         let (intake, _outlet) = pair();
         for _ in 0..3 {
             let (tally, arrivals) = arrivals(1);
-            intake.offer(Protocol::Syslog, &tally, arrivals, QUEUE_KIB * 1024 / 2);
+            intake.offer(Protocol::Syslog, &tally, arrivals, (QUEUE_KIB * 1024 / 2, &mut ring::Batch::default()));
         }
         assert_eq!(intake.accounts().snapshot().totals.dropped["queue_full"], 1);
     }
@@ -331,7 +348,7 @@ mod tests {
         let (intake, outlet) = pair();
         drop(outlet);
         let (tally, arrivals) = arrivals(2);
-        assert_eq!(intake.submit(Protocol::Syslog, &tally, arrivals, 10).await, Err(Closed));
+        assert_eq!(intake.submit(Protocol::Syslog, &tally, arrivals, (10, &mut ring::Batch::default())).await, Err(Closed));
         assert_eq!(intake.accounts().snapshot().totals.dropped["shutdown"], 2);
     }
 

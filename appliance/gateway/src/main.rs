@@ -1,6 +1,7 @@
 //! `postern-gateway`: reads the command line and calls the library. Nothing is decided here.
 
 use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::SystemTime;
@@ -12,9 +13,12 @@ use postern_gateway::audit::print::Form;
 use postern_gateway::config::Config;
 use postern_gateway::doctor::{self, Patient};
 use postern_gateway::enrol::{EnrolFailure, EnrolRequest, enrol};
+use postern_gateway::events::{self, Shown};
 use postern_gateway::listener_certificate;
 use postern_gateway::outbound::tail::{self, Tail, TailError, Then};
 use postern_gateway::proxy::users::{self as proxy_user, MAX_PASSWORD_BYTES};
+use postern_gateway::replay::input::Reading;
+use postern_gateway::replay::offline;
 use postern_gateway::revision::Mode;
 use postern_gateway::service::PassedSockets;
 use postern_gateway::table::Table;
@@ -56,8 +60,13 @@ enum Command {
     ListenerCsr(ListenerCsrArgs),
     /// Show what leaves this site.
     Outbound(OutboundArgs),
+    /// Show the received events behind an alert: only where the bootstrap file allows it ([ring] read_events), and written into the
+    /// audit log.
+    Events(EventsArgs),
     /// Make a line of the proxy's file of users; the password is read from standard input.
     ProxyUser(ProxyUserArgs),
+    /// Try rules on captures (pcap, pcapng), files of syslog lines, or lines of JSON; needs neither daemon nor identity.
+    Replay(ReplayArgs),
     /// Run the daemon.
     Run(RunArgs),
     /// Ask the running daemon how it is.
@@ -184,6 +193,43 @@ struct ProxyUserArgs {
 }
 
 #[derive(Args)]
+struct EventsArgs {
+    #[command(flatten)]
+    common: Common,
+    /// The alert's identifier, as the console and the API show it.
+    #[arg(value_name = "ALERT-ID")]
+    alert: String,
+    /// Print each event as JSON, one a line.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct ReplayArgs {
+    /// The revision document whose rules are tried.
+    #[arg(long, value_name = "FILE")]
+    rules: PathBuf,
+    /// Another document: only what differs from it is shown.
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
+    /// UDP port to which captured traps went; may be given several times.
+    #[arg(long = "trap-port", value_name = "PORT", default_values_t = [162, 10162])]
+    trap_ports: Vec<u16>,
+    /// UDP port to which captured syslog went; may be given several times.
+    #[arg(long = "syslog-port", value_name = "PORT", default_values_t = [514, 10514])]
+    syslog_ports: Vec<u16>,
+    /// Who sent the lines of files that name no sender.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    peer: IpAddr,
+    /// Print the result as JSON.
+    #[arg(long)]
+    json: bool,
+    /// What is replayed, in the order of its time.
+    #[arg(value_name = "INPUT", required = true)]
+    inputs: Vec<PathBuf>,
+}
+
+#[derive(Args)]
 struct RunArgs {
     #[command(flatten)]
     common: Common,
@@ -276,6 +322,13 @@ fn execute(command: Command) -> anyhow::Result<ExitCode> {
             }
             print(&format!("{line}\n"))
         }
+        Command::Events(args) => events(&args),
+        Command::Replay(args) => {
+            let ReplayArgs { rules, against, trap_ports, syslog_ports, peer, json, inputs } = args;
+            let reading = Reading { trap_ports, syslog_ports, peer };
+            let replayed = offline::replay(&offline::Request { rules, against, inputs, reading })?;
+            print(&if json { format!("{}\n", serde_json::to_string(&replayed)?) } else { offline::Lines(&replayed).to_string() })
+        }
         Command::Run(args) => {
             let sockets = PassedSockets::from_environment()?;
             let config = Config::load(&args.common.config)?;
@@ -312,6 +365,26 @@ fn audit(args: AuditArgs) -> anyhow::Result<ExitCode> {
     let verified = audit::print::verify(&Config::load(&verify.common.config)?)?;
     print(&if verify.json { format!("{}\n", serde_json::to_string(&verified)?) } else { audit::print::sentence(&verified) })?;
     Ok(if verified.faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(2) })
+}
+
+fn events(args: &EventsArgs) -> anyhow::Result<()> {
+    let config = Config::load(&args.common.config)?;
+    let mut printed = Ok(());
+    let show = |shown: &Shown| {
+        let line = if args.json { serde_json::to_string(shown).unwrap_or_default() } else { shown.to_string() };
+        if printed.is_ok() {
+            printed = print(&format!("{line}\n"));
+        }
+    };
+    let (events, damaged) = runtime().build()?.block_on(events::ask(&config, &args.alert, show))?;
+    printed?;
+    if damaged > 0 {
+        eprintln!("postern-gateway: {damaged} blocks of the ring are damaged and were passed over");
+    }
+    if events == 0 {
+        eprintln!("postern-gateway: the ring has no event behind this alert: it is too old, or no rule in force makes it");
+    }
+    Ok(())
 }
 
 fn doctor(args: DoctorArgs) -> anyhow::Result<ExitCode> {

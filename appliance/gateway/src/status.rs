@@ -78,6 +78,8 @@ impl Reporter {
             open_alerts: self.pipeline.borrow().open_alerts,
             sandbox: Some(self.sandbox.clone()),
             doctor: None,
+            ring: None,
+            rules: Vec::new(),
             audit: None,
             identity: None,
         };
@@ -148,6 +150,16 @@ impl StatusSocket {
         let listener = UnixListener::bind(path)?;
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
         Ok(Self { listener, path: path.to_owned() })
+    }
+}
+
+impl StatusSocket {
+    /// Waits for somebody. Cancel-safe: a connection that is not accepted waits in the backlog.
+    ///
+    /// # Errors
+    /// When the socket cannot accept any more.
+    pub(crate) async fn accept(&self) -> io::Result<UnixStream> {
+        self.listener.accept().await.map(|(stream, _)| stream)
     }
 }
 

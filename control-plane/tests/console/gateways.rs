@@ -19,6 +19,8 @@ fn status() -> Status {
         version: "0.1.0".into(),
         uptime_s: 90_000,
         doctor: None,
+        ring: None,
+        rules: Vec::new(),
         audit: None,
         identity: None,
         tunnel: Tunnel {
@@ -96,7 +98,7 @@ async fn an_invalid_document_is_refused_at_its_lines_and_kept_in_the_editor() {
     let browser = world.browser("a", "anna", Role::Admin).await;
     let page = browser.get(EDITOR).await.body;
     assert!(
-        page.contains("if-link-down") && page.contains("name=\"base\" id=\"base\" value=\"0\""),
+        page.contains("catch-all") && page.contains("name=\"base\" id=\"base\" value=\"0\""),
         "the built-in rules are there to start from"
     );
     let document = "{\r\n  \"format\": 1,\r\n  \"rulez\": [\"</textarea><script>\"]\r\n}\r\n";

@@ -5,6 +5,7 @@
 pub mod doctor;
 pub mod intake;
 mod life;
+mod ring;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,8 +13,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::id::RevisionNumber;
+use crate::replay::RuleFigures;
 
 pub use life::{AuditState, IdentityState, Provisional};
+pub use ring::RingState;
 
 /// The whole report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -49,6 +52,12 @@ pub struct Status {
     /// Certificates and pins.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<IdentityState>,
+    /// What is kept of what was received, for replays; `None` without a ring.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ring: Option<RingState>,
+    /// Counters of the rules in force, those that matched most; at most 20.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rules: Vec<RuleFigures>,
 }
 
 /// The link to the control plane.

@@ -88,6 +88,13 @@ pub enum Action {
         /// How many.
         count: u64,
     },
+    /// Somebody on site read the received events behind an alert.
+    EventsRead {
+        /// The alert's identifier.
+        alert: String,
+        /// The user's id on this machine.
+        user: u32,
+    },
     /// A certificate for the TLS listeners was installed.
     ListenerCertificateInstalled {
         /// Its common name.
@@ -104,6 +111,15 @@ pub enum Action {
     ProxyUserMade {
         /// The user.
         name: String,
+    },
+    /// The control plane asked what a candidate revision would have made of the events that are kept here.
+    ReplayAsked {
+        /// Who asked.
+        asked_by: String,
+        /// From when on, nanoseconds since the Unix epoch.
+        from: i64,
+        /// SHA-256 of the candidate, hexadecimal.
+        document: String,
     },
     /// A revision is in force.
     RevisionApplied {
@@ -262,10 +278,12 @@ impl fmt::Display for Action {
             Self::EngineReset { engine, reason } => write!(f, "SNMP engine {engine} taken anew: {reason}"),
             Self::Enrolled { tenant, gateway, server } => write!(f, "enrolled as {gateway} of {tenant} at {server}"),
             Self::EntriesLost { count } => write!(f, "{count} entries given up: they came too fast"),
+            Self::EventsRead { alert, user } => write!(f, "local user {user} read the events behind alert {alert}"),
             Self::ListenerCertificateInstalled { name } => write!(f, "listener certificate of {name} installed"),
             Self::ListenerKeyMade { name } => write!(f, "listener key for {name} made"),
             Self::OutboundRead => f.write_str("outbound viewer read"),
             Self::ProxyUserMade { name } => write!(f, "line for proxy user {name} made"),
+            Self::ReplayAsked { asked_by, document, .. } => write!(f, "replay of candidate {document} asked for by {asked_by}"),
             Self::RevisionApplied { number } => write!(f, "revision {number} in force"),
             Self::RevisionConfirmed { number } => write!(f, "revision {number} confirmed"),
             Self::RevisionProvisional { number, .. } => write!(f, "revision {number} in force on trial"),

@@ -108,7 +108,6 @@ impl Probe {
         self.prober.clone()
     }
 
-
     /// Tries every minute until `stop` is cancelled.
     ///
     /// # Errors
@@ -350,7 +349,7 @@ mod tests {
 
     impl Rig {
         fn new() -> Self {
-            let (intake, outlet) = intake::queue(Accounts::new(Ledger::new()), Digests::new(&[0; 32]));
+            let (intake, outlet) = intake::queue(Accounts::new(Ledger::new()), Digests::new(&[0; 32]), crate::ring::Tap::default());
             let (sender, orders) = mpsc::channel(8);
             let site = watch::channel(Arc::new(Site::default())).1;
             Self { canary: Canary::new().unwrap(), intake, outlet, site, stop: CancellationToken::new(), orders, sender }

@@ -26,10 +26,13 @@ use self::raw::{RawConfig, RawReceiver};
 use crate::proxy::credential::PushKeys;
 use crate::proxy::request::Connect;
 use crate::proxy::users::Users;
+use crate::ring::Bounds;
 
 const DEFAULT_SPOOL_BYTES: u64 = 4 * 1024 * 1024 * 1024;
 const DEFAULT_SEGMENT_BYTES: u64 = 16 * 1024 * 1024;
 const MIN_SEGMENT_BYTES: u64 = 64 * 1024;
+const MIN_RING_BYTES: u64 = 16 * 1024 * 1024;
+const MAX_RING_HOURS: u32 = 31 * 24;
 
 /// What stands in `server.proxy` for no proxy, whatever the environment says.
 const DIRECT: &str = "direct";
@@ -63,6 +66,10 @@ pub struct Config {
     pub spool_max_bytes: u64,
     /// Bytes of one segment of the spool.
     pub spool_segment_bytes: u64,
+    /// How much is kept of what was received.
+    pub ring: Bounds,
+    /// Whether somebody on site may read what is kept.
+    pub event_reading: EventReading,
     /// Whether the daemon runs without its sandbox.
     pub sandbox: SandboxPolicy,
     /// Fields that no rule may release.
@@ -143,6 +150,15 @@ pub enum PlainPush {
     /// Taken.
     Allowed,
     /// Refused with the reason.
+    Refused,
+}
+
+/// Whether somebody on site may read received events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventReading {
+    /// Whoever may ask the daemon, may.
+    Allowed,
+    /// Nobody.
     Refused,
 }
 
@@ -272,6 +288,16 @@ impl Config {
         } else if spool_max_bytes / 4 < spool_segment_bytes {
             faults.add("spool.max_bytes", format!("the spool holds at least four segments of {spool_segment_bytes} bytes"));
         }
+        let ring = Bounds {
+            bytes: raw.ring.bytes.unwrap_or(Bounds::default().bytes),
+            keep: raw.ring.hours.map_or(Bounds::default().keep, |hours| Duration::from_secs(u64::from(hours) * 3600)),
+        };
+        if (1..MIN_RING_BYTES).contains(&ring.bytes) {
+            faults.add("ring.bytes", format!("a ring has at least {MIN_RING_BYTES} bytes; 0 keeps nothing"));
+        }
+        if !(1..=MAX_RING_HOURS).contains(&raw.ring.hours.unwrap_or(1)) {
+            faults.add("ring.hours", format!("a ring keeps 1 to {MAX_RING_HOURS} hours; to keep nothing, set ring.bytes = 0"));
+        }
         let mut forbidden_fields = Vec::new();
         for (at, text) in raw.veto.forbidden_fields.iter().enumerate() {
             forbidden_fields.extend(faults.take(&format!("veto.forbidden_fields[{at}]"), text.parse::<Field>()));
@@ -291,6 +317,8 @@ impl Config {
                 push_keys,
                 spool_max_bytes,
                 spool_segment_bytes,
+                ring,
+                event_reading: if raw.ring.read_events { EventReading::Allowed } else { EventReading::Refused },
                 sandbox: if raw.sandbox.require { SandboxPolicy::Required } else { SandboxPolicy::BestEffort },
                 forbidden_fields,
             }),
@@ -338,8 +366,13 @@ impl Config {
         self.data_dir.join("vault")
     }
 
+    /// Returns the directory of what is kept of what was received.
+    pub fn ring_dir(&self) -> PathBuf {
+        self.data_dir.join("ring")
+    }
+
     /// Returns the directories in which the daemon writes.
-    pub(crate) fn written_dirs(&self) -> [PathBuf; 8] {
+    pub(crate) fn written_dirs(&self) -> [PathBuf; 9] {
         [
             self.audit_dir(),
             self.dictionary_dir(),
@@ -347,6 +380,7 @@ impl Config {
             self.outbound_dir(),
             self.renewed_dir(),
             self.revisions_dir(),
+            self.ring_dir(),
             self.spool_dir(),
             self.vault_dir(),
         ]
@@ -370,6 +404,11 @@ impl Config {
     /// Returns the path of the status socket.
     pub fn status_socket(&self) -> PathBuf {
         self.data_dir.join("gateway.sock")
+    }
+
+    /// Returns the path of the socket on which received events can be asked for.
+    pub fn events_socket(&self) -> PathBuf {
+        self.data_dir.join("events.sock")
     }
 }
 

@@ -25,6 +25,9 @@ pub(super) struct RawConfig {
     /// The durable queue.
     #[serde(default)]
     pub(super) spool: RawSpool,
+    /// What is kept of what was received, to try revisions on.
+    #[serde(default)]
+    pub(super) ring: RawRing,
     /// How the daemon confines itself.
     #[serde(default)]
     pub(super) sandbox: RawSandbox,
@@ -157,6 +160,19 @@ pub(super) struct RawSpool {
     pub(super) max_bytes: Option<u64>,
     /// Bytes of one segment file (default 16777216).
     pub(super) segment_bytes: Option<u64>,
+}
+
+/// `[ring]`
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawRing {
+    /// Most bytes on disk (default 268435456); 0 keeps nothing, whatever a revision or the control plane wants.
+    pub(super) bytes: Option<u64>,
+    /// Hours for which it is kept at most (default 24).
+    pub(super) hours: Option<u32>,
+    /// Whether `postern-gateway events` may print what was received (default false).
+    #[serde(default)]
+    pub(super) read_events: bool,
 }
 
 /// `[sandbox]`

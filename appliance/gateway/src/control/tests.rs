@@ -91,6 +91,7 @@ impl Rig {
             taken_back: None,
             session: trial::Link::default(),
             prober: probe.prober(),
+            replays: mpsc::channel(1).0,
             revisions,
         };
         Self { dir, key, control, orders: order_queue, told, probe, _socket: socket }
@@ -155,7 +156,10 @@ async fn what_fails_its_self_test_is_taken_back_at_once_and_nobody_is_asked_to_c
         }
         let report = control.revisions.report();
         control.audit.note(Action::Stopped).kept().await.unwrap();
-        let audit: String = std::fs::read_dir(dir.path().join("audit")).unwrap().filter_map(|file| std::fs::read_to_string(file.ok()?.path()).ok()).collect();
+        let audit: String = std::fs::read_dir(dir.path().join("audit"))
+            .unwrap()
+            .filter_map(|file| std::fs::read_to_string(file.ok()?.path()).ok())
+            .collect();
         let Some(reason) = reason else {
             let provisional = (RevisionState::Provisional, None);
             assert_eq!(states, [(RevisionState::Applying, None), provisional.clone(), provisional]);

@@ -206,7 +206,11 @@ mod tests {
 
     fn ids(status: &Status, tried: &[Tried]) -> Vec<(String, Grade)> {
         let warn_below = Duration::from_secs(24 * 3600);
-        judge(status, tried, warn_below).into_iter().filter(|finding| finding.grade != Grade::Good).map(|finding| (finding.id, finding.grade)).collect()
+        judge(status, tried, warn_below)
+            .into_iter()
+            .filter(|finding| finding.grade != Grade::Good)
+            .map(|finding| (finding.id, finding.grade))
+            .collect()
     }
 
     #[test]

@@ -38,6 +38,7 @@ use self::seen::{PushSighting, Sighting};
 use crate::accounts::Accounts;
 use crate::canary::Stage;
 use crate::intake::{Arrival, Batch, Digests, Outlet, Push, PushAnswer};
+use crate::rule_report::RuleCounter;
 
 /// Commits that may be on their way to the disk; what changes meanwhile waits for the next.
 const MAX_COMMITS_IN_FLIGHT: u64 = 2;
@@ -102,6 +103,7 @@ pub(crate) struct Parts {
     pub(crate) orders: mpsc::Receiver<Order>,
     pub(crate) facts: watch::Sender<PipelineFacts>,
     pub(crate) unknown: watch::Sender<Vec<UnknownOid>>,
+    pub(crate) counter: RuleCounter,
     pub(crate) milestones: Milestones,
     pub(crate) spool: Spool,
 }
@@ -117,6 +119,7 @@ pub(crate) struct Pipeline {
     orders: Option<mpsc::Receiver<Order>>,
     facts: watch::Sender<PipelineFacts>,
     unknown: watch::Sender<Vec<UnknownOid>>,
+    counter: RuleCounter,
     spool: Spool,
     /// Something besides alerts needs a commit soon: an order, a sender's state.
     dirty: bool,
@@ -168,7 +171,7 @@ impl Judge {
 impl Pipeline {
     /// Puts the task together; the first thing it does is a commit with a checkpoint of what was recovered.
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { engine, memory, digest_key, accounts, outlet, orders, facts, unknown, milestones, spool } = parts;
+        let Parts { engine, memory, digest_key, accounts, outlet, orders, facts, unknown, counter, milestones, spool } = parts;
         Self {
             engine,
             memory,
@@ -179,6 +182,7 @@ impl Pipeline {
             orders: Some(orders),
             facts,
             unknown,
+            counter,
             spool,
             dirty: true,
             counted: false,
@@ -365,11 +369,17 @@ impl Pipeline {
             }
             Order::ReplaceRules(rules, done) => {
                 self.engine.replace_rules(*rules);
+                self.counter.begin(now);
                 // Whoever asked may be gone.
                 let _ = done.send(());
             }
             Order::Resend { nonce } => self.milestones.resend((self.engine.resend_open(now), nonce), &self.spool),
             Order::ResentHeard { since_revision } => self.milestones.heard(since_revision, &self.spool),
+            Order::TellRules(answer) => {
+                // Whoever asked may be gone.
+                let _ = answer.send(self.engine.in_force());
+                return;
+            }
         }
         self.dirty = true;
         let beat = self.facts.borrow().beat;
@@ -390,6 +400,7 @@ impl Pipeline {
                 true
             }
         });
+        self.counter.look(&self.engine);
         let beat = self.facts.borrow().beat.saturating_add(1);
         self.publish(beat);
     }

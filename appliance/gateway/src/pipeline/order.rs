@@ -10,6 +10,8 @@ use postern_protocol::dictionary::Dictionary;
 use postern_protocol::inventory::Inventory;
 use tokio::sync::oneshot;
 
+use crate::replay::live::InForce;
+
 /// What a self-test asks: the pipeline answers each part as soon as it is done.
 pub(crate) struct Rehearsal {
     /// What the rules are held against. Nothing comes of it, and no ledger counts it.
@@ -67,4 +69,6 @@ pub(crate) enum Order {
         /// The first revision that they got.
         since_revision: u64,
     },
+    /// Somebody wants to know the rules in force, and the names that alerts are written with.
+    TellRules(oneshot::Sender<InForce>),
 }

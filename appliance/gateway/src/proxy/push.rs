@@ -4,7 +4,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use postern_engine::event::{Body, Event, Protocol, Transport};
+use postern_engine::event::{Body, Event, Protocol, PushEvent, Transport};
 use postern_engine::ledger::DropReason;
 use postern_engine::push::{self, PushError, Pushed};
 use postern_protocol::alert::Authenticity;
@@ -17,6 +17,7 @@ use super::{Peer, request};
 use crate::accounts::Tally;
 use crate::config::PlainPush;
 use crate::intake::{Intake, Push, PushAnswer};
+use crate::ring::entry::{Entry, Way};
 
 /// Most characters of an idempotency key.
 const MAX_IDEMPOTENCY_KEY: usize = 255;
@@ -77,24 +78,13 @@ impl Pushes {
             Err(error @ PushError::TooLong(_)) => return Answer::problem(413, &error.to_string(), Some(DropReason::TooLong)),
             Err(error @ PushError::Invalid { .. }) => return Answer::problem(400, &error.to_string(), Some(DropReason::Malformed)),
         };
-        let (transport, authenticity) = match channel {
-            Channel::Plain => (Transport::Tcp, Authenticity::UsmAuth),
-            Channel::Tls => (Transport::Tls, Authenticity::Tls),
-        };
+        let sender = Sender { received: now, peer, channel, key: &proof.key };
         let mut tally = Tally::default();
         let events: Vec<Event> = events
             .into_iter()
             .map(|event| {
                 tally.received(source);
-                Event {
-                    received: now,
-                    peer: source,
-                    transport,
-                    authenticity,
-                    relay,
-                    tls_name: Some(proof.key.clone()),
-                    body: Body::Push(event),
-                }
+                sender.event(event)
             })
             .collect();
         measurements.iter().for_each(|_| tally.received(source));
@@ -104,6 +94,13 @@ impl Pushes {
         let queued = self.intake.push(Push { events, measurements, peer: source, signature, idempotency, answer }, body.len());
         let outcome = tokio::time::timeout(DURABLE_TIMEOUT, async {
             queued.await.ok()?;
+            let way = match channel {
+                Channel::Plain => Way::PushPlain,
+                Channel::Tls => Way::PushTls,
+            };
+            let mut raw = self.intake.ring().batch();
+            raw.add(&Entry { relay, tls_name: Some(&proof.key), signature, idempotency, ..Entry::new(now, way, source, body) });
+            self.intake.ring().put(&mut raw);
             answered.await.ok()
         });
         match outcome.await {
@@ -124,6 +121,31 @@ impl Pushes {
         let idempotency = idempotency_key
             .map(|key| (digests.of(&[b"idempotency key", proof.key.as_bytes(), key.as_bytes()]), digests.of(&[b"push body", body])));
         (signature, idempotency)
+    }
+}
+
+/// Who pushed, when, and how.
+pub(crate) struct Sender<'a> {
+    /// When it came.
+    pub(crate) received: Timestamp,
+    /// The sender.
+    pub(crate) peer: Peer,
+    /// Whether over TLS.
+    pub(crate) channel: Channel,
+    /// The key's id.
+    pub(crate) key: &'a str,
+}
+
+impl Sender<'_> {
+    /// Makes the event of what was pushed.
+    pub(crate) fn event(&self, event: PushEvent) -> Event {
+        let (transport, authenticity) = match self.channel {
+            Channel::Plain => (Transport::Tcp, Authenticity::UsmAuth),
+            Channel::Tls => (Transport::Tls, Authenticity::Tls),
+        };
+        let Peer { source, relay } = self.peer;
+        let (tls_name, body) = (Some(self.key.to_owned()), Body::Push(event));
+        Event { received: self.received, peer: source, transport, authenticity, relay, tls_name, body }
     }
 }
 

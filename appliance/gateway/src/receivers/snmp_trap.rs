@@ -4,7 +4,7 @@
 //! Runs on the receive thread, which owns the security model: keys are hashed elsewhere and handed over with the [`Site`].
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, UdpSocket};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,7 +23,7 @@ use super::reply;
 use super::udp::Datagram;
 use crate::audit::Audit;
 use crate::audit::action::Action;
-use crate::intake::{Arrival, Inform, Intake};
+use crate::intake::{Arrival, Digests, Inform, Intake};
 use crate::pipeline::usm::{Restored, UsmChange};
 use crate::site::Site;
 use crate::snmp_engine::OwnEngine;
@@ -152,11 +152,9 @@ impl TrapDecoder {
         if !datagram.is_canary && !self.site.takes_community(datagram.source, &message.community) {
             return Err(DropReason::BadCommunity);
         }
-        let inform = message.response().map(|response| {
-            // A retransmission comes from the same address and port with the same bytes.
-            let peer = datagram.peer.to_string();
-            self.inform(datagram, self.intake.digests().of(&[b"inform", peer.as_bytes(), datagram.bytes]), response)
-        });
+        let inform = message
+            .response()
+            .map(|response| self.inform(datagram, inform_digest(self.intake.digests(), datagram.peer, datagram.bytes), response));
         let event = self.event(datagram, Authenticity::Community, message.notification);
         Ok(Arrival { event, inform, usm: None })
     }
@@ -178,32 +176,16 @@ impl TrapDecoder {
         let engine = if response.is_some() { Some(self.own.as_bytes()) } else { notification.engine_id.as_deref() };
         self.room.admit(datagram.source, engine.unwrap_or_default(), user.as_bytes());
         let inform = response.map(|response| {
-            // A retransmission has another msgID and time, and with privacy another salt; the request-id is in the scopedPDU. Without
-            // the port: the security model refuses copies from other addresses, those from other ports are known by this.
-            let peer = datagram.peer.ip().to_string();
-            let digest = self.intake.digests().of(&[b"inform-3", peer.as_bytes(), user.as_bytes(), &scoped_pdu]);
-            self.inform(datagram, digest, response)
+            self.inform(datagram, inform_3_digest(self.intake.digests(), datagram.peer.ip(), (&user, &scoped_pdu)), response)
         });
-        let authenticity = match level {
-            SecurityLevel::NoAuthNoPriv => Authenticity::None,
-            SecurityLevel::AuthNoPriv => Authenticity::UsmAuth,
-            SecurityLevel::AuthPriv => Authenticity::UsmPriv,
-        };
+        let authenticity = authenticity(level);
         let changed = clock.is_some() || seen.is_some();
         let usm = changed.then(|| Box::new(UsmChange { clock, seen }));
         Arrival { event: self.event(datagram, authenticity, notification), inform, usm }
     }
 
     fn event(&self, datagram: &Datagram<'_>, authenticity: Authenticity, notification: Notification) -> Event {
-        Event {
-            received: datagram.received,
-            peer: datagram.source,
-            transport: Transport::Udp,
-            authenticity,
-            relay: self.site.trusts_relay(datagram.source).then_some(datagram.source),
-            tls_name: None,
-            body: Body::Notification(notification),
-        }
+        event(&self.site, (datagram.source, datagram.received), authenticity, notification)
     }
 
     fn inform(&self, datagram: &Datagram<'_>, digest: u64, response: Vec<u8>) -> Inform {
@@ -252,6 +234,32 @@ impl TrapDecoder {
     fn now(&self) -> Timestamp {
         self.started.0.saturating_add(self.started.1.elapsed())
     }
+}
+
+/// Makes the event of a notification that `source` sent.
+pub(crate) fn event(site: &Site, (source, received): (IpAddr, Timestamp), authenticity: Authenticity, notification: Notification) -> Event {
+    let relay = site.trusts_relay(source).then_some(source);
+    Event { received, peer: source, transport: Transport::Udp, authenticity, relay, tls_name: None, body: Body::Notification(notification) }
+}
+
+/// Returns how far a level proves who a sender is.
+pub(crate) const fn authenticity(level: SecurityLevel) -> Authenticity {
+    match level {
+        SecurityLevel::NoAuthNoPriv => Authenticity::None,
+        SecurityLevel::AuthNoPriv => Authenticity::UsmAuth,
+        SecurityLevel::AuthPriv => Authenticity::UsmPriv,
+    }
+}
+
+/// Returns what an inform is recognised by: a retransmission comes from the same address and port with the same bytes.
+pub(crate) fn inform_digest(digests: &Digests, peer: SocketAddr, bytes: &[u8]) -> u64 {
+    digests.of(&[b"inform", peer.to_string().as_bytes(), bytes])
+}
+
+/// The same for SNMPv3. A retransmission has another msgID and time, and with privacy another salt; the request-id is in the scopedPDU.
+/// Without the port: the security model refuses copies from other addresses, those from other ports are known by this.
+pub(crate) fn inform_3_digest(digests: &Digests, peer: IpAddr, (user, scoped_pdu): (&str, &[u8])) -> u64 {
+    digests.of(&[b"inform-3", peer.to_string().as_bytes(), user.as_bytes(), scoped_pdu])
 }
 
 /// Tells whether somebody may wonder why a notification does not show: not for copies, and not for what is no notification.

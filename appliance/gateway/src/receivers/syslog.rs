@@ -31,6 +31,8 @@ use super::udp::Datagram;
 use crate::accounts::Tally;
 use crate::canary::{Canary, Path, Stage, Ticket};
 use crate::intake::{Arrival, Closed, Intake};
+use crate::ring;
+use crate::ring::entry::{Entry, Way};
 use crate::site::Site;
 
 /// Bytes of one read.
@@ -136,13 +138,18 @@ async fn shake(connection: TcpStream, acceptor: &TlsAcceptor) -> io::Result<Shak
     Ok(Shaken::Tls(Box::new(acceptor.accept(connection).await?)))
 }
 
-/// Who is at the other end of a stream.
-struct Sender {
-    source: IpAddr,
-    relay: Option<IpAddr>,
-    transport: Transport,
-    authenticity: Authenticity,
-    tls_name: Option<String>,
+/// Who sent a line.
+pub(crate) struct Sender {
+    /// The sender.
+    pub(crate) source: IpAddr,
+    /// The balancer that named it.
+    pub(crate) relay: Option<IpAddr>,
+    /// How it came.
+    pub(crate) transport: Transport,
+    /// How far the sender proved who it is.
+    pub(crate) authenticity: Authenticity,
+    /// Subject of its certificate.
+    pub(crate) tls_name: Option<String>,
 }
 
 impl Sender {
@@ -154,8 +161,21 @@ impl Sender {
         }
     }
 
+    const fn way(&self) -> Way {
+        match self.transport {
+            Transport::Tcp => Way::SyslogTcp,
+            Transport::Tls => Way::SyslogTls,
+            Transport::Udp => Way::SyslogUdp,
+        }
+    }
+
     fn arrival(&self, message: SyslogMessage, received: Timestamp) -> Arrival {
-        Arrival::from(Event {
+        Arrival::from(self.event(message, received))
+    }
+
+    /// Makes the event of a line.
+    pub(crate) fn event(&self, message: SyslogMessage, received: Timestamp) -> Event {
+        Event {
             received,
             peer: self.source,
             transport: self.transport,
@@ -163,7 +183,7 @@ impl Sender {
             relay: self.relay,
             tls_name: self.tls_name.clone(),
             body: Body::Syslog(message),
-        })
+        }
     }
 }
 
@@ -207,14 +227,14 @@ async fn stream(mut stream: impl AsyncRead + Unpin, sender: Sender, streams: &St
     }
     let site = Arc::clone(&site.borrow());
     let context = Context { received: Timestamp::from(SystemTime::now()), zone: site.zone(sender.source) };
-    let mut lines = Lines::default();
+    let mut lines = Lines::new(intake);
     match deframer.finish() {
         Ok(None) => return,
         Ok(Some(line)) => lines.take(&line, &sender, &context),
         Err(error) => lines.fault(&sender, &error),
     }
     // The daemon is ending if the queue is closed; the line is counted as dropped then.
-    let _ = intake.submit(Protocol::Syslog, &lines.tally, lines.arrivals, lines.bytes).await;
+    let _ = intake.submit(Protocol::Syslog, &lines.tally, lines.arrivals, (lines.bytes, &mut lines.raw)).await;
 }
 
 /// Waits for bytes and takes all that have come, as far as they fit: TLS hands out one record, at most 16 KiB, at a time, and a
@@ -243,7 +263,7 @@ async fn submit(
 ) -> Result<(), Closed> {
     let path = sender.path();
     loop {
-        let mut lines = Lines::default();
+        let mut lines = Lines::new(intake);
         let mut more = true;
         while more && lines.arrivals.len() < BATCH_EVENTS {
             match deframer.next() {
@@ -258,7 +278,7 @@ async fn submit(
         if !lines.arrivals.is_empty() {
             canary.heard(path);
         }
-        intake.submit(Protocol::Syslog, &lines.tally, lines.arrivals, lines.bytes).await?;
+        intake.submit(Protocol::Syslog, &lines.tally, lines.arrivals, (lines.bytes, &mut lines.raw)).await?;
         if !more {
             return Ok(());
         }
@@ -273,19 +293,27 @@ fn probe(ticket: &Ticket, line: &[u8], context: &Context<'_>, intake: &Intake) {
     }
 }
 
-#[derive(Default)]
 struct Lines {
     tally: Tally,
     arrivals: Vec<Arrival>,
     bytes: usize,
+    /// What came, for the ring.
+    raw: ring::Batch,
 }
 
 impl Lines {
+    fn new(intake: &Intake) -> Self {
+        Self { tally: Tally::default(), arrivals: Vec::new(), bytes: 0, raw: intake.ring().batch() }
+    }
+
     fn take(&mut self, line: &[u8], sender: &Sender, context: &Context<'_>) {
         self.tally.received(sender.source);
         match syslog::decode(line, context) {
             Ok(message) => {
                 self.bytes = self.bytes.saturating_add(line.len());
+                let entry = Entry::new(context.received, sender.way(), sender.source, line);
+                let (relay, tls_name, is_certified) = (sender.relay, sender.tls_name.as_deref(), sender.authenticity == Authenticity::Tls);
+                self.raw.add(&Entry { relay, tls_name, is_certified, ..entry });
                 self.arrivals.push(sender.arrival(message, context.received));
             }
             Err(error) => self.tally.dropped(sender.source, reason(error)),
@@ -329,7 +357,7 @@ mod tests {
 
     async fn texts(bytes: &[u8]) -> (Vec<String>, Accounts) {
         let accounts = Accounts::new(Ledger::new());
-        let (intake, mut outlet) = intake::queue(accounts.clone(), Digests::new(&[0; 32]));
+        let (intake, mut outlet) = intake::queue(accounts.clone(), Digests::new(&[0; 32]), ring::Tap::default());
         let source = "192.0.2.1".parse().unwrap();
         let sender = Sender { source, relay: None, transport: Transport::Tcp, authenticity: Authenticity::None, tls_name: None };
         let (site, stop) = (watch::channel(Arc::new(Site::default())).1, CancellationToken::new());

@@ -27,6 +27,8 @@ use crate::accounts::Tally;
 use crate::canary::{Canary, Path, Stage};
 use crate::config::Networks;
 use crate::intake::{Arrival, Intake};
+use crate::ring;
+use crate::ring::entry::{Entry, Way};
 
 /// Datagrams of one system call.
 const BATCH: usize = 64;
@@ -128,12 +130,20 @@ impl UdpReceiver {
         end.await.unwrap_or_else(|_| Err(io::Error::other(format!("the thread {name} panicked"))))
     }
 
+    const fn way(&self) -> Way {
+        match self.protocol {
+            Protocol::SnmpTrap => Way::SnmpTrap,
+            Protocol::Push | Protocol::Syslog => Way::SyslogUdp,
+        }
+    }
+
     fn receive<D>(self, decode: D, stop: &CancellationToken) -> io::Result<()>
     where
         D: FnMut(&Datagram<'_>) -> Result<Arrival, DropReason>,
     {
         let limit = RateLimit::new(self.rate_limit_per_source);
-        Reception { receiver: self, decode, limit, start: Instant::now() }.run(stop)
+        let raw = self.intake.ring().batch();
+        Reception { receiver: self, decode, limit, start: Instant::now(), raw }.run(stop)
     }
 }
 
@@ -143,6 +153,8 @@ struct Reception<D> {
     decode: D,
     limit: Option<RateLimit>,
     start: Instant,
+    /// What came, for the ring.
+    raw: ring::Batch,
 }
 
 impl<D> Reception<D>
@@ -180,7 +192,7 @@ where
                 Err(Errno::EAGAIN | Errno::EINTR | Errno::ECONNREFUSED | Errno::EHOSTUNREACH | Errno::ENETUNREACH) => continue,
                 Err(error) => return Err(error.into()),
             }
-            self.receiver.intake.offer(self.receiver.protocol, &work.tally, work.arrivals, work.bytes);
+            self.receiver.intake.offer(self.receiver.protocol, &work.tally, work.arrivals, (work.bytes, &mut self.raw));
             if work.counters_lost {
                 // nix 0.31 never resets the control buffer's length that the kernel shortened: only new headers see all of it again.
                 headers = self::headers();
@@ -241,6 +253,7 @@ where
             Ok(arrival) => {
                 work.bytes = work.bytes.saturating_add(bytes.len());
                 work.arrivals.push(arrival);
+                self.raw.add(&Entry { port: peer.port(), ..Entry::new(received, self.receiver.way(), source, bytes) });
             }
             Err(reason) => work.tally.dropped(source, reason),
         }
@@ -301,7 +314,7 @@ mod tests {
 
     fn receiver(buffer: usize, rate_limit_per_source: u32) -> (UdpReceiver, Outlet, SocketAddr) {
         let accounts = Accounts::new(Ledger::new());
-        let (intake, outlet) = intake::queue(accounts.clone(), Digests::new(&[0; 32]));
+        let (intake, outlet) = intake::queue(accounts.clone(), Digests::new(&[0; 32]), ring::Tap::default());
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         let address = socket.local_addr().unwrap();
         accounts.open_socket(NAME, Protocol::Syslog, prepare(&socket, buffer).unwrap(), None);

@@ -17,8 +17,8 @@ use std::path::Path;
 
 use postern_protocol::id::RevisionNumber;
 use postern_protocol::message::SignedRevision;
-use postern_protocol::revision::document::Document;
 use postern_protocol::revision::Problem;
+use postern_protocol::revision::document::Document;
 use postern_protocol::status::{self, Provisional};
 
 use self::compile::{Compiled, Refusal, built_in, compile, whole};

@@ -25,9 +25,13 @@ pub(crate) fn credentials_directory() -> Option<PathBuf> {
     std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
 }
 
+/// What the ring's key is derived for.
+const RING_PURPOSE: &[u8] = b"postern-ring-v1";
+
 /// The key. No `Debug`.
 pub(super) struct MachineKey {
     at_rest: LessSafeKey,
+    ring: Zeroizing<[u8; 32]>,
     spool: Zeroizing<[u8; 32]>,
 }
 
@@ -63,7 +67,12 @@ impl MachineKey {
             derived.map(|()| key).map_err(|_| VaultError::Crypto)
         };
         let at_rest = UnboundKey::new(&AES_256_GCM, derive(PURPOSE)?.as_ref()).map_err(|_| VaultError::Crypto)?;
-        Ok(Self { at_rest: LessSafeKey::new(at_rest), spool: derive(SPOOL_PURPOSE)? })
+        Ok(Self { at_rest: LessSafeKey::new(at_rest), ring: derive(RING_PURPOSE)?, spool: derive(SPOOL_PURPOSE)? })
+    }
+
+    /// Returns the key that the ring's files are wrapped under, from which nothing else can be told.
+    pub(super) const fn ring_key(&self) -> &Zeroizing<[u8; 32]> {
+        &self.ring
     }
 
     /// Returns the key that the spool uses, from which nothing else can be told.

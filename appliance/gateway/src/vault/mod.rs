@@ -122,6 +122,7 @@ pub(crate) struct Vault {
     owner: Owner,
     key: Arc<SealingKey>,
     file: Arc<AtRest>,
+    ring_key: Arc<Zeroizing<[u8; 32]>>,
     spool_key: Arc<Zeroizing<[u8; 32]>>,
     serial: u64,
     held: BTreeMap<String, Held>,
@@ -139,10 +140,10 @@ impl Vault {
         file::make_dir(dir)?;
         let key = SealingKey::load_or_make(&dir.join("sealing.key"))?;
         let machine = MachineKey::load_or_make(&dir.join("machine.key"), credentials)?;
-        let spool_key = Arc::new(machine.spool_key().clone());
+        let (ring_key, spool_key) = (Arc::new(machine.ring_key().clone()), Arc::new(machine.spool_key().clone()));
         let file = AtRest::new(dir.join("secrets.bin"), machine, &owner);
         let (serial, held) = file.read()?;
-        Ok(Self { owner, key: Arc::new(key), file: Arc::new(file), spool_key, serial, held })
+        Ok(Self { owner, key: Arc::new(key), file: Arc::new(file), ring_key, spool_key, serial, held })
     }
 
     /// Returns the key to which secrets are sealed: SubjectPublicKeyInfo, DER.
@@ -153,6 +154,11 @@ impl Vault {
     /// Returns the SHA-256 of [`Self::public_key_der`] in hexadecimal: what a person compares before sealing.
     pub(crate) fn fingerprint(&self) -> String {
         HEXLOWER.encode(digest::digest(&digest::SHA256, self.public_key_der()).as_ref())
+    }
+
+    /// Returns the key that the ring's files are wrapped under.
+    pub(crate) fn ring_key(&self) -> &Zeroizing<[u8; 32]> {
+        &self.ring_key
     }
 
     /// Returns the key under which the spool wraps its segments' keys: derived from the machine key for that alone.
