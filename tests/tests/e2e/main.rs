@@ -27,6 +27,7 @@ mod measured;
 mod network;
 mod outage;
 mod overload;
+mod overtaking;
 mod pairs;
 mod power_cut;
 mod proxy;
