@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use postern_protocol::id::{GatewayId, RevisionNumber, RuleId, TenantId};
 use postern_protocol::revision::document::{Document, Matcher, PushMatch, Rule, SyslogMatch, TrapMatch};
-use postern_protocol::revision::{BUILT_IN, pack};
+use postern_protocol::revision::{self, BUILT_IN, Problem, pack};
 use serde::Serialize;
 
 use crate::app::App;
@@ -139,6 +139,25 @@ pub async fn of_gateway(app: &App, tenant: &TenantId, gateway: &GatewayId) -> Re
     }
     let read = move || texts.iter().filter_map(|(number, text)| RuleBook::read(*number, text)).collect();
     tokio::task::spawn_blocking(read).await.map_err(|_| StoreError::Stopped)
+}
+
+/// Returns what is hardly meant in the document that a gateway runs.
+///
+/// # Errors
+/// [`StoreError`] from the database.
+pub async fn warnings_in_force(app: &App, tenant: &TenantId, gateway: &GatewayId) -> Result<Vec<Problem>, StoreError> {
+    let books = of_gateway(app, tenant, gateway).await?;
+    let Some(book) = books.into_iter().next() else { return Ok(Vec::new()) };
+    tokio::task::spawn_blocking(move || revision::warnings(&book.document)).await.map_err(|_| StoreError::Stopped)
+}
+
+/// Returns what is hardly meant in a document; nothing for a text that is none.
+///
+/// # Errors
+/// [`StoreError::Stopped`] when the program stops.
+pub async fn warnings(text: Vec<u8>) -> Result<Vec<Problem>, StoreError> {
+    let work = move || serde_json::from_slice(&text).map(|document| revision::warnings(&document)).unwrap_or_default();
+    tokio::task::spawn_blocking(work).await.map_err(|_| StoreError::Stopped)
 }
 
 /// Finds a rule in the first book that has that version of it, else in the first that has any.

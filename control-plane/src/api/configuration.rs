@@ -6,7 +6,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use postern_protocol::id::RevisionNumber;
+use postern_protocol::id::{GatewayId, RevisionNumber};
+use postern_protocol::revision::Problem as Fault;
 use serde::Serialize;
 
 use super::alerts::etag;
@@ -17,9 +18,10 @@ use super::schema;
 use super::schema::parameters::{IfMatch, IfNoneMatch};
 use super::schema::problems::{ChangeProblems, ReadProblems};
 use crate::app::App;
-use crate::auth::Permission;
+use crate::auth::{Permission, Principal};
 use crate::auth::bearer::ApiPrincipal;
 use crate::configuration::{self, Force, PutError};
+use crate::rule_book;
 use crate::store::revisions::RevisionState;
 
 /// Header that tells how far the revision in the answer got.
@@ -74,11 +76,14 @@ pub(super) async fn read(
 struct Stored {
     number: RevisionNumber,
     state: RevisionState,
+    warnings: Vec<Fault>,
 }
 
-/// Answers that a configuration was stored under `number`.
-pub(super) fn stored(number: RevisionNumber) -> Response {
-    ([(header::ETAG, etag(number))], Json(Stored { number, state: RevisionState::Desired })).into_response()
+/// Answers that a configuration of `gateway` was stored under `number`, and what is hardly meant in it.
+pub(super) async fn stored(app: &App, principal: &Principal, gateway: &GatewayId, number: RevisionNumber) -> Result<Response, Problem> {
+    let revision = app.stores.tenant(&principal.tenant)?.find_revision(gateway, number).await?;
+    let warnings = rule_book::warnings(revision.map(|revision| revision.document).unwrap_or_default()).await?;
+    Ok(([(header::ETAG, etag(number))], Json(Stored { number, state: RevisionState::Desired, warnings })).into_response())
 }
 
 /// Replaces a gateway's configuration with the document in the body. It is checked whole, signed, stored under the next number and
@@ -113,7 +118,7 @@ pub(super) async fn replace(
         }
     }
     let number = configuration::put(&app, &api.principal, &gateway.id, &change.body, force).await?;
-    Ok(stored(number))
+    stored(&app, &api.principal, &gateway.id, number).await
 }
 
 impl From<PutError> for Problem {

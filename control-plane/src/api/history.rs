@@ -86,7 +86,8 @@ pub(super) async fn return_to(
     api.principal.require(Permission::Configure)?;
     change.require_no_body()?;
     let gateway = gateway(&app, &api.principal, &id).await?;
-    Ok(stored(configuration::return_to(&app, &api.principal, &gateway.id, number).await?))
+    let number = configuration::return_to(&app, &api.principal, &gateway.id, number).await?;
+    stored(&app, &api.principal, &gateway.id, number).await
 }
 
 /// Gives the newest document in its canonical form: keys in order, two spaces a level. The same configuration is always the same

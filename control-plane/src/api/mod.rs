@@ -17,6 +17,7 @@ pub mod openapi;
 mod pace;
 mod pairs;
 pub mod problem;
+mod replays;
 mod request;
 mod rollouts;
 mod samples;
@@ -83,6 +84,9 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/gateways/{id}/configuration/import", post(history::import).layer(DefaultBodyLimit::max(MAX_DOCUMENT_BYTES)))
         .route("/gateways/{id}/revisions/{number}/changes", get(history::changes))
         .route("/gateways/{id}/revisions/{number}/return", post(history::return_to))
+        .route("/gateways/{id}/replays", post(replays::ask).layer(DefaultBodyLimit::max(MAX_DOCUMENT_BYTES)))
+        .route("/gateways/{id}/replays/{number}", get(replays::find))
+        .route("/gateways/{id}/rules", get(replays::rules))
         .route("/gateways/{id}/tags", get(history::tags).put(history::replace_tags))
         .route("/rollouts", get(rollouts::list).post(rollouts::start).layer(DefaultBodyLimit::max(MAX_DOCUMENT_BYTES)))
         .route("/rollouts/{id}", get(rollouts::find))

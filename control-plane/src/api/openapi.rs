@@ -11,7 +11,7 @@ use utoipa::{Modify, OpenApi as _};
 use super::problem::Problem;
 use super::request::PathId;
 use super::{
-    alerts, audit, configuration, explain, gateways, history, identity, ledger, mibs, oauth, pace, pairs, rollouts, samples, schema,
+    alerts, audit, configuration, explain, gateways, history, identity, ledger, mibs, oauth, pace, pairs, replays, rollouts, samples, schema,
     secrets, stream, tokens, waiting_room,
 };
 
@@ -71,6 +71,9 @@ const PUSH_SCHEMA: &str = include_str!("../../../appliance/engine/schema/push.sc
         history::return_to,
         history::tags,
         history::replace_tags,
+        replays::ask,
+        replays::find,
+        replays::rules,
         rollouts::list,
         rollouts::start,
         rollouts::find,

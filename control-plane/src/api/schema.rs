@@ -12,6 +12,7 @@ pub mod mibs;
 pub mod oauth;
 pub mod parameters;
 pub mod problems;
+pub mod replays;
 pub mod rollouts;
 pub mod samples;
 pub mod secrets;

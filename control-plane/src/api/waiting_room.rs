@@ -100,7 +100,7 @@ pub(super) async fn bind(
         return Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], bound.after).into_response());
     }
     let number = waiting_room::apply(&app, &api.principal, &gateway.id, &bound).await?;
-    Ok(configuration::stored(number))
+    configuration::stored(&app, &api.principal, &gateway.id, number).await
 }
 
 impl From<BindError> for Problem {

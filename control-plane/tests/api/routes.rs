@@ -31,6 +31,7 @@ impl Operation {
             ("POST", "/api/v1/gateways/{id}/revoke" | "/api/v1/gateways/{id}/waiting-room/bind" | "/api/v1/mibs")
             | ("DELETE", "/api/v1/mibs/{number}") => Role::Admin,
             ("POST", "/api/v1/gateways/{id}/configuration/import" | "/api/v1/gateways/{id}/revisions/{number}/return") => Role::Admin,
+            ("POST", "/api/v1/gateways/{id}/replays") => Role::Admin,
             ("POST", path) if path.starts_with("/api/v1/rollouts") => Role::Admin,
             ("POST", path) if path.starts_with("/api/v1/alerts/") => Role::Operator,
             ("GET", _) => Role::Viewer,
@@ -64,6 +65,7 @@ impl Operation {
             ("PUT", "/api/v1/gateways/{id}/renewal") => r#"{"open_for_s":3600}"#,
             ("PUT", "/api/v1/gateways/{id}/configuration") => r#"{"format":1,"rules":[]}"#,
             ("POST", "/api/v1/gateways/{id}/configuration/import") => r#"{"format":1,"rules":[]}"#,
+            ("POST", "/api/v1/gateways/{id}/replays") => r#"{"document":{"format":1,"rules":[]}}"#,
             ("POST", "/api/v1/rollouts") => r#"{"change":{"document":{"format":1,"rules":[]}}}"#,
             ("PUT", "/api/v1/gateways/{id}/tags") => r#"{"tags":["branch"]}"#,
             ("POST", "/api/v1/gateways/{id}/waiting-room/bind") => r#"{"action":"reset_engine","engine":"80001f8880e9630000d61ff449"}"#,
@@ -118,7 +120,7 @@ fn bearer(token: &str) -> Option<(header::HeaderName, String)> {
 fn only_the_token_endpoint_and_the_documents_need_no_token() {
     let open: Vec<String> = operations().into_iter().filter(|o| !o.guarded).map(|o| format!("{} {}", o.method, o.path)).collect();
     assert_eq!(open, ["GET /api/v1/openapi.json", "GET /api/v1/schemas/{name}", "POST /oauth2/token"]);
-    assert_eq!(operations().len(), 56);
+    assert_eq!(operations().len(), 59);
 }
 
 #[tokio::test]

@@ -144,6 +144,8 @@ pub struct StoredRevision {
     pub number: u64,
     /// `desired`: it is on its way.
     pub state: RevisionState,
+    /// What is hardly meant in the document; none of it stands in the way.
+    pub warnings: Vec<DocumentProblem>,
 }
 
 /// One page of a gateway's history.
