@@ -146,3 +146,27 @@ pub(super) fn decode(bytes: &[u8]) -> Result<(Table, Vec<u8>), CheckpointError> 
     }
     Ok((table, wire.noise))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As builds wrote it before clocks, timeouts and noise were kept: two open alerts, one that had ended, and that end.
+    const EARLIER: &str = include_str!("../../tests/data/checkpoint-1.hex");
+
+    #[test]
+    fn what_an_earlier_build_wrote_is_read() {
+        let bytes = from_hex(EARLIER);
+        let (table, noise) = decode(&bytes).unwrap();
+        assert_eq!((table.open_count(), table.ended().len(), table.ends().iter().count(), noise.len()), (2, 1, 1, 0));
+        assert_eq!(table.last_revision(), 1_800_000_003_000_000);
+        let changed: Vec<_> = table.kept().map(|kept| (kept.alert.key.resource, kept.alert.count, kept.changed)).collect();
+        assert_eq!(changed, [("a".to_owned(), 2, false), ("c".to_owned(), 1, true)]);
+        assert_eq!(encode(&table, vec![]), bytes, "an earlier build does not read what this one makes of it");
+    }
+
+    fn from_hex(hex: &str) -> Vec<u8> {
+        let digits: Vec<u8> = hex.bytes().filter(u8::is_ascii_hexdigit).map(|digit| (digit as char).to_digit(16).unwrap() as u8).collect();
+        digits.chunks_exact(2).map(|pair| pair[0] << 4 | pair[1]).collect()
+    }
+}

@@ -40,10 +40,16 @@ pub(super) struct Known {
     pub(super) named: bool,
 }
 
+/// Places for marks of notifications that came once. To remember one takes a copy of it, which is lost labour for those that never
+/// come again: a counter or a text in them differs each time.
+const MARKS: usize = 4_096;
+
 /// The notifications that are remembered.
 #[derive(Debug, Default)]
 pub(super) struct Memo {
     entries: HashMap<u64, Entry>,
+    /// A part of the hash of what came, by another part.
+    marks: Vec<u32>,
     hashes: RandomState,
     last: u64,
 }
@@ -55,9 +61,13 @@ impl Memo {
         self.entries.get(&self.hash(event, notification)).filter(|entry| says_the_same(&entry.event, event))
     }
 
-    /// Remembers that `event` alone wrote the alert of `known`; `None` when it is too large to be kept.
+    /// Remembers that `event` alone wrote the alert of `known`; `None` when it came for the first time, or is too large to be kept.
     pub(super) fn remember(&mut self, event: &Event, known: Known) -> Option<&Entry> {
         let Body::Notification(notification) = &event.body else { return None };
+        let hash = self.hash(event, notification);
+        if !self.came_before(hash) {
+            return None;
+        }
         let bytes = notification.varbinds.iter().map(|varbind| varbind.value.bytes()).fold(0, usize::saturating_add);
         if notification.varbinds.len() > MAX_VARBINDS || bytes > MAX_VALUE_BYTES {
             return None;
@@ -67,9 +77,16 @@ impl Memo {
         }
         self.last = self.last.saturating_add(1);
         let writer = Writer(self.last);
-        let hash = self.hash(event, notification);
         let entry = Entry { event: event.clone(), writer, known };
         Some(self.entries.entry(hash).insert_entry(entry).into_mut())
+    }
+
+    /// Marks what has this hash; returns whether it was marked before, which is a guess that costs a copy at worst.
+    fn came_before(&mut self, hash: u64) -> bool {
+        self.marks.resize(MARKS, 0);
+        let [high, low] = [(hash >> 32) as u32, hash as u32];
+        let mark = self.marks.get_mut(low as usize % MARKS);
+        mark.is_some_and(|mark| std::mem::replace(mark, high) == high)
     }
 
     /// Forgets all: other rules or names are in force.

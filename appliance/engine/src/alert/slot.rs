@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use postern_protocol::alert::{
-    Alert, AlertKey, AlertState, Authenticity, Course, Decision, DecisionKind, Evidence, Severity, Suppression,
-};
+use postern_protocol::alert::{Alert, AlertKey, AlertState, Authenticity, Course, Decision, DecisionKind, Evidence, Severity, Suppression};
 use postern_protocol::id::RuleId;
 use postern_protocol::timestamp::Timestamp;
 
@@ -163,11 +161,6 @@ impl Slot {
     pub(super) fn key_bytes(&self) -> [&[u8]; 3] {
         let mut left = Texts(&self.text);
         [left.bytes(), left.bytes(), left.bytes()]
-    }
-
-    /// Returns the key.
-    pub(super) fn key(&self) -> AlertKey {
-        read_key(&mut Texts(&self.text)).to_key()
     }
 
     /// Returns what can be seen of it.

@@ -372,7 +372,6 @@ impl Slot {
         self.count = self.count.saturating_add(1);
         self.last_seen = self.last_seen.max(moment.received);
     }
-
 }
 
 /// Returns the next revision: it grows strictly, and past what a lost state had given out, because that was not ahead of time.

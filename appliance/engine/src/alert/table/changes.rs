@@ -54,7 +54,7 @@ impl Table {
         self.counted.len()
     }
 
-    pub(crate) fn mark(&mut self, id: Option<SlotId>, change: Change) {
+    pub(super) fn mark(&mut self, id: Option<SlotId>, change: Change) {
         let Some((id, slot)) = id.and_then(|id| Some((id, self.slots.get_mut(id)?))) else { return };
         let list = match change {
             Change::None => return,
@@ -73,7 +73,7 @@ impl Slot {
 }
 
 /// Notes a change, with the place in `list` unless what was noted before says as much.
-pub(crate) fn mark(slot: &mut Slot, id: SlotId, change: Change, list: &mut Vec<SlotId>) {
+pub(super) fn mark(slot: &mut Slot, id: SlotId, change: Change, list: &mut Vec<SlotId>) {
     let noted = match slot.change {
         Change::None => false,
         Change::Counted => change == Change::Counted,

@@ -413,11 +413,14 @@ impl Rig {
 fn clock() -> impl Strategy<Value = Option<Clock>> {
     let kind = prop_oneof![Just(ClockKind::Syslog), Just(ClockKind::Uptime)];
     let seconds = prop_oneof![4 => -3..4_i64, 1 => -700..700_i64];
-    prop::option::weighted(0.8, (kind, 0..2_u32, seconds).prop_map(|(kind, sender, seconds)| Clock {
-        nanos: (1_800_000_000 + seconds) * 1_000_000_000,
-        sender,
-        kind,
-    }))
+    prop::option::weighted(
+        0.8,
+        (kind, 0..2_u32, seconds).prop_map(|(kind, sender, seconds)| Clock {
+            nanos: (1_800_000_000 + seconds) * 1_000_000_000,
+            sender,
+            kind,
+        }),
+    )
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
