@@ -187,7 +187,7 @@ mod tests {
         let all = compiled();
         assert_eq!(all.of_child(&subject("a", [192, 0, 2, 1], None)), [0]);
         assert_eq!(all.of_child(&subject("10.0.0.1", [10, 0, 0, 1], Some(&facts))), [0, 1, 2]);
-        assert_eq!(all.of_child(&subject("c", [192, 0, 2, 1], None)), []);
+        assert!(all.of_child(&subject("c", [192, 0, 2, 1], None)).is_empty());
     }
 
     #[test]
@@ -195,8 +195,8 @@ mod tests {
         let all = compiled();
         assert_eq!(all.of_parent(&key("sw-1", "silent")), [0]);
         assert_eq!(all.of_parent(&key("sw-1/if/3", "link-down")), [0]);
-        assert_eq!(all.of_parent(&key("sw-1", "fan")), []);
-        assert_eq!(all.of_parent(&key("sw-12", "silent")), []);
+        assert!(all.of_parent(&key("sw-1", "fan")).is_empty());
+        assert!(all.of_parent(&key("sw-12", "silent")).is_empty());
         assert_eq!(all.of_parent(&key("wan/0", "link-down")), [2]);
         assert_eq!(all.of_parent(&key("wan/0", "bgp-down")), [1]);
     }

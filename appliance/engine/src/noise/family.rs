@@ -210,7 +210,10 @@ impl Noise {
         for Ended { id, storm, heir } in self.storms.tick(hands.now, limits) {
             let key = id.key();
             if hands.table.slot_of(&key).is_some() {
-                hands.table.raise_own(storm.report(&id), Moment::arrival(hands.now), hands.now);
+                // Of a storm that only its record knew, the figures there are better.
+                if storm.alerts > 0 {
+                    hands.table.raise_own(storm.report(&id), Moment::arrival(hands.now), hands.now);
+                }
                 let ending = Ending { evidence: own_evidence(), by: STORM_KIND, kind: DecisionKind::Cleared };
                 hands.table.clear(&key, ending, Moment::arrival(hands.now), hands.now);
             }

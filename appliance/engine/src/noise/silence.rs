@@ -305,8 +305,8 @@ impl Source {
         let gap = at.saturating_since(self.last);
         self.last = at;
         if gap >= MIN_GAP {
-            // A gap of late weighs ever less, so that a day-long silence is not the measure for ever.
-            self.longest = gap.max(self.longest.saturating_sub(self.longest / MAX_GAPS));
+            // It shrinks by a quarter of the time that passes: a silence of a day is the measure for four days, not for ever.
+            self.longest = gap.max(self.longest.saturating_sub(gap / 4));
             if !self.silent {
                 self.gaps = self.gaps.saturating_add(1);
                 let weight = self.gaps.min(MAX_GAPS);
@@ -418,11 +418,11 @@ mod tests {
     #[test]
     fn the_gateway_s_own_outage_is_nobody_s_silence() {
         let mut silences = regular(600, 9);
-        // Down for a week, five minutes after the last report was heard.
+        // Down for a week, ten minutes after the last report was heard.
         let (last, down) = (8 * 600, 7 * 86_400);
-        run(&mut silences, (last, last + 310), LEARNED);
-        assert_eq!(run(&mut silences, (last + 300 + down, last + 300 + down + 6_900), LEARNED), []);
-        assert_eq!(run(&mut silences, (last + 300 + down + 6_900, last + down + 9_000), LEARNED).len(), 1);
+        run(&mut silences, (last + 590, last + 610), LEARNED);
+        assert_eq!(run(&mut silences, (last + 600 + down, last + 7_210 + down), LEARNED), []);
+        assert_eq!(run(&mut silences, (last + 7_210 + down, last + 9_000 + down), LEARNED).len(), 1);
     }
 
     #[test]

@@ -16,8 +16,9 @@ use crate::alert::SlotId;
 /// Most new alerts that are remembered: more than any limit.
 const MAX_RECENT: usize = 131_072;
 
-/// Most storms at once; further ones stay what they are.
+/// Most storms at once; the last of them are for storms of all sources. What finds no room is no storm.
 const MAX_STORMS: usize = 1_024;
+const MAX_SOURCE_STORMS: usize = 768;
 
 /// Most sources that a storm counts one by one.
 const MAX_SOURCES: usize = 8_192;
@@ -64,7 +65,7 @@ pub(super) struct Opening {
 struct Kind {
     recent: usize,
     /// Those of each source, oldest first; none is empty.
-    sources: BTreeMap<Arc<str>, VecDeque<Option<SlotId>>>,
+    sources: BTreeMap<Arc<str>, VecDeque<(Timestamp, Option<SlotId>)>>,
 }
 
 /// A storm that lasts.
@@ -119,7 +120,7 @@ impl Storms {
         for (id, limit) in [(&all, limits.per_gateway), (&own, limits.per_source)] {
             if let Some(storm) = self.storms.get_mut(id) {
                 storm.count(new.severity, own.source.as_ref());
-            } else if self.recent_of(id) >= limit as usize && self.storms.len() < MAX_STORMS {
+            } else if self.recent_of(id) >= limit as usize && self.has_room(id) {
                 effect.began.push(self.begin(id, new));
             }
         }
@@ -218,7 +219,7 @@ impl Storms {
         }
         let kind = self.kinds.entry(Arc::clone(&opening.kind)).or_default();
         kind.recent = kind.recent.saturating_add(1);
-        kind.sources.entry(Arc::clone(&opening.source)).or_default().push_back(opening.slot);
+        kind.sources.entry(Arc::clone(&opening.source)).or_default().push_back((opening.at, opening.slot));
         self.recent.push_back(opening);
     }
 
@@ -254,24 +255,29 @@ impl Storms {
         }
     }
 
+    fn has_room(&self, id: &StormId) -> bool {
+        self.storms.len() < if id.source.is_some() { MAX_SOURCE_STORMS } else { MAX_STORMS }
+    }
+
     /// Begins a storm with all that is remembered, `new` included.
     fn begin(&mut self, id: &StormId, new: New<'_>) -> (StormId, Vec<SlotId>) {
         let mut storm =
             Storm { since: new.at, alerts: 0, severity: new.severity, sources: BTreeMap::new(), quiet_since: None, told: (new.at, 0) };
         let mut members = Vec::new();
-        if let Some(kind) = self.kinds.get(&id.kind) {
-            for (source, slots) in kind.sources.iter().filter(|(source, _)| id.source.as_ref().is_none_or(|own| own == *source)) {
+        let sources = self.kinds.get(&id.kind).map(|kind| &kind.sources);
+        let own = id.source.as_ref().and_then(|source| sources?.get_key_value(source));
+        let all = sources.filter(|_| id.source.is_none()).into_iter().flatten();
+        for (source, slots) in own.into_iter().chain(all) {
+            storm.alerts = storm.alerts.saturating_add(slots.len() as u64);
+            storm.since = storm.since.min(slots.front().map_or(new.at, |(at, _)| *at));
+            if storm.sources.len() < MAX_SOURCES {
                 storm.sources.insert(Arc::clone(source), slots.len() as u64);
-                storm.alerts = storm.alerts.saturating_add(slots.len() as u64);
-                let own = StormId { kind: Arc::clone(&id.kind), source: Some(Arc::clone(source)) };
-                if id.source.is_some() || !self.storms.contains_key(&own) {
-                    members.extend(slots.iter().flatten().filter(|slot| Some(**slot) != new.slot));
-                }
+            }
+            let own = StormId { kind: Arc::clone(&id.kind), source: Some(Arc::clone(source)) };
+            if id.source.is_some() || !self.storms.contains_key(&own) {
+                members.extend(slots.iter().filter_map(|(_, slot)| *slot).filter(|slot| Some(*slot) != new.slot));
             }
         }
-        let first =
-            self.recent.iter().find(|opening| opening.kind == id.kind && id.source.as_ref().is_none_or(|own| *own == opening.source));
-        storm.since = first.map_or(new.at, |opening| opening.at);
         storm.told = (new.at, storm.alerts);
         self.storms.insert(id.clone(), storm);
         (id.clone(), members)
@@ -422,7 +428,7 @@ mod tests {
             let text = (number / 4).to_string();
             storms.opened(new(number, &text, (&text, 0)), &LIMITS);
         }
-        assert_eq!((storms.recent.len(), storms.storms.len()), (MAX_RECENT, MAX_STORMS));
+        assert_eq!((storms.recent.len(), storms.storms.len()), (MAX_RECENT, MAX_SOURCE_STORMS));
         assert!(storms.kinds.len() <= MAX_RECENT);
         storms.tick(second(100), Some(&LIMITS));
         assert_eq!((storms.recent.len(), storms.kinds.len()), (0, 0));

@@ -113,7 +113,7 @@ mod tests {
     #[test]
     fn a_source_s_reports_count_together_and_the_window_slides() {
         assert_eq!(
-            admitted(Per::Source, &[("a", 0), ("b", 30), ("c", 60), ("d", 61), ("e", 121), ("f", 200)]),
+            admitted(Per::Source, &[("a", 0), ("b", 30), ("c", 60), ("d", 61), ("e", 120), ("f", 200)]),
             [false, false, true, true, true, false]
         );
     }

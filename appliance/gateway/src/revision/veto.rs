@@ -30,7 +30,17 @@ impl Veto {
                 });
             }
         }
+        for index in 0..if self.covers_sources() { document.silences.len() } else { 0 } {
+            let reason =
+                "the site's own file forbids to release who a source is (veto.forbidden_fields): alerts about silence name it".to_owned();
+            problems.push(Problem { path: format!("silences[{index}]"), line: 0, column: 0, reason });
+        }
         problems
+    }
+
+    /// Tells whether what alerts about silence say is forbidden: who a source is.
+    fn covers_sources(&self) -> bool {
+        self.0.iter().any(|forbidden| covers(forbidden, &Field::Source))
     }
 
     /// Takes the rules out of `document` that release what is forbidden, also those of packs; returns how many those were.
@@ -38,6 +48,9 @@ impl Veto {
         let before = document.rules.len();
         document.rules.retain(|rule| self.forbidden_in(rule).is_empty());
         let mut stripped = before.saturating_sub(document.rules.len());
+        if self.covers_sources() {
+            stripped = stripped.saturating_add(std::mem::take(&mut document.silences).len());
+        }
         for wanted in &mut document.packs {
             // A pack that is not there is the compiler's to tell.
             let rules = pack::rules_of(wanted, "packs", &mut Vec::new());
