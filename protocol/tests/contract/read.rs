@@ -13,37 +13,46 @@ use crate::sources::source;
 const AUDIT: &str = "../../appliance/gateway/src/audit/action.rs";
 
 /// Files with types that leave, below `src`.
-const FILES: [&str; 15] = [
+const FILES: [&str; 18] = [
     AUDIT,
     "alert.rs",
+    "alert/course.rs",
     "enrolment.rs",
     "id.rs",
     "inventory.rs",
     "message.rs",
     "message/life.rs",
+    "replay.rs",
     "revision/mod.rs",
     "sample.rs",
     "status/doctor.rs",
     "status/intake.rs",
     "status/life.rs",
     "status/mod.rs",
+    "status/ring.rs",
     "audit.rs",
     "timestamp.rs",
 ];
 
 /// Names under which private encodings are published, and the public types that explain their fields.
-const ALIASES: [(&str, &str, &[&str]); 4] = [
+const ALIASES: [(&str, &str, &[&str]); 8] = [
     ("AuditText", "../../appliance/gateway/src/audit/action.rs::Entry", &[]),
     ("Alert", "alert.rs::Wire", &["Alert", "AlertKey", "alert.rs::Evidence"]),
+    ("AlertKey", "alert/course.rs::WireKey", &["alert.rs::AlertKey"]),
+    ("Course", "alert/course.rs::WireCourse", &["alert/course.rs::Course"]),
+    ("Decision", "alert/course.rs::WireDecision", &["alert/course.rs::Decision"]),
+    ("Suppression", "alert/course.rs::WireSuppression", &["alert/course.rs::Suppression"]),
     ("Evidence", "alert.rs::WireEvidence", &["alert.rs::Evidence"]),
     ("Sample", "sample.rs::Wire", &["Sample"]),
 ];
 
 /// What bytes hold.
-const CONTAINS: [(&str, &str); 4] = [
+const CONTAINS: [(&str, &str); 6] = [
     ("AuditEntry.text", "json:AuditText"),
     ("Batch.records_zstd", "zstd:Records"),
     ("Records.records", "record"),
+    ("ReplayReply.result", "json:Replayed"),
+    ("Up.rules", "json:RuleReport"),
     ("Up.status", "json:Status"),
 ];
 
@@ -187,8 +196,8 @@ impl Types {
             description["contains"] = (*contains).into();
         }
         if let Some(kind) = description["type"].as_str().map(str::to_owned) {
-            if kind == "WireEvidence" {
-                description["type"] = "Evidence".into();
+            if let Some(public) = kind.strip_prefix("Wire") {
+                description["type"] = if public == "Key" { "AlertKey" } else { public }.into();
             }
             if let Some(item) = self.enums.get(&kind).filter(|_| self.tagged(&kind).is_none()) {
                 description["values"] = values(item).into();
@@ -237,7 +246,7 @@ impl Types {
             }
             "String" | "GatewayId" | "TenantId" => description["type"] = "string".into(),
             "bool" => description["type"] = "bool".into(),
-            "u8" | "u16" | "u32" | "u64" | "i64" | "f64" | "RevisionNumber" => description["type"] = "number".into(),
+            "u8" | "u16" | "u32" | "u64" | "i64" | "f64" | "RevisionNumber" | "Timestamp" => description["type"] = "number".into(),
             other => description["type"] = other.into(),
         }
     }

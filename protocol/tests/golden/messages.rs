@@ -4,14 +4,17 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use postern_protocol::alert::{Alert, AlertKey, AlertState, Authenticity, Evidence, Severity};
+
+use postern_protocol::alert::{
+    Alert, AlertKey, AlertState, Authenticity, Course, Decision, DecisionKind, Evidence, MAX_DECISIONS, Severity, Suppression,
+};
 use postern_protocol::id::RuleId;
 use postern_protocol::inventory::Inventory;
 use postern_protocol::message::{
     Ack, Adopt, AuditEntries, AuditEntry, AuditReceipt, Batch, CertificateReply, CertificateRequest, CloseAlert, ConfirmRevision,
-    DictionaryPart, Down, Goodbye, Heartbeat, HeartbeatReply, Hello, LanePosition, LedgerMinute, LedgerMinutes, Pace, Records, Resent,
-    RevisionProblem, RevisionState, RevisionStatus, SealedSecret, SealedSecrets, SignedRevision, SourceMinute, TrustBundle, TrustStatus,
-    Up, Welcome, down, up,
+    DictionaryPart, Down, Goodbye, Heartbeat, HeartbeatReply, Hello, LanePosition, LedgerMinute, LedgerMinutes, Pace, Records, Replay,
+    ReplayReply, Resent, RevisionProblem, RevisionState, RevisionStatus, SealedSecret, SealedSecrets, SignedRevision, SourceMinute,
+    TrustBundle, TrustStatus, Up, Welcome, down, up,
 };
 use postern_protocol::sample::Sample;
 use postern_protocol::timestamp::Timestamp;
@@ -160,6 +163,21 @@ fn minute() -> LedgerMinute {
     }
 }
 
+/// An alert that is folded, kept quiet and flaps, with every kind of decision that it has room for.
+fn alert_with_a_course() -> Alert {
+    let at = |nanos: i64| Timestamp::from_nanos(1_700_000_000_000_000_100 + nanos);
+    let mut course = Course {
+        parent: Some(AlertKey { resource: "192.0.2.9".to_owned(), kind: "storm".to_owned(), qualifier: "link-down".to_owned() }),
+        suppressed: Some(Suppression { by: "sunday".to_owned(), until: at(50) }),
+        flapping: true,
+        decisions: Vec::new(),
+    };
+    for (nanos, what) in (0_i64..).zip(DecisionKind::ALL).take(MAX_DECISIONS) {
+        course.note(Decision { at: at(nanos), what, by: "192.0.2.9 storm link-down".to_owned(), text: "20 in 60 s".to_owned() });
+    }
+    Alert { course, ..alert() }
+}
+
 /// Returns every vector.
 pub(crate) fn vectors() -> Vec<Vector> {
     let mut all = gateway_says();
@@ -188,6 +206,8 @@ fn gateway_says() -> Vec<Vector> {
         up("up-audit", up::Kind::Audit(AuditEntries { entries: vec![entry] })),
         up("up-trust-status", up::Kind::TrustStatus(TrustStatus { serial: 14, refused: "signed by a stranger".to_owned() })),
         up("up-resent", up::Kind::Resent(Resent { epoch: 0x0102_0304_0506_0708, sequence: 301, since_revision: 9, nonce: 0 })),
+        up("up-replay-reply", up::Kind::ReplayReply(ReplayReply { number: 21, result: b"{\"state\":\"done\"}".to_vec() })),
+        up("up-rules", up::Kind::Rules(b"{\"revision\":12}".to_vec())),
         up("up-resent-asked", up::Kind::Resent(Resent { epoch: 0x0102_0304_0506_0708, sequence: 301, since_revision: 9, nonce: 7 })),
     ]
 }
@@ -203,6 +223,12 @@ fn control_plane_says() -> Vec<Vector> {
     let secret = SealedSecret { name: "community".to_owned(), version: 2, sealed: vec![0x5e; 8] };
     let reply =
         CertificateReply { chain: vec![vec![0x30, 1], vec![0x30, 2]], refused: "revoked".to_owned(), listener_chain: vec![vec![0x30, 3]] };
+    let replay = Replay {
+        number: 21,
+        document: b"{\"format\":1,\"rules\":[]}".to_vec(),
+        from: 1_700_000_000_000_000_007,
+        asked_by: "ada".to_owned(),
+    };
     let receipt = AuditReceipt { number: 16, digest: vec![0xa0; 32], at: 1_700_000_000_000_000_005, signature: vec![0x51; 64] };
     let part =
         DictionaryPart { digest: vec![0xd1; 32], total_bytes: 70_000, offset: 65_536, bytes: vec![1, 2, 3], signature: vec![0x51; 64] };
@@ -217,10 +243,7 @@ fn control_plane_says() -> Vec<Vector> {
     vec![
         down("down-welcome", down::Kind::Welcome(welcome())),
         down("down-welcome-asking", down::Kind::Welcome(Welcome { resend_nonce: 7, ..welcome() })),
-        down(
-            "down-welcome-of-version-1",
-            down::Kind::Welcome(Welcome { protocol: 1, audit_number: 0, peer: String::new(), ..welcome() }),
-        ),
+        down("down-welcome-of-version-1", down::Kind::Welcome(Welcome { protocol: 1, audit_number: 0, peer: String::new(), ..welcome() })),
         down("down-heartbeat-reply", down::Kind::HeartbeatReply(HeartbeatReply { nonce: 77, time: -1 })),
         down("down-revision", down::Kind::Revision(SignedRevision { number: 12, document: b"{}".to_vec(), signature: vec![0x51; 64] })),
         down("down-close-alert", down::Kind::CloseAlert(close)),
@@ -231,6 +254,7 @@ fn control_plane_says() -> Vec<Vector> {
         down("down-audit-receipt", down::Kind::AuditReceipt(receipt)),
         down("down-trust-bundle", down::Kind::TrustBundle(bundle)),
         down("down-pace", down::Kind::Pace(Pace { lane: 4, bytes_per_second: 65_536 })),
+        down("down-replay", down::Kind::Replay(replay)),
         down("down-confirm-revision", down::Kind::ConfirmRevision(ConfirmRevision { number: 12 })),
         down("down-adopt", down::Kind::Adopt(Adopt { alerts: vec![alert().encode()], complete: true })),
     ]
@@ -261,6 +285,11 @@ fn lanes_say() -> Vec<Vector> {
         vector("lane-ack", Ack { epoch: 0x0102_0304_0506_0708, sequence: 302, ahead: false }),
         vector("lane-ack-ahead", Ack { epoch: 0x0102_0304_0506_0708, sequence: 0, ahead: true }),
         Vector { name: "record-alert", bytes: alert().encode(), is_read_from: Box::new(|bytes| Alert::decode(bytes) == Ok(alert())) },
+        Vector {
+            name: "record-alert-with-a-course",
+            bytes: alert_with_a_course().encode(),
+            is_read_from: Box::new(|bytes| Alert::decode(bytes) == Ok(alert_with_a_course())),
+        },
         Vector { name: "record-sample", bytes: sample().encode(), is_read_from: Box::new(|bytes| Sample::decode(bytes) == Ok(sample())) },
         vector("record-inventory", inventory),
     ]
