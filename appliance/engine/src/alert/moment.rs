@@ -80,9 +80,9 @@ impl Clock {
         (notification.uptime != 0).then(|| Self {
             nanos: i64::from(notification.uptime).saturating_mul(NANOS_PER_TICK),
             sender: match (&notification.engine_id, notification.trap_address) {
-                (Some(engine_id), _) => hash(&[engine_id]),
-                (None, Some(address)) => hash(&[&octets(peer), &octets(address)]),
-                (None, None) => hash(&[&octets(peer)]),
+                (Some(engine_id), _) => hash(SEED, engine_id),
+                (None, Some(address)) => hash_address(hash_address(SEED, peer), address),
+                (None, None) => hash_address(SEED, peer),
             },
             kind: ClockKind::Uptime,
         })
@@ -90,7 +90,7 @@ impl Clock {
 
     fn of_message(peer: IpAddr, message: &SyslogMessage) -> Option<Self> {
         let nanos = message.timestamp?.as_nanos();
-        let sender = hash(&[&octets(peer), message.host.as_deref().unwrap_or_default().as_bytes()]);
+        let sender = hash(hash_address(SEED, peer), message.host.as_deref().unwrap_or_default().as_bytes());
         Some(Self { nanos, sender, kind: ClockKind::Syslog })
     }
 }
@@ -110,16 +110,19 @@ impl ClockKind {
     }
 }
 
-fn octets(address: IpAddr) -> [u8; 16] {
-    match address {
-        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
-        IpAddr::V6(address) => address.octets(),
-    }
-}
+/// The hash of nothing.
+const SEED: u32 = 0x811c_9dc5;
 
 /// FNV-1a: checkpoints hold it, so it is the same in every build.
-fn hash(parts: &[&[u8]]) -> u32 {
-    parts.iter().copied().flatten().fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+fn hash(seed: u32, bytes: &[u8]) -> u32 {
+    bytes.iter().fold(seed, |hash, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
+}
+
+fn hash_address(seed: u32, address: IpAddr) -> u32 {
+    match address {
+        IpAddr::V4(address) => hash(seed, &address.octets()),
+        IpAddr::V6(address) => hash(seed, &address.octets()),
+    }
 }
 
 #[cfg(test)]
