@@ -19,7 +19,7 @@ fn assert_rule_fault(members: &str, path: &str, reason: &str) {
 
 #[track_caller]
 fn assert_one_fault(document: &str, path: &str, reason: &str) {
-    let found = parse(document.as_bytes()).expect_err("the document is refused");
+    let found = parse(document.as_bytes()).err().unwrap_or_default();
     let told: Vec<_> = found.iter().map(|problem| (problem.path.as_str(), problem.reason.contains(reason))).collect();
     assert_eq!(told, [(path, true)], "{found:#?}");
     assert!(found.iter().all(|problem| problem.line > 0 && problem.column > 0));

@@ -221,7 +221,7 @@ impl Noise {
             self.release(&key, heir.as_ref(), hands);
         }
         let before = Timestamp::from_nanos(hands.now.as_nanos().saturating_sub(Timestamp::from_secs(TELL_EVERY_S).as_nanos()));
-        for id in self.storms.to_tell(before, hands.now) {
+        for id in self.storms.news(before, hands.now) {
             self.tell(&id, hands);
         }
     }

@@ -166,7 +166,7 @@ impl Storms {
     }
 
     /// Returns the storms that have news and were told before `before`, and notes that they are told at `now`.
-    pub(super) fn to_tell(&mut self, before: Timestamp, now: Timestamp) -> Vec<StormId> {
+    pub(super) fn news(&mut self, before: Timestamp, now: Timestamp) -> Vec<StormId> {
         let mut told = Vec::new();
         for (id, storm) in &mut self.storms {
             let (at, alerts) = storm.told;
@@ -413,12 +413,12 @@ mod tests {
         for slot in 1..=3 {
             storms.opened(new(slot, "k", ("a", 0)), &LIMITS);
         }
-        assert_eq!(storms.to_tell(second(5), second(15)), [], "nothing new since it began");
+        assert_eq!(storms.news(second(5), second(15)), [], "nothing new since it began");
         storms.opened(new(4, "k", ("a", 16)), &LIMITS);
-        assert_eq!(storms.to_tell(second(6), second(16)), [id("k", Some("a"))]);
+        assert_eq!(storms.news(second(6), second(16)), [id("k", Some("a"))]);
         storms.opened(new(5, "k", ("a", 17)), &LIMITS);
-        assert_eq!(storms.to_tell(second(7), second(17)), []);
-        assert_eq!(storms.to_tell(second(16), second(26)).len(), 1);
+        assert_eq!(storms.news(second(7), second(17)), []);
+        assert_eq!(storms.news(second(16), second(26)).len(), 1);
     }
 
     #[test]
