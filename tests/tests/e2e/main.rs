@@ -32,6 +32,7 @@ mod pairs;
 mod power_cut;
 mod proxy;
 mod push;
+mod replay;
 mod restored;
 mod revisions;
 mod rounds;
