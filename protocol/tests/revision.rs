@@ -1,5 +1,5 @@
 //! A document is taken whole or refused whole, and every fault is told with its place.
-#![expect(clippy::expect_used, clippy::unwrap_used, reason = "helpers of tests")]
+#![expect(clippy::expect_used, clippy::panic, clippy::unwrap_used, reason = "helpers of tests")]
 
 use postern_protocol::revision::document::{Action, Matcher, Rule};
 use postern_protocol::revision::pack;

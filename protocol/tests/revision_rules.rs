@@ -1,5 +1,5 @@
 //! What rules may name and bring along: ends, lookups, facts about sources, packs and their changes. Every fault is told with its path.
-#![expect(clippy::expect_used, reason = "helpers of tests")]
+#![expect(clippy::expect_used, clippy::panic, reason = "helpers of tests")]
 
 use postern_protocol::revision::document::Document;
 use postern_protocol::revision::{MAX_RULES, Problem, pack, parse};

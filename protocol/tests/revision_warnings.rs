@@ -1,4 +1,5 @@
 //! Warnings say what is hardly meant, and nothing else.
+#![expect(clippy::panic, reason = "helpers of tests")]
 
 use postern_protocol::revision::{BUILT_IN, parse, warnings};
 

@@ -34,11 +34,12 @@ impl Released {
         })
     }
 
-    /// Returns the field's text within its limit, without control characters.
-    pub(super) fn text(&self, from: &Readable<'_>) -> Option<String> {
+    /// Returns the field's text within its limit, without control characters; the event's own text where that is as it should be.
+    pub(super) fn text<'e>(&self, from: &Readable<'e>) -> Option<Cow<'e, str>> {
         let has = |field: &Field, text: &str| !text.is_empty() || *field == Field::Qualifier;
         let found = self.fields.iter().find_map(|field| from.text(field).filter(|text| has(field, text)))?;
-        Some(cut(found.into_owned(), self.max_bytes))
+        let good = found.len() <= self.max_bytes && is_plain(&found);
+        Some(if good { found } else { Cow::Owned(cut(found.into_owned(), self.max_bytes)) })
     }
 }
 
@@ -68,11 +69,16 @@ pub(crate) fn cut(mut text: String, max_bytes: usize) -> String {
         text.push_str(end);
     }
     // Almost every text is printable ASCII, and stays what it is.
-    if text.bytes().all(|byte| matches!(byte, b' '..=b'~')) || !text.contains(is_harmful) {
+    if is_plain(&text) || !text.contains(is_harmful) {
         return text;
     }
     // A harmful character never takes fewer bytes than the space in its place, so the limit holds for the result too.
     text.chars().map(|char| if is_harmful(char) { ' ' } else { char }).collect()
+}
+
+/// Returns whether `text` is printable ASCII, as almost every text is.
+fn is_plain(text: &str) -> bool {
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
 }
 
 /// Returns whether `char` could garble a terminal or a page.

@@ -1,5 +1,6 @@
 //! What a rule makes of an event: its templates, filled in and bounded.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -142,7 +143,7 @@ pub(crate) struct Origin {
 }
 
 /// Fills in the templates of `rule`, which matched the event that is being decided about.
-pub(super) fn of(rule: &Rule, known: &RuleFacts, deciding: &Deciding<'_>) -> Outcome {
+pub(super) fn of<'r>(rule: &'r Rule, known: &RuleFacts, deciding: &Deciding<'r>) -> Outcome {
     let Deciding { rules, event, .. } = deciding;
     let facts = Facts::new(rule, deciding);
     match &rule.action {
@@ -176,11 +177,11 @@ pub(super) fn of(rule: &Rule, known: &RuleFacts, deciding: &Deciding<'_>) -> Out
 
 /// The released fields of one event by name.
 struct Facts<'r> {
-    texts: Vec<(&'r str, Option<String>)>,
+    texts: Vec<(&'r str, Option<Cow<'r, str>>)>,
 }
 
 impl<'r> Facts<'r> {
-    fn new(rule: &'r Rule, deciding: &Deciding<'_>) -> Self {
+    fn new(rule: &'r Rule, deciding: &Deciding<'r>) -> Self {
         let Deciding { rules, event, dictionary, .. } = deciding;
         let groups = match (&rule.matcher, &event.body) {
             (Matcher::Syslog(matcher), Body::Syslog(message)) if rule.released.iter().any(super::field::Released::is_capture) => {
