@@ -51,6 +51,7 @@ bench:
 	$(CARGO) bench -p postern-tests --bench append
 	$(CARGO) bench -p postern-tests --bench load -- $(ROWS)
 	$(CARGO) bench -p postern-tests --bench instructions
+	$(CARGO) bench -p postern-tests --bench memory
 
 # Ten minutes of mixed load at half the rate without loss, with a revision every second (POSTERN_SOAK_SECONDS); then SIM_SEEDS lives of a
 # simulated pair, and CRASH_ROUNDS deaths of the real gateway under load.
