@@ -152,4 +152,16 @@ mod tests {
         assert!(!forbids("message", "program", syslog));
         assert!(!forbids("varbind:1.3.6.1.4.1.9", "varbind:1.3.6.1.4.1.8", trap));
     }
+
+    #[test]
+    fn alerts_about_silence_name_sources_so_who_forbids_that_forbids_them() {
+        let text = br#"{"format": 1, "rules": [], "silences": [{"id": "alive"}]}"#;
+        for (forbidden, count) in [("source", 1), ("host", 1), ("peer", 1), ("message", 0)] {
+            let veto = Veto::new(vec![forbidden.parse().unwrap()]);
+            let mut document = revision::parse(text).unwrap();
+            let paths: Vec<_> = veto.problems(&document).into_iter().map(|problem| problem.path).collect();
+            assert_eq!(paths, vec!["silences[0]"; count], "{forbidden}");
+            assert_eq!((veto.strip(&mut document), document.silences.len()), (count, 1 - count), "{forbidden}");
+        }
+    }
 }
