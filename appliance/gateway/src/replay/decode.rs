@@ -112,3 +112,85 @@ impl Decoder {
         Ok(pushed.events.into_iter().map(|event| sender.event(event)).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use postern_engine::ber::{self, Writer};
+    use postern_engine::event::Body;
+    use postern_protocol::oid::Oid;
+
+    use super::*;
+
+    const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
+
+    fn entry(secs: i64, way: Way, bytes: &[u8]) -> Entry<'_> {
+        Entry { port: 4000, ..Entry::new(Timestamp::from_secs(secs), way, PEER, bytes) }
+    }
+
+    fn decoder() -> Decoder {
+        Decoder::new(Arc::new(Site::default()), None)
+    }
+
+    /// A v2c inform of linkDown.
+    fn inform() -> Vec<u8> {
+        let oid = |text: &str| text.parse::<Oid>().unwrap();
+        let mut out = Writer::default();
+        out.constructed(ber::SEQUENCE, |message| {
+            message.integer(ber::INTEGER, 1);
+            message.element(ber::OCTET_STRING, b"public");
+            message.constructed(0xa6, |pdu| {
+                [7, 0, 0].into_iter().for_each(|number| pdu.integer(ber::INTEGER, number));
+                pdu.constructed(ber::SEQUENCE, |list| {
+                    list.constructed(ber::SEQUENCE, |pair| {
+                        pair.oid(&oid("1.3.6.1.2.1.1.3.0"));
+                        pair.element(0x43, &[1]);
+                    });
+                    list.constructed(ber::SEQUENCE, |pair| {
+                        pair.oid(&oid("1.3.6.1.6.3.1.1.4.1.0"));
+                        pair.oid(&oid("1.3.6.1.6.3.1.1.5.3"));
+                    });
+                });
+            });
+        });
+        out.into_bytes()
+    }
+
+    #[test]
+    fn a_retransmitted_inform_is_one_event_and_the_same_bytes_from_another_port_are_another() {
+        let (mut decoder, inform) = (decoder(), inform());
+        let mut events = |entry: Entry<'_>| decoder.decode(&entry).unwrap().len();
+        assert_eq!(events(entry(100, Way::SnmpTrap, &inform)), 1);
+        assert_eq!(events(entry(101, Way::SnmpTrap, &inform)), 0);
+        assert_eq!(events(Entry { port: 4001, ..entry(102, Way::SnmpTrap, &inform) }), 1);
+        assert_eq!(events(entry(900, Way::SnmpTrap, &inform)), 1, "so much later it is no retransmission");
+    }
+
+    #[test]
+    fn a_line_keeps_what_is_known_of_its_sender() {
+        let relay = Some(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let line = Entry { relay, tls_name: Some("CN=sw"), is_certified: true, ..entry(5, Way::SyslogTls, b"<11>app: text") };
+        let [event] = decoder().decode(&line).unwrap().try_into().unwrap();
+        assert_eq!((event.received, event.peer, event.relay, event.transport), (line.received, PEER, relay, Transport::Tls));
+        assert_eq!((event.authenticity, event.tls_name.as_deref()), (Authenticity::Tls, Some("CN=sw")));
+        assert!(matches!(event.body, Body::Syslog(message) if message.message == "text"));
+    }
+
+    #[test]
+    fn a_push_that_was_sent_again_under_its_key_is_one() {
+        let body = br#"{"events": [{"resource": "pump-3", "kind": "dry", "severity": "major", "summary": "no water"}]}"#;
+        let push = Entry { tls_name: Some("demo"), idempotency: Some((1, 2)), ..entry(5, Way::PushTls, body) };
+        let mut decoder = decoder();
+        assert_eq!(decoder.decode(&push).unwrap().len(), 1);
+        assert_eq!(decoder.decode(&push).unwrap().len(), 0);
+        assert_eq!(decoder.decode(&Entry { idempotency: None, ..push }).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_is_no_event_is_told_apart() {
+        assert_eq!(decoder().decode(&entry(5, Way::SnmpTrap, b"no snmp")), Err(Undecodable));
+        assert_eq!(decoder().decode(&entry(5, Way::SyslogUdp, b"")), Err(Undecodable));
+        assert_eq!(decoder().decode(&entry(5, Way::PushPlain, b"{")), Err(Undecodable));
+    }
+}

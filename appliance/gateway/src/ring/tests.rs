@@ -66,7 +66,7 @@ async fn what_was_received_comes_back_also_after_a_restart() {
     let options = options(dir.path());
     for run in [b"first".as_slice(), b"second"] {
         let (tap, writer, reader) = Writer::open(options.clone()).unwrap();
-        let (written, reader) = (tokio::spawn(writer.unwrap().run_on_thread()), reader.unwrap());
+        let (written, reader) = (std::thread::spawn(|| writer.unwrap().run()), reader.unwrap());
         let mut batch = tap.batch();
         batch.add(&Entry {
             tls_name: Some("CN=sw-1"),
@@ -84,7 +84,7 @@ async fn what_was_received_comes_back_also_after_a_restart() {
             .unwrap();
         assert_eq!(seen.last().unwrap(), &(run.to_vec(), Some("CN=sw-1".to_owned()), PEER, 9), "at once, while it goes on");
         drop(tap);
-        written.await.unwrap().unwrap();
+        written.join().unwrap();
         let state = reader.state();
         assert_eq!((state.bytes, state.missed, state.problem), (bytes_on_disk(dir.path()), 0, None));
     }

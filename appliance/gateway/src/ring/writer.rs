@@ -78,7 +78,7 @@ impl Writer {
     }
 
     /// Writes until every receiver is gone.
-    pub(super) fn run(self) {
+    pub(crate) fn run(self) {
         let mut disk = match Disk::open(self.options) {
             Ok(disk) => disk,
             Err(error) => {

@@ -118,6 +118,7 @@ fn what_the_daemon_needs_is_left_on_every_thread() {
             "write the spool",
             "replace a revision",
             "keep the doctor's report",
+            "keep what was received",
             "keep what left",
             "ask how much room a disk has",
             "connect to the control plane",
@@ -222,6 +223,7 @@ impl Outside {
         tell("write the spool", std::fs::write(data.join("spool/new"), "1"));
         tell("replace a revision", replace(&data.join("revisions")));
         tell("keep the doctor's report", replace(&data.join("doctor")));
+        tell("keep what was received", std::fs::write(data.join("ring/1.ring"), "1"));
         tell("keep what left", std::fs::write(data.join("outbound/1.jsonl"), "{}\n"));
         tell("ask how much room a disk has", statvfs(&data.join("spool")).map_err(io::Error::from));
         tell("connect to the control plane", TcpStream::connect(&self.control));

@@ -85,7 +85,8 @@ enum Value {
     Ip(Ipv4Addr),
     String(String),
     Timeticks(u32),
-    ValueOid(String),
+    #[serde(rename = "value_oid")]
+    Oid(String),
 }
 
 /// Reads lines.
@@ -154,7 +155,7 @@ fn datagram(said: &Said) -> Result<Vec<u8>, String> {
             Value::Ip(address) => varbind(&mut list, &name, |out| out.element(IP_ADDRESS, &address.octets())),
             Value::String(text) => varbind(&mut list, &name, |out| out.element(ber::OCTET_STRING, text.as_bytes())),
             Value::Timeticks(number) => varbind(&mut list, &name, |out| out.unsigned(TIME_TICKS, u64::from(*number))),
-            Value::ValueOid(text) => {
+            Value::Oid(text) => {
                 let value = oid(text)?;
                 varbind(&mut list, &name, |out| out.oid(&value));
             }

@@ -32,7 +32,7 @@ async fn asked(lines: &[&str], bounds: Bounds, forbidden: &[&str], candidate: &[
     let audit = Audit::open(&dir.path().join("audit")).unwrap();
     let options = Options { dir: dir.path().join("ring"), bounds, key: Zeroizing::new([7; 32]) };
     let (tap, writer, ring) = Writer::open(options).unwrap();
-    let writing = writer.map(|writer| tokio::spawn(writer.run_on_thread()));
+    let writing = writer.map(|writer| std::thread::spawn(|| writer.run()));
     let mut batch = tap.batch();
     for (second, line) in (1_000..).zip(lines) {
         batch.add(&Entry::new(Timestamp::from_secs(second), Way::SyslogUdp, PEER, line.as_bytes()));
@@ -63,7 +63,7 @@ async fn asked(lines: &[&str], bounds: Bounds, forbidden: &[&str], candidate: &[
     };
     drop(tap);
     if let Some(writing) = writing {
-        writing.await.unwrap().unwrap();
+        writing.join().unwrap();
     }
     audit.note(Action::SafeMode).kept().await.unwrap();
     let log = std::fs::read_dir(dir.path().join("audit")).unwrap();
