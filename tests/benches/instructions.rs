@@ -8,6 +8,8 @@
 
 #[path = "load/datagrams.rs"]
 mod datagrams;
+#[path = "engine/mixture.rs"]
+mod mixture;
 
 use std::collections::BTreeMap;
 use std::hint::black_box;
@@ -36,13 +38,17 @@ const PEER: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 type Work = fn(usize);
 
 /// What is counted.
-const ALL: [(&str, Work); 6] = [
+const ALL: [(&str, Work); 10] = [
     ("decode a v2c trap", decode_v2c),
     ("verify, decrypt and decode a v3 trap", decode_v3),
     ("decode an RFC 5424 line", decode_5424),
     ("decode an RFC 3164 line", decode_3164),
     ("rules and alert state, a trap that is counted again", handle_traps),
     ("rules and alert state, lines of which 1 in 20 matches", handle_lines),
+    ("rules and alert state, a trap that differs each time", handle_differing),
+    ("all packs, mixed events", handle_all_packs),
+    ("100 mixed rules, mixed events", handle_hundred),
+    ("10,000 mixed rules, mixed events", handle_ten_thousand),
 ];
 
 fn main() {
@@ -162,6 +168,30 @@ fn handle_lines(count: usize) {
 fn handle(events: Vec<Event>, count: usize) {
     let mut engine = AlertEngine::new(RuleIndex::built_in().unwrap());
     for event in events.iter().cycle().take(count) {
+        black_box(engine.handle(black_box(event), now()));
+    }
+}
+
+fn handle_differing(count: usize) {
+    let events: Vec<_> = (0..MANY).map(mixture::trap_that_differs).collect();
+    let mut engine = AlertEngine::new(RuleIndex::built_in().unwrap());
+    handle_with(&mut engine, &events, count);
+}
+
+fn handle_all_packs(count: usize) {
+    handle_with(&mut mixture::engine(&mixture::full_pack()), &mixture::events(MANY), count);
+}
+
+fn handle_hundred(count: usize) {
+    handle_with(&mut mixture::engine(&serde_json::from_str(&mixture::mixed_rules(100)).unwrap()), &mixture::events(MANY), count);
+}
+
+fn handle_ten_thousand(count: usize) {
+    handle_with(&mut mixture::engine(&serde_json::from_str(&mixture::mixed_rules(10_000)).unwrap()), &mixture::events(MANY), count);
+}
+
+fn handle_with(engine: &mut AlertEngine, events: &[Event], count: usize) {
+    for event in events.iter().take(count) {
         black_box(engine.handle(black_box(event), now()));
     }
 }
