@@ -111,7 +111,7 @@ impl Stores {
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&tenants);
         made.map_err(|source| StoreError::File { path: tenants, source })?;
         let system = SystemStore {
-            database: Database::open(&folder.join("system.db"), &[include_str!("system.sql"), include_str!("system_2.sql")])?,
+            database: Database::open(&folder.join("system.db"), &SYSTEM_MIGRATIONS)?,
         };
         Ok(Self { system, folder: folder.to_owned(), tenants: Arc::default() })
     }
@@ -175,7 +175,11 @@ impl SystemStore {
 }
 
 /// How a tenant's database came to its present shape, version by version.
-const MIGRATIONS: [&str; 3] = [include_str!("tenant.sql"), include_str!("tenant_2.sql"), include_str!("tenant_3.sql")];
+const MIGRATIONS: [&str; 4] =
+    [include_str!("tenant.sql"), include_str!("tenant_2.sql"), include_str!("tenant_3.sql"), include_str!("tenant_4.sql")];
+
+/// The same of the system database.
+const SYSTEM_MIGRATIONS: [&str; 3] = [include_str!("system.sql"), include_str!("system_2.sql"), include_str!("system_3.sql")];
 
 /// Brings a tenant's database to the present shape, as [`TenantStore::open`] does.
 ///
@@ -281,8 +285,8 @@ mod tests {
             let sql = Box::leak(format!("SELECT count(*) FROM {table}").into_boxed_str());
             assert_eq!(count(sql).await, 0, "{table}");
         }
-        assert_eq!(count("PRAGMA user_version").await, 3);
+        assert_eq!(count("PRAGMA user_version").await, 4);
         drop(store);
-        assert!(matches!(Database::open(&path, &MIGRATIONS[..1]), Err(StoreError::Newer { found: 3, known: 1 })));
+        assert!(matches!(Database::open(&path, &MIGRATIONS[..1]), Err(StoreError::Newer { found: 4, known: 1 })));
     }
 }

@@ -85,8 +85,3 @@ CREATE TABLE secret_serial (
     gateway TEXT PRIMARY KEY,
     serial  INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
-
--- Audit entries that came from the system database and may come again: until they are gone there.
-CREATE TABLE audit_taken (
-    id BLOB PRIMARY KEY
-) STRICT, WITHOUT ROWID;
