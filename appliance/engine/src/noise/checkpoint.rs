@@ -126,6 +126,8 @@ struct WireOpening {
     kind: u32,
     #[prost(uint32, tag = "4")]
     source: u32,
+    #[prost(uint32, tag = "5")]
+    severity: u32,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -171,7 +173,13 @@ impl Noise {
                 *texts.entry(Arc::clone(text)).or_insert(next)
             };
             let (kind, source) = (number(&opening.kind), number(&opening.source));
-            openings.push(WireOpening { at: opening.at.as_nanos(), occurrence: opening.occurrence, kind, source });
+            openings.push(WireOpening {
+                at: opening.at.as_nanos(),
+                occurrence: opening.occurrence,
+                kind,
+                source,
+                severity: opening.severity.number().into(),
+            });
         }
         let mut texts: Vec<_> = texts.into_iter().map(|(text, number)| (number, text.to_string())).collect();
         texts.sort_unstable();
@@ -212,11 +220,11 @@ impl Noise {
             noise.storms.put_back(id, storm);
         }
         let slots: HashMap<u64, SlotId> = table.slots().filter_map(|slot| Some((table.view(slot)?.occurrence, slot))).collect();
-        for WireOpening { at, occurrence, kind, source } in wire.openings {
+        for WireOpening { at, occurrence, kind, source, severity } in wire.openings {
             let text = |number: u32| wire.texts.get(number as usize).map(String::as_str).ok_or(CheckpointError::Field("opening"));
             let (kind, source, at) = (text(kind)?, text(source)?, Timestamp::from_nanos(at));
             let slot = slots.get(&occurrence).copied();
-            noise.storms.put_back_opening(New { slot, occurrence, kind, source, severity: Severity::Indeterminate, at });
+            noise.storms.put_back_opening(New { slot, occurrence, kind, source, severity: severity_of(severity)?, at });
         }
         for source in wire.sources {
             noise.silences.put(source.source()?);
@@ -228,6 +236,10 @@ impl Noise {
         noise.silences.put_back(wire.last_tick.map(Timestamp::from_nanos), expected.collect());
         Ok(noise)
     }
+}
+
+fn severity_of(number: u32) -> Result<Severity, CheckpointError> {
+    u8::try_from(number).ok().and_then(Severity::from_number).ok_or(CheckpointError::Field("severity"))
 }
 
 fn digest(bytes: &[u8]) -> Result<Digest, CheckpointError> {
@@ -307,7 +319,7 @@ impl WireStorm {
     }
 
     fn storm(self) -> Result<(StormId, Storm), CheckpointError> {
-        let severity = u8::try_from(self.severity).ok().and_then(Severity::from_number).ok_or(CheckpointError::Field("severity"))?;
+        let severity = severity_of(self.severity)?;
         let storm = Storm {
             since: Timestamp::from_nanos(self.since),
             alerts: self.alerts,

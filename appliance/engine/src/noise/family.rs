@@ -141,13 +141,8 @@ impl Noise {
     /// Folds an alert under a dependency's parent, unless that is folded under the alert itself.
     fn adopt_child(&mut self, child: SlotId, (number, parent): (usize, &AlertKey), hands: &mut Hands<'_>) -> bool {
         let Some(key) = hands.table.view(child).map(|view| view.key.to_key()) else { return false };
-        let mut ancestor = Some(parent.clone());
-        for _ in 0..MAX_DEPTH {
-            let Some(above) = ancestor else { break };
-            if above == key {
-                return false;
-            }
-            ancestor = hands.table.slot_of(&above).and_then(|slot| Some(hands.table.view(slot)?.parent?.to_key()));
+        if hands.is_under(parent, &key) {
+            return false;
         }
         let id = hands.rules.noise().dependencies.get(number).map(|dependency| dependency.id.clone()).unwrap_or_default();
         hands.fold(child, parent.clone(), format!("dependency {id}"));
@@ -170,11 +165,8 @@ impl Noise {
                     self.family.insert(&key, (member, hands.table));
                 }
             }
-            let above = StormId { kind: Arc::clone(&id.kind), source: None };
             let below = if id.source.is_some() { vec![id] } else { self.storms.of_sources(&id.kind) };
-            if self.storms.get(&above).is_some() {
-                below.iter().for_each(|id| self.join(id, &above, hands));
-            }
+            below.iter().for_each(|id| self.join(id, hands));
         }
         if let Some(parent) = effect.parent {
             let key = parent.key();
@@ -187,9 +179,9 @@ impl Noise {
         }
     }
 
-    /// Folds the alert of a source's storm under that of all sources.
-    fn join(&mut self, id: &StormId, above: &StormId, hands: &mut Hands<'_>) {
-        let above = above.key();
+    /// Folds the alert of a source's storm under that of all sources, if there is one that no person closed.
+    fn join(&mut self, id: &StormId, hands: &mut Hands<'_>) {
+        let Some(above) = self.shown_above(id, hands) else { return };
         let Some(slot) = hands.table.slot_of(&id.key()) else { return };
         if hands.table.view(slot).is_some_and(|view| view.parent.is_none_or(|parent| parent != above)) {
             hands.fold(slot, above.clone(), String::new());
@@ -199,15 +191,23 @@ impl Noise {
 
     /// Opens a storm's alert, or gives it the figures of now.
     fn tell(&mut self, id: &StormId, hands: &mut Hands<'_>) {
-        if let Some(storm) = self.storms.get(id) {
-            hands.table.raise_own(storm.report(id), Moment::arrival(hands.now), hands.now);
+        let Some(storm) = self.storms.get(id) else { return };
+        if hands.table.raise_own(storm.report(id), Moment::arrival(hands.now), hands.now).is_new {
+            self.join(id, hands);
         }
+    }
+
+    /// Returns the alert of the storm of all sources that is above a source's, if both last.
+    fn shown_above(&self, id: &StormId, hands: &Hands<'_>) -> Option<AlertKey> {
+        let above = StormId { kind: Arc::clone(&id.kind), source: None };
+        let lasts = id.source.is_some() && self.storms.get(&above).is_some();
+        Some(above.key()).filter(|above| lasts && hands.table.slot_of(above).is_some())
     }
 
     /// Ends the storms that are over, and tells the news of the others.
     pub(super) fn tick_storms(&mut self, hands: &mut Hands<'_>) {
         let limits = hands.rules.noise().storm.as_ref();
-        for Ended { id, storm, heir } in self.storms.tick(hands.now, limits) {
+        for Ended { id, storm } in self.storms.tick(hands.now, limits) {
             let key = id.key();
             if hands.table.slot_of(&key).is_some() {
                 // Of a storm that only its record knew, the figures there are better.
@@ -217,7 +217,7 @@ impl Noise {
                 let ending = Ending { evidence: own_evidence(), by: STORM_KIND, kind: DecisionKind::Cleared };
                 hands.table.clear(&key, ending, Moment::arrival(hands.now), hands.now);
             }
-            let heir = heir.map(|heir| heir.key());
+            let heir = self.shown_above(&id, hands);
             self.release(&key, heir.as_ref(), hands);
         }
         let before = Timestamp::from_nanos(hands.now.as_nanos().saturating_sub(Timestamp::from_secs(TELL_EVERY_S).as_nanos()));
@@ -238,11 +238,12 @@ impl Noise {
         self.release(key, heir.as_ref(), hands);
     }
 
-    /// Unfolds the children of an alert, or folds them under its heir.
+    /// Unfolds the children of an alert, or folds them under its heir; one that the heir is folded under is unfolded.
     pub(super) fn release(&mut self, parent: &AlertKey, heir: Option<&AlertKey>, hands: &mut Hands<'_>) {
         for child in self.family.take(parent) {
             let Some(view) = hands.table.view(child).filter(|view| view.parent.is_some_and(|folded| folded == *parent)) else { continue };
-            match heir.filter(|heir| view.key != **heir) {
+            let key = view.key.to_key();
+            match heir.filter(|heir| !hands.is_under(heir, &key)) {
                 Some(heir) => {
                     hands.fold(child, heir.clone(), String::new());
                     self.family.insert(heir, (child, hands.table));
@@ -250,6 +251,21 @@ impl Noise {
                 None => hands.unfold(child, parent),
             }
         }
+    }
+}
+
+impl Hands<'_> {
+    /// Says whether the alert of `key` is that of `above`, or folded under it however far. More than 16 times counts as if it were.
+    fn is_under(&self, key: &AlertKey, above: &AlertKey) -> bool {
+        let mut next = Some(key.clone());
+        for _ in 0..MAX_DEPTH {
+            let Some(key) = next else { return false };
+            if key == *above {
+                return true;
+            }
+            next = self.table.slot_of(&key).and_then(|slot| Some(self.table.view(slot)?.parent?.to_key()));
+        }
+        next.is_some()
     }
 }
 

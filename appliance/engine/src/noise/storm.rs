@@ -58,6 +58,7 @@ pub(super) struct Opening {
     pub(super) occurrence: u64,
     pub(super) kind: Arc<str>,
     pub(super) source: Arc<str>,
+    pub(super) severity: Severity,
 }
 
 /// New alerts of one kind.
@@ -65,7 +66,15 @@ pub(super) struct Opening {
 struct Kind {
     recent: usize,
     /// Those of each source, oldest first; none is empty.
-    sources: BTreeMap<Arc<str>, VecDeque<(Timestamp, Option<SlotId>)>>,
+    sources: BTreeMap<Arc<str>, VecDeque<Member>>,
+}
+
+/// A new alert as its kind and source remember it.
+#[derive(Clone, Copy, Debug)]
+struct Member {
+    at: Timestamp,
+    slot: Option<SlotId>,
+    severity: Severity,
 }
 
 /// A storm that lasts.
@@ -98,8 +107,6 @@ pub(super) struct Effect {
 pub(super) struct Ended {
     pub(super) id: StormId,
     pub(super) storm: Storm,
-    /// The storm that what is left of it belongs to now.
-    pub(super) heir: Option<StormId>,
 }
 
 impl Storms {
@@ -113,6 +120,7 @@ impl Storms {
             occurrence: new.occurrence,
             kind: Arc::clone(&kind),
             source: Arc::clone(&source),
+            severity: new.severity,
         });
         let own = StormId { kind: Arc::clone(&kind), source: Some(source) };
         let all = StormId { kind, source: None };
@@ -133,7 +141,7 @@ impl Storms {
         let Some(limits) = limits else {
             (self.recent, self.kinds) = Default::default();
             let storms = std::mem::take(&mut self.storms);
-            return storms.into_iter().map(|(id, storm)| Ended { id, storm, heir: None }).collect();
+            return storms.into_iter().map(|(id, storm)| Ended { id, storm }).collect();
         };
         self.expire(now, limits);
         let quiet = Duration::from_secs(limits.quiet_s.into());
@@ -152,12 +160,7 @@ impl Storms {
                 over.insert(id.clone());
             }
         }
-        let ended: Vec<_> = over.into_iter().filter_map(|id| self.storms.remove_entry(&id)).collect();
-        let heir = |id: &StormId| {
-            let all = StormId { kind: Arc::clone(&id.kind), source: None };
-            (id.source.is_some() && self.storms.contains_key(&all)).then_some(all)
-        };
-        ended.into_iter().map(|(id, storm)| Ended { heir: heir(&id), id, storm }).collect()
+        over.into_iter().filter_map(|id| self.storms.remove_entry(&id)).map(|(id, storm)| Ended { id, storm }).collect()
     }
 
     /// Returns the storms of single sources of this kind.
@@ -201,7 +204,7 @@ impl Storms {
     /// Puts back a new alert that a checkpoint holds; they come in their order.
     pub(super) fn put_back_opening(&mut self, new: New<'_>) {
         let (kind, source) = (self.interned(new.kind), self.interned_source(new.kind, new.source));
-        self.remember(Opening { at: new.at, slot: new.slot, occurrence: new.occurrence, kind, source });
+        self.remember(Opening { at: new.at, slot: new.slot, occurrence: new.occurrence, kind, source, severity: new.severity });
     }
 
     fn interned(&self, kind: &str) -> Arc<str> {
@@ -219,7 +222,11 @@ impl Storms {
         }
         let kind = self.kinds.entry(Arc::clone(&opening.kind)).or_default();
         kind.recent = kind.recent.saturating_add(1);
-        kind.sources.entry(Arc::clone(&opening.source)).or_default().push_back((opening.at, opening.slot));
+        kind.sources.entry(Arc::clone(&opening.source)).or_default().push_back(Member {
+            at: opening.at,
+            slot: opening.slot,
+            severity: opening.severity,
+        });
         self.recent.push_back(opening);
     }
 
@@ -269,13 +276,14 @@ impl Storms {
         let all = sources.filter(|_| id.source.is_none()).into_iter().flatten();
         for (source, slots) in own.into_iter().chain(all) {
             storm.alerts = storm.alerts.saturating_add(slots.len() as u64);
-            storm.since = storm.since.min(slots.front().map_or(new.at, |(at, _)| *at));
+            storm.severity = slots.iter().map(|member| member.severity).fold(storm.severity, Severity::max);
+            storm.since = storm.since.min(slots.front().map_or(new.at, |member| member.at));
             if storm.sources.len() < MAX_SOURCES {
                 storm.sources.insert(Arc::clone(source), slots.len() as u64);
             }
             let own = StormId { kind: Arc::clone(&id.kind), source: Some(Arc::clone(source)) };
             if id.source.is_some() || !self.storms.contains_key(&own) {
-                members.extend(slots.iter().filter_map(|(_, slot)| *slot).filter(|slot| Some(*slot) != new.slot));
+                members.extend(slots.iter().filter_map(|member| member.slot).filter(|slot| Some(*slot) != new.slot));
             }
         }
         storm.told = (new.at, storm.alerts);
@@ -384,7 +392,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_s_storm_leaves_its_alerts_to_the_one_above() {
+    fn a_source_s_storm_may_end_before_the_one_above() {
         let mut storms = Storms::default();
         for slot in 1..=5 {
             storms.opened(new(slot, "k", ("a", 0)), &LIMITS);
@@ -394,7 +402,8 @@ mod tests {
             storms.opened(new(slot, "k", (["b", "c"][slot as usize % 2], 330)), &LIMITS);
         }
         let ended = storms.tick(second(361), Some(&LIMITS));
-        assert_eq!(ended.iter().map(|ended| (&ended.id, &ended.heir)).collect::<Vec<_>>(), [(&id("k", Some("a")), &Some(id("k", None)))]);
+        assert_eq!(ended.iter().map(|ended| &ended.id).collect::<Vec<_>>(), [&id("k", Some("a"))]);
+        assert!(storms.get(&id("k", None)).is_some());
     }
 
     #[test]
