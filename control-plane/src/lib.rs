@@ -53,6 +53,7 @@ pub mod trust;
 pub mod tunnel;
 pub mod unreachable;
 pub mod waiting_room;
+pub mod windows;
 
 /// Returns an error's text with those of all its causes.
 pub(crate) fn chain(error: &dyn std::error::Error) -> String {

@@ -13,6 +13,7 @@ mod frame;
 mod gateways;
 mod mibs;
 mod moment;
+mod packs;
 mod page;
 mod pairs;
 mod rollouts;
@@ -62,6 +63,12 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/gateways/{id}/configuration/export", get(gateways::revision::export))
         .route("/gateways/{id}/revisions/{number}", get(gateways::revision::page))
         .route("/gateways/{id}/revisions/{number}/return", post(gateways::revision::return_to))
+        .route("/gateways/{id}/replays", post(gateways::replay::ask))
+        .route("/gateways/{id}/replays/{number}", get(gateways::replay::page))
+        .route("/gateways/{id}/rules", get(gateways::rules::page))
+        .route("/gateways/{id}/windows", get(gateways::windows::page).post(gateways::windows::add))
+        .route("/gateways/{id}/windows/{window}/end", post(gateways::windows::end))
+        .route("/packs", get(packs::page))
         .route("/gateways/{id}/tags", post(gateways::tags::store))
         .route("/rollouts", get(rollouts::page).post(rollouts::start))
         .route("/rollouts/{id}", get(rollouts::one))

@@ -24,7 +24,7 @@ async fn a_document_is_stored_byte_for_byte_and_numbered() {
     let document = "{ \"format\": 1,\n  \"rules\": [] }\n";
     let stored = put(&world, &admin, "", &[], document).await;
     assert_eq!((stored.status, stored.header("etag")), (StatusCode::OK, "\"1\""));
-    assert_eq!(stored.json(), serde_json::json!({"number": 1, "state": "desired"}));
+    assert_eq!(stored.json(), serde_json::json!({"number": 1, "state": "desired", "warnings": []}));
     put(&world, &admin, "", &[], r#"{"format":1,"rules":[] }"#).await;
     let newest = world.get(&admin, PATH).await;
     assert_eq!((newest.header("etag"), newest.header("postern-revision-state")), ("\"2\"", "desired"));
@@ -86,7 +86,7 @@ async fn an_earlier_document_returns_under_a_new_number_and_the_history_says_so(
     put(&world, &admin, "", &[], r#"{"format":1,"rules":[]}"#).await;
     put(&world, &admin, "", &[], r#"{"format":1,"rules":[],"confirm_within_s":10}"#).await;
     let returned = post(&world, &admin, "/api/v1/gateways/gateway-a/revisions/1/return", "").await;
-    assert_eq!(returned.json(), serde_json::json!({"number": 3, "state": "desired"}));
+    assert_eq!(returned.json(), serde_json::json!({"number": 3, "state": "desired", "warnings": []}));
     assert_eq!(world.get(&admin, PATH).await.body, br#"{"format":1,"rules":[]}"#);
     let newest = world.get(&admin, "/api/v1/gateways/gateway-a/revisions").await.json()["items"][0].clone();
     assert_eq!(newest["remark"], "return to revision 1");

@@ -17,6 +17,7 @@ mod mibs;
 mod oauth;
 mod openapi;
 mod problems;
+mod replays;
 mod routes;
 mod secrets;
 mod sign_in;

@@ -32,6 +32,17 @@ async fn pages(world: &World) -> Vec<(String, String)> {
     let hostile = [("name", ATTACK), ("engines", ATTACK), ("sources", ATTACK), ("auth_secret", ATTACK), ("auth", "md5"), ("do", "preview")];
     let bind = "/gateways/gateway-a/waiting-room/bind";
     pages.push((format!("{bind}#posted"), browser.post(bind, &hostile).await.body));
+    crate::rules::counted(world, ATTACK).await;
+    let replay = crate::rules::replayed(world, ATTACK).await;
+    let rules = ["/gateways/gateway-a/rules", "/gateways/gateway-a/windows", "/packs"];
+    for path in rules.into_iter().chain([replay.as_str()]) {
+        pages.push((path.to_owned(), browser.get(path).await.body));
+    }
+    let windows = "/gateways/gateway-a/windows";
+    pages.push((
+        format!("{windows}#posted"),
+        browser.post(windows, &[("id", ATTACK), ("from", ATTACK), ("until", ATTACK), ("tags", ATTACK)]).await.body,
+    ));
     let more = [
         "/gateways/gateway-a/configuration",
         "/gateways/gateway-a/secrets",
@@ -80,6 +91,9 @@ async fn hostile_texts_are_shown_as_they_are() {
     assert!(shown("/gateways/gateway-a/waiting-room") >= 5, "reason, source, engine, user, advice");
     assert!(shown("/gateways/gateway-a/waiting-room/bind#posted") >= 3, "name, engines, secret");
     assert!(shown("/gateways/gateway-a") >= 3, "warning, canary, agent");
+    assert!(shown("/gateways/gateway-a/rules") >= 2, "resource, kind and qualifier");
+    assert!(shown("/gateways/gateway-a/replays") >= 4, "resource, kind, rules");
+    assert!(shown("/gateways/gateway-a/windows#posted") >= 4, "name, times, tags");
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod gateways;
 mod hygiene;
 mod intake;
 mod live;
+mod rules;
 mod secrets;
 mod session;
 #[path = "../support/mod.rs"]

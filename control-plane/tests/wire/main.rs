@@ -13,5 +13,6 @@ mod identity;
 mod intake;
 mod lanes;
 mod listener;
+mod replays;
 mod support;
 mod tunnel;

@@ -20,6 +20,7 @@ use crate::configuration::{self, Force, PutError};
 use crate::console::fault::Fault;
 use crate::console::figures;
 use crate::console::page::{self, Shell};
+use crate::rule_book;
 use crate::store::StoreError;
 use crate::store::gateways::GatewayView;
 
@@ -54,6 +55,7 @@ struct Found {
     good: bool,
     message: String,
     problems: Vec<ProblemLine>,
+    warnings: Vec<ProblemLine>,
 }
 
 #[derive(Template)]
@@ -156,10 +158,14 @@ async fn show(app: &App, person: &ConsolePrincipal, gateway: &GatewayView, shown
     let newest = revisions.first().map(|newest| newest.number.0);
     let marked: BTreeSet<u32> = shown.problems.iter().map(|problem| problem.line).collect();
     let good = shown.status == StatusCode::OK && shown.problems.is_empty();
+    // Of a document that was refused, what is wrong comes first.
+    let warnings =
+        if shown.problems.is_empty() { rule_book::warnings(shown.document.text.clone().into_bytes()).await? } else { Vec::new() };
+    let warnings = problem_lines(&warnings);
     let page = EditorPage {
         base: newest.unwrap_or(0),
         columns: shown.document.columns,
-        found: page::part(&Found { good, message: shown.message, problems: problem_lines(&shown.problems) })?,
+        found: page::part(&Found { good, message: shown.message, problems: problem_lines(&shown.problems), warnings })?,
         gutter: shown.document.gutter(&marked),
         document: &shown.document.text,
         id: gateway.id.as_str(),

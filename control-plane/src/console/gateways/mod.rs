@@ -17,12 +17,15 @@ pub(super) mod list;
 pub(super) mod live;
 pub(super) mod minutes;
 pub(super) mod pace;
+pub(super) mod replay;
 mod report;
 pub(super) mod revision;
 mod revisions;
+pub(super) mod rules;
 pub(super) mod secrets;
 pub(super) mod tags;
 pub(super) mod waiting_room;
+pub(super) mod windows;
 
 use postern_protocol::id::GatewayId;
 use postern_protocol::revision::Problem;
