@@ -6,6 +6,9 @@ FUZZ_SECONDS ?= 60
 # Seeds of the deterministic simulation in `make soak`; `make test` tries 1,000 fresh ones.
 SIM_SEEDS ?= 100000
 CRASH_ROUNDS ?= 200
+# Random sequences that the alert engine and its model both take, and traps of the storm; `make test` has 2,000 and 50,000.
+MODEL_SEQUENCES ?= 100000
+STORM_TRAPS ?= 1000000
 # Where `cargo deny fetch` puts the RustSec advisory database.
 ADVISORY_DB ?= $(or $(CARGO_HOME),$(HOME)/.cargo)/advisory-dbs
 
@@ -54,11 +57,13 @@ bench:
 	$(CARGO) bench -p postern-tests --bench memory
 
 # Ten minutes of mixed load at half the rate without loss, with a revision every second (POSTERN_SOAK_SECONDS); then SIM_SEEDS lives of a
-# simulated pair, and CRASH_ROUNDS deaths of the real gateway under load.
+# simulated pair, MODEL_SEQUENCES of the engine beside its model, a storm of STORM_TRAPS, and CRASH_ROUNDS deaths of the real gateway.
 soak:
 	$(CARGO) build --release -p postern-control -p postern-gateway -p postern-tests --bins
 	$(CARGO) bench -p postern-tests --bench load -- soak
 	SIM_SEEDS=$(SIM_SEEDS) $(CARGO) test --release -p postern-tests --test simulation every_invariant -- --nocapture
+	PROPTEST_CASES=$(MODEL_SEQUENCES) $(CARGO) test --release -p postern-engine --test model -- --nocapture
+	STORM_TRAPS=$(STORM_TRAPS) $(CARGO) test --release -p postern-tests --test storm -- --nocapture
 	POSTERN_CRASH_ROUNDS=$(CRASH_ROUNDS) $(CARGO) test --release -p postern-tests --test e2e rounds:: -- --nocapture
 
 tools:
