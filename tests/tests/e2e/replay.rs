@@ -159,3 +159,30 @@ fn events_behind_an_alert_are_read_on_site_only_where_that_is_allowed_and_writte
     let ring = rig.status().unwrap().ring.unwrap();
     assert!(ring.bytes > 0 && ring.blocks > 0 && ring.missed == 0, "{ring:?}");
 }
+
+#[test]
+fn a_candidate_is_tried_on_what_came_and_only_keys_and_counts_come_back() {
+    let rig = Rig::start();
+    let lines = rig.prepared.sockets.syslog();
+    for _ in 0..3 {
+        logger(lines, &["--udp", "--priority", "daemon.crit", "--tag", "raid", "array md7 degraded, a marked text"]);
+    }
+    let before = rig.api.wait_for_alert("the alert in force", |alert| alert["qualifier"] == "raid" && alert["count"] == 3);
+    let document = serde_json::json!({"format": 1, "rules": [{
+        "id": "raid", "match": {"syslog": {"programs": ["raid"]}}, "release": {"program": {"from": "program", "max_bytes": 32}, "source": {"from": "source", "max_bytes": 64}},
+        "then": {"raise": {"severity": "critical", "resource": "{source}", "kind": "raid-degraded", "summary": "{program} says so"}}
+    }]});
+    let path = format!("/api/v1/gateways/{}/replays", rig.gateway_id());
+    let asked = rig.api.post(&path, &serde_json::json!({"document": document, "minutes": 15}).to_string());
+    assert_eq!(asked.status, 202, "{asked:?}");
+    let at = asked.header("location").unwrap().to_owned();
+    let answer = wait_for("the answer", SOON, || {
+        let answer = rig.api.get(&at);
+        if answer.body.contains("\"done\"") { Ok(answer.body) } else { Err(answer.body) }
+    });
+    assert!(answer.contains("raid-degraded") && answer.contains(before["kind"].as_str().unwrap()), "{answer}");
+    assert!(!answer.contains("marked"), "{answer}");
+    assert_eq!(rig.api.alerts().iter().filter(|alert| alert["kind"] == "raid-degraded").count(), 0, "nothing was raised");
+    let audit = audit(&rig);
+    assert!(audit.contains("replay-asked"), "{audit}");
+}
