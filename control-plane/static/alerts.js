@@ -138,7 +138,8 @@ async function unfold(event) {
   holder.id = `c-${link.dataset.of}`;
   holder.dataset.href = link.href;
   const cell = holder.appendChild(document.createElement("td"));
-  cell.colSpan = document.querySelectorAll("table.alerts > colgroup > col").length;
+  // Those that the window has room for: a cell that spans more would add columns.
+  cell.colSpan = [...scroller.querySelectorAll("thead th")].filter((th) => th.offsetWidth > 0).length;
   if (!(await fill(holder))) return;
   link.closest("tr").after(holder);
   link.setAttribute("aria-expanded", "true");

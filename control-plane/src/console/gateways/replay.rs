@@ -232,10 +232,10 @@ fn seen(seen: Option<&Seen>) -> String {
     let hidden = if seen.shown { "" } else { ", folded or quiet" };
     let state = seen.state.name();
     format!(
-        "{state}, {}, {}, raised {} times by {}{hidden}",
+        "{state}, {}, {}, raised {} by {}{hidden}",
         seen.severity,
         figures::counted(usize::try_from(seen.count).unwrap_or(usize::MAX), "report"),
-        figures::count(seen.raised),
+        figures::counted(usize::try_from(seen.raised).unwrap_or(usize::MAX), "time"),
         seen.rule
     )
 }
