@@ -11,8 +11,8 @@ use utoipa::{Modify, OpenApi as _};
 use super::problem::Problem;
 use super::request::PathId;
 use super::{
-    alerts, audit, configuration, explain, gateways, history, identity, ledger, mibs, oauth, pace, pairs, replays, rollouts, samples, schema,
-    secrets, stream, tokens, waiting_room,
+    alerts, audit, configuration, explain, gateways, history, identity, ledger, mibs, oauth, pace, pairs, replays, rollouts, samples,
+    schema, secrets, stream, tokens, waiting_room,
 };
 
 /// Shape of a configuration document.

@@ -43,12 +43,7 @@ const fn an_hour() -> u32 {
     request_body(content = schema::replays::NewReplay, content_type = "application/json"),
     responses((status = 202, description = "The gateway is at it", body = schema::replays::Replay), ChangeProblems),
 )]
-pub(super) async fn ask(
-    State(app): State<Arc<App>>,
-    api: ApiPrincipal,
-    PathId(id): PathId,
-    change: Change,
-) -> Result<Response, Problem> {
+pub(super) async fn ask(State(app): State<Arc<App>>, api: ApiPrincipal, PathId(id): PathId, change: Change) -> Result<Response, Problem> {
     api.principal.require(Permission::Configure)?;
     let NewReplay { document, minutes } = change.json()?;
     if !(1..=replays::MAX_MINUTES).contains(&minutes) {
@@ -59,7 +54,8 @@ pub(super) async fn ask(
     let number = replays::ask(&app, &api.principal, &gateway.id, Wish { document, minutes }).await?;
     let view = app.stores.tenant(&api.principal.tenant)?.find_replay(&gateway.id, number, app.now()).await?;
     let view = view.ok_or_else(|| Problem::not_found("replay"))?;
-    let at = HeaderValue::try_from(format!("/api/v1/gateways/{}/replays/{number}", gateway.id)).map_err(|error| Problem::internal(&error))?;
+    let at =
+        HeaderValue::try_from(format!("/api/v1/gateways/{}/replays/{number}", gateway.id)).map_err(|error| Problem::internal(&error))?;
     Ok((StatusCode::ACCEPTED, [(header::LOCATION, at)], Json(view)).into_response())
 }
 

@@ -110,9 +110,7 @@ impl Stores {
         let tenants = folder.join("tenants");
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&tenants);
         made.map_err(|source| StoreError::File { path: tenants, source })?;
-        let system = SystemStore {
-            database: Database::open(&folder.join("system.db"), &SYSTEM_MIGRATIONS)?,
-        };
+        let system = SystemStore { database: Database::open(&folder.join("system.db"), &SYSTEM_MIGRATIONS)? };
         Ok(Self { system, folder: folder.to_owned(), tenants: Arc::default() })
     }
 
