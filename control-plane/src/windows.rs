@@ -61,7 +61,7 @@ fn changed(document: &[u8], wish: Wish, now: Timestamp) -> Result<String, String
                 Some(_) | None => drop(windows.remove(at)),
             }
             // A window that was ended before it began has no time at all.
-            windows.retain(|window| begins_before_it_ends(window));
+            windows.retain(begins_before_it_ends);
         }
     }
     if windows.is_empty() {
