@@ -51,7 +51,9 @@ fn status(paths: &Paths) -> Result<Box<Status>, String> {
     match Broker::connect(&paths.socket()).and_then(|broker| broker.call(&Verb::Status {})) {
         Ok(Reply::Ok { answer: Answer::Status { status } }) => Ok(status),
         Ok(Reply::Failed { reason } | Reply::Refused { reason }) => Err(reason),
-        Ok(Reply::Ok { answer: Answer::Doctor { .. } | Answer::Done {} | Answer::Slots { .. } }) => Err("the broker answers another question".to_owned()),
+        Ok(Reply::Ok { answer: Answer::Doctor { .. } | Answer::Done {} | Answer::Slots { .. } }) => {
+            Err("the broker answers another question".to_owned())
+        }
         Err(error) => Err(crate::chain(&error)),
     }
 }

@@ -170,7 +170,9 @@ fn status(options: &Options) -> Result<Box<Status>, String> {
     let asked = Broker::connect(&options.broker).and_then(|broker| broker.answer_within(STATUS_WITHIN)?.call(&Verb::Status {}));
     match asked {
         Ok(Reply::Ok { answer: Answer::Status { status } }) => Ok(status),
-        Ok(Reply::Ok { answer: Answer::Doctor { .. } | Answer::Done {} | Answer::Slots { .. } }) => Err("it answers another question".to_owned()),
+        Ok(Reply::Ok { answer: Answer::Doctor { .. } | Answer::Done {} | Answer::Slots { .. } }) => {
+            Err("it answers another question".to_owned())
+        }
         Ok(Reply::Failed { reason } | Reply::Refused { reason }) => Err(reason),
         Err(error) => Err(crate::chain(&error)),
     }
