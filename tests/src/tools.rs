@@ -13,7 +13,8 @@ use crate::launcher::Prepared;
 pub const LINK_DOWN: &str = "1.3.6.1.6.3.1.1.5.3";
 /// IF-MIB's linkUp.
 pub const LINK_UP: &str = "1.3.6.1.6.3.1.1.5.4";
-const IF_INDEX: &str = "1.3.6.1.2.1.2.2.1.1";
+/// ifIndex, without the instance.
+pub const IF_INDEX: &str = "1.3.6.1.2.1.2.2.1.1";
 
 /// Runs a program to its end.
 pub fn run(program: &str, args: &[&str]) -> Output {
