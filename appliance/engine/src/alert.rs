@@ -138,7 +138,8 @@ impl AlertEngine {
     /// Handles one event at `now`. When several rules decide about it (`continue`), the verdict is the last one's.
     pub fn handle(&mut self, event: &Event, now: Timestamp) -> Verdict {
         self.noise.heard(event, &mut Hands { table: &mut self.table, rules: &self.rules, now });
-        let known = self.memo.find(event);
+        let hash = self.memo.hash(event);
+        let known = hash.and_then(|hash| self.memo.find(hash, event));
         if let Some(known) = known.filter(|entry| self.table.count_again(entry.known.slot, entry.writer, Moment::of(event), now)) {
             let named = known.known.named;
             self.counters.repeated(known.known.rule);
@@ -154,7 +155,7 @@ impl AlertEngine {
             let mut hands = Hands { table: &mut self.table, rules: &self.rules, now };
             let moment = Moment::of(event);
             if decided.mode == Mode::Observe {
-                let held = matches!(&decided.outcome, Outcome::Raise(report) if self.noise.admit(report, moment, &hands).is_none());
+                let held = matches!(&decided.outcome, Outcome::Raise(report) if self.noise.admit(report, event, &hands).is_none());
                 match held {
                     true => self.counters.became(decided.rule, Verdict::Held),
                     false => self.counters.observe(decided, now),
@@ -168,7 +169,7 @@ impl AlertEngine {
                     self.noise.clear(&key, ending, moment, &mut hands)
                 }
                 Outcome::Raise(report) => {
-                    let became = self.noise.raise(report, moment, &mut hands);
+                    let became = self.noise.raise(&report, event, &mut hands);
                     raised = became.slot.filter(|_| became.wrote).map(|slot| (slot, rule));
                     became.verdict
                 }
@@ -181,9 +182,9 @@ impl AlertEngine {
         if verdict == Verdict::Unmatched {
             self.counters.unmatched();
         }
-        if let (1, Verdict::Raised | Verdict::Updated, Some((slot, rule))) = (outcomes, verdict, raised)
+        if let (1, Verdict::Raised | Verdict::Updated, Some((slot, rule)), Some(hash)) = (outcomes, verdict, raised, hash)
             && !self.rules.noise().counts(rule)
-            && let Some(entry) = self.memo.remember(event, Known { slot, rule, named })
+            && let Some(entry) = self.memo.remember(hash, event, Known { slot, rule, named })
         {
             self.table.was_written_by(entry.known.slot, entry.writer);
         }
@@ -220,7 +221,7 @@ impl AlertEngine {
 
     /// Opens an alert about the gateway itself, or counts it again. There is always room for it.
     pub fn own(&mut self, report: OwnReport, now: Timestamp) -> Verdict {
-        let raised = self.table.raise_own(report.report(), Moment::arrival(now), now);
+        let raised = self.table.raise_own(&report.report(), Moment::arrival(now), now);
         let mut hands = Hands { table: &mut self.table, rules: &self.rules, now };
         raised.slot.filter(|_| raised.is_new).into_iter().for_each(|slot| self.noise.own_opened(slot, &mut hands));
         raised.verdict

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
+use postern_protocol::oid::Oid;
+
 use crate::event::Value;
 
 /// Returns `value` as templates write it.
@@ -16,7 +18,7 @@ pub fn text(value: &Value) -> Cow<'_, str> {
         Value::Integer(number) => number.to_string().into(),
         Value::OctetString(bytes) => printable(bytes).map_or_else(|| hex(bytes).into(), Cow::Borrowed),
         Value::Null => Cow::Borrowed(""),
-        Value::Oid(oid) => oid.to_string().into(),
+        Value::Oid(name) => oid(name).into(),
         Value::IpAddress(address) => address.to_string().into(),
         Value::Counter32(number) | Value::Gauge32(number) | Value::TimeTicks(number) => number.to_string().into(),
         Value::Opaque(bytes) => opaque(bytes).into(),
@@ -27,16 +29,40 @@ pub fn text(value: &Value) -> Cow<'_, str> {
 /// Returns an address as alerts write it. IPv4 without the formatting machinery: every alert has two or three.
 pub(crate) fn address(address: IpAddr) -> String {
     let IpAddr::V4(address) = address else { return address.to_string() };
-    let mut out = String::with_capacity(15);
-    for (at, octet) in address.octets().into_iter().enumerate() {
+    dotted(&address.octets().map(u32::from), 4)
+}
+
+/// Returns an OID in its dotted form.
+pub(crate) fn oid(oid: &Oid) -> String {
+    dotted(oid.numbers(), 3)
+}
+
+/// Writes numbers with dots between them; most take `width` bytes, the dot included.
+fn dotted(numbers: &[u32], width: usize) -> String {
+    let mut out = String::with_capacity(numbers.len().saturating_mul(width));
+    for (at, number) in numbers.iter().enumerate() {
         if at > 0 {
             out.push('.');
         }
-        let digits = [octet / 100, octet / 10 % 10, octet % 10];
-        let first = digits.iter().position(|digit| *digit > 0).unwrap_or(2);
-        out.extend(digits.iter().skip(first).map(|digit| char::from(b'0' + digit)));
+        push_number(&mut out, *number);
     }
     out
+}
+
+/// Appends the digits of a number, without the formatting machinery: most have one, two or three.
+fn push_number(out: &mut String, number: u32) {
+    let mut digits = [0_u8; 10];
+    let (mut left, mut count) = (number, 0_usize);
+    for digit in digits.iter_mut().rev() {
+        *digit = b'0' | (left % 10) as u8;
+        left /= 10;
+        count = count.saturating_add(1);
+        if left == 0 {
+            break;
+        }
+    }
+    let used = digits.get(digits.len().saturating_sub(count)..).unwrap_or_default();
+    used.iter().for_each(|digit| out.push(char::from(*digit)));
 }
 
 fn printable(bytes: &[u8]) -> Option<&str> {
@@ -70,10 +96,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn addresses_are_written_as_the_library_writes_them() {
+    fn addresses_and_oids_are_written_as_the_library_writes_them() {
         for number in [0, 1, 0x0a00_0064, 0xc0a8_0109, 0x0909_6363, u32::MAX] {
             let expected = std::net::Ipv4Addr::from(number);
             assert_eq!(address(expected.into()), expected.to_string());
+        }
+        for numbers in [&[1, 3][..], &[2, 999, 0, 10, 9, 100, 99, 4_294_967_295, 1_000_000_000, 999_999_999]] {
+            let name = Oid::new(numbers).unwrap();
+            assert_eq!(oid(&name), name.to_string());
         }
         assert_eq!(address("2001:db8::1".parse().unwrap()), "2001:db8::1");
     }

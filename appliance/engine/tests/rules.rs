@@ -1,4 +1,5 @@
 //! What rules do beyond raise and clear: ends beside the rule, observing, facts about sources, lookups, counters.
+#![expect(clippy::panic, clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -45,19 +45,19 @@ pub(crate) fn mixed_rules(count: usize) -> String {
 
 fn rule(n: usize) -> String {
     let (vendor, device) = (50_000 + n % 300, format!("10.{}.{}.{}", n / 65_536, n / 256 % 256, n % 256));
-    let matcher = match n % 10 {
-        0 => format!(r#"{{"trap": {{"oid": "1.3.6.1.4.1.{vendor}.0.{n}"}}}}"#),
-        1 => format!(r#"{{"trap": {{"prefix": "1.3.6.1.4.1.{vendor}.{n}"}}}}"#),
-        2 => format!(r#"{{"trap": {{"oid": "{LINK_DOWN}", "sources": ["{device}"]}}}}"#),
-        3 => format!(r#"{{"trap": {{"oid": "1.3.6.1.4.1.{vendor}.0.1", "varbinds": [{{"oid": "1.3.6.1.4.1.{vendor}.1", "equals": "{n}"}}]}}}}"#),
-        4 => format!(r#"{{"syslog": {{"programs": ["service-{}"], "regex": "worker {n} (?P<what>\\w+) failed"}}}}"#, n % 100),
-        5 => format!(r#"{{"syslog": {{"regex": "(?P<unit>\\w+) of volume-{n} is (?:degraded|offline)"}}}}"#),
-        6 => format!(r#"{{"syslog": {{"hosts": ["host-{n}"], "max_severity": 3}}}}"#),
-        7 => format!(r#"{{"syslog": {{"msgids": ["MSG-{n}"]}}}}"#),
-        8 => format!(r#"{{"syslog": {{"fields": {{"logid": "{n}"}}}}}}"#),
-        _ => format!(r#"{{"push": {{"kinds": ["kind-{n}"]}}}}"#),
-    };
     // Without spaces, so that ten thousand fit into a document.
+    let matcher = match n % 10 {
+        0 => format!(r#"{{"trap":{{"oid":"1.3.6.1.4.1.{vendor}.0.{n}"}}}}"#),
+        1 => format!(r#"{{"trap":{{"prefix":"1.3.6.1.4.1.{vendor}.{n}"}}}}"#),
+        2 => format!(r#"{{"trap":{{"oid":"{LINK_DOWN}","sources":["{device}"]}}}}"#),
+        3 => format!(r#"{{"trap":{{"oid":"1.3.6.1.4.1.{vendor}.0.1","varbinds":[{{"oid":"1.3.6.1.4.1.{vendor}.1","equals":"{n}"}}]}}}}"#),
+        4 => format!(r#"{{"syslog":{{"programs":["service-{}"],"regex":"worker {n} (?P<what>\\w+) failed"}}}}"#, n % 100),
+        5 => format!(r#"{{"syslog":{{"regex":"(?P<unit>\\w+) of volume-{n} is (?:degraded|offline)"}}}}"#),
+        6 => format!(r#"{{"syslog":{{"hosts":["host-{n}"],"max_severity":3}}}}"#),
+        7 => format!(r#"{{"syslog":{{"msgids":["MSG-{n}"]}}}}"#),
+        8 => format!(r#"{{"syslog":{{"fields":{{"logid":"{n}"}}}}}}"#),
+        _ => format!(r#"{{"push":{{"kinds":["kind-{n}"]}}}}"#),
+    };
     let then = r#"{"raise":{"resource":"{source}","kind":"k","severity":"minor","summary":"s"}}"#;
     format!(r#"{{"id":"r{n}","match":{matcher},"release":{{"source":{{"max_bytes":64}}}},"then":{then}}}"#)
 }

@@ -4,7 +4,9 @@
 //! that is the time of arrival and `sysUpTime.0`.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::BuildHasher as _;
+
+use foldhash::fast::{FixedState, RandomState};
 
 use super::slots::SlotId;
 use crate::event::{Body, Event, Notification, Value};
@@ -20,6 +22,10 @@ const MAX_VALUE_BYTES: usize = 2_048;
 /// Which remembered notification wrote an alert's texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Writer(u64);
+
+/// Stands for what a notification says; two that say different things may share it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hash(u64);
 
 /// A notification, and what became of it.
 #[derive(Debug)]
@@ -47,7 +53,8 @@ const MARKS: usize = 4_096;
 /// The notifications that are remembered.
 #[derive(Debug, Default)]
 pub(super) struct Memo {
-    entries: HashMap<u64, Entry>,
+    /// By a hash that is secret already.
+    entries: HashMap<u64, Entry, FixedState>,
     /// A part of the hash of what came, by another part.
     marks: Vec<u32>,
     hashes: RandomState,
@@ -55,16 +62,21 @@ pub(super) struct Memo {
 }
 
 impl Memo {
-    /// Finds what became of the same notification.
-    pub(super) fn find(&self, event: &Event) -> Option<&Entry> {
+    /// Hashes a notification; nothing else is remembered.
+    pub(super) fn hash(&self, event: &Event) -> Option<Hash> {
         let Body::Notification(notification) = &event.body else { return None };
-        self.entries.get(&self.hash(event, notification)).filter(|entry| says_the_same(&entry.event, event))
+        let Notification { trap_oid, uptime: _, trap_address: _, engine_id: _, varbinds } = notification;
+        Some(Hash(self.hashes.hash_one((event.peer, trap_oid, varbinds))))
+    }
+
+    /// Finds what became of the same notification.
+    pub(super) fn find(&self, Hash(hash): Hash, event: &Event) -> Option<&Entry> {
+        self.entries.get(&hash).filter(|entry| says_the_same(&entry.event, event))
     }
 
     /// Remembers that `event` alone wrote the alert of `known`; `None` when it came for the first time, or is too large to be kept.
-    pub(super) fn remember(&mut self, event: &Event, known: Known) -> Option<&Entry> {
+    pub(super) fn remember(&mut self, Hash(hash): Hash, event: &Event, known: Known) -> Option<&Entry> {
         let Body::Notification(notification) = &event.body else { return None };
-        let hash = self.hash(event, notification);
         if !self.came_before(hash) {
             return None;
         }
@@ -92,11 +104,6 @@ impl Memo {
     /// Forgets all: other rules or names are in force.
     pub(super) fn clear(&mut self) {
         self.entries.clear();
-    }
-
-    fn hash(&self, event: &Event, notification: &Notification) -> u64 {
-        let Notification { trap_oid, uptime: _, trap_address: _, engine_id: _, varbinds } = notification;
-        self.hashes.hash_one((event.peer, trap_oid, varbinds))
     }
 }
 

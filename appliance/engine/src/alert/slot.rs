@@ -9,6 +9,7 @@ use postern_protocol::timestamp::Timestamp;
 use super::memo::Writer;
 use super::moment::Clock;
 use super::text::{Texts, put, put_number};
+use crate::rule::Report;
 
 /// An open alert.
 #[derive(Debug)]
@@ -100,6 +101,11 @@ pub(super) struct Written<'a> {
 impl<'a> Written<'a> {
     pub(super) const fn of(alert: &'a Alert) -> Self {
         let Alert { key, rule, summary, evidence, labels, .. } = alert;
+        Self { key, rule, summary: summary.as_str(), evidence, labels }
+    }
+
+    pub(super) const fn of_report(report: &'a Report) -> Self {
+        let Report { key, rule, summary, evidence, labels, .. } = report;
         Self { key, rule, summary: summary.as_str(), evidence, labels }
     }
 

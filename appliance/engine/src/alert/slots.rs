@@ -2,8 +2,9 @@
 //!
 //! The keys are in the slots alone. No order that depends on a hash can be seen from outside.
 
-use std::hash::{BuildHasher as _, RandomState};
+use std::hash::BuildHasher as _;
 
+use foldhash::quality::RandomState;
 use postern_protocol::alert::AlertKey;
 
 use super::slot::Slot;

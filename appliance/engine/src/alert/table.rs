@@ -11,7 +11,7 @@ mod timers;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use postern_protocol::alert::{Alert, AlertKey, AlertState, Course, Decision, DecisionKind, Evidence, Severity};
+use postern_protocol::alert::{Alert, AlertKey, AlertState, Decision, DecisionKind, Evidence, Severity};
 use postern_protocol::timestamp::Timestamp;
 
 use self::changes::mark;
@@ -183,7 +183,7 @@ impl Table {
     }
 
     /// Opens an alert, or counts it again, unless the report is older than its last end.
-    pub(crate) fn raise(&mut self, report: Report, moment: Moment, now: Timestamp) -> Raised {
+    pub(crate) fn raise(&mut self, report: &Report, moment: Moment, now: Timestamp) -> Raised {
         if let Some(id) = self.slots.find(&report.key) {
             return self.count(id, report, moment, now);
         }
@@ -194,14 +194,15 @@ impl Table {
             // Rule and evidence stay, so that the alert shows who last found no room; the text of the report does not.
             let summary = format!("{} alerts are open; reports of further ones are only counted here until some end", self.max_open);
             let (key, severity, labels) = (self.full_key.clone(), Severity::Critical, BTreeMap::new());
-            self.raise_own(Report { key, severity, summary, labels, clear_after_s: None, ..report }, Moment::arrival(moment.received), now);
+            let full = Report { key, severity, summary, labels, clear_after_s: None, ..report.clone() };
+            self.raise_own(&full, Moment::arrival(moment.received), now);
             return Raised { verdict: Verdict::TableFull, slot: None, is_new: false, wrote: false };
         }
         self.open(report, moment, now)
     }
 
     /// Opens an alert or counts it again, whether there is room or not.
-    pub(crate) fn raise_own(&mut self, report: Report, moment: Moment, now: Timestamp) -> Raised {
+    pub(crate) fn raise_own(&mut self, report: &Report, moment: Moment, now: Timestamp) -> Raised {
         match self.slots.find(&report.key) {
             Some(id) => self.count(id, report, moment, now),
             None => self.open(report, moment, now),
@@ -269,7 +270,7 @@ impl Table {
     }
 
     /// Counts an open alert again. An older report than the newest is counted, too, but what the newest said stands.
-    fn count(&mut self, id: SlotId, report: Report, moment: Moment, now: Timestamp) -> Raised {
+    fn count(&mut self, id: SlotId, report: &Report, moment: Moment, now: Timestamp) -> Raised {
         let raised = |verdict| Raised { verdict, slot: Some(id), is_new: false, wrote: false };
         let is_late = self.slots.get(id).is_some_and(|slot| moment.is_late(slot.clock));
         if is_late && self.ends.is_late(&report.key, moment) {
@@ -285,39 +286,38 @@ impl Table {
             return raised(Verdict::Updated);
         }
         let change = if slot.severity == report.severity { Change::Counted } else { Change::Urgent };
-        let Report { key, severity, summary, labels, rule, rule_version, clear_after_s, evidence, noise: _ } = report;
-        Written { key: &key, rule: &rule, summary: &summary, evidence: &evidence, labels: &labels }.pack(&mut self.packed);
+        Written::of_report(report).pack(&mut self.packed);
         slot.rewrite(&self.packed);
-        (slot.severity, slot.rule_version, slot.clock, slot.writer) = (severity, rule_version, moment.clock, None);
-        if slot.clear_after_s != clear_after_s {
-            slot.clear_after_s = clear_after_s;
+        (slot.severity, slot.rule_version, slot.clock, slot.writer) = (report.severity, report.rule_version, moment.clock, None);
+        if slot.clear_after_s != report.clear_after_s {
+            slot.clear_after_s = report.clear_after_s;
             self.set_timer(id);
         }
         self.mark(Some(id), change);
         Raised { wrote: true, ..raised(Verdict::Updated) }
     }
 
-    fn open(&mut self, report: Report, moment: Moment, now: Timestamp) -> Raised {
+    fn open(&mut self, report: &Report, moment: Moment, now: Timestamp) -> Raised {
         let revision = self.next_revision(now);
-        let Report { key, severity, summary, labels, rule, rule_version, clear_after_s, evidence, noise: _ } = report;
-        let alert = Alert {
-            key,
+        Written::of_report(report).pack(&mut self.packed);
+        let id = self.put(Slot {
+            text: self.packed.as_slice().into(),
+            course: None,
             occurrence: revision,
             revision,
-            state: AlertState::Open,
-            severity,
-            summary,
+            reported: revision,
             count: 1,
             first_seen: moment.received,
             last_seen: moment.received,
-            cleared_at: None,
-            labels,
-            rule,
-            rule_version,
-            evidence,
-            course: Course::default(),
-        };
-        let id = self.put(Slot { heard: now, clock: moment.clock, clear_after_s, ..Slot::new(&alert) });
+            heard: now,
+            clock: moment.clock,
+            timer: None,
+            writer: None,
+            clear_after_s: report.clear_after_s,
+            rule_version: report.rule_version,
+            severity: report.severity,
+            change: Change::None,
+        });
         self.mark(id, Change::Urgent);
         Raised { verdict: Verdict::Raised, slot: id, is_new: true, wrote: true }
     }

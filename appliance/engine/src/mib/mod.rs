@@ -29,7 +29,7 @@ pub(crate) fn trap_name(dictionary: &Dictionary, oid: &Oid) -> Option<String> {
 pub(crate) fn name(dictionary: &Dictionary, oid: &Oid) -> String {
     match known(dictionary, oid) {
         Some(entry) => instance(entry, oid),
-        None => oid.to_string(),
+        None => crate::value::oid(oid),
     }
 }
 
@@ -40,7 +40,10 @@ pub(crate) fn value<'v>(dictionary: &Dictionary, varbind: &'v Varbind) -> Cow<'v
 
 /// Returns `ifOperStatus.7 = down(2)`.
 pub(crate) fn named(dictionary: &Dictionary, varbind: &Varbind) -> String {
-    format!("{} = {}", name(dictionary, &varbind.name), value(dictionary, varbind))
+    let mut named = name(dictionary, &varbind.name);
+    named.push_str(" = ");
+    named.push_str(&value(dictionary, varbind));
+    named
 }
 
 fn known<'d>(dictionary: &'d Dictionary, oid: &Oid) -> Option<Entry<'d>> {

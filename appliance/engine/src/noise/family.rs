@@ -192,7 +192,7 @@ impl Noise {
     /// Opens a storm's alert, or gives it the figures of now.
     fn tell(&mut self, id: &StormId, hands: &mut Hands<'_>) {
         let Some(storm) = self.storms.get(id) else { return };
-        if hands.table.raise_own(storm.report(id), Moment::arrival(hands.now), hands.now).is_new {
+        if hands.table.raise_own(&storm.report(id), Moment::arrival(hands.now), hands.now).is_new {
             self.join(id, hands);
         }
     }
@@ -212,7 +212,7 @@ impl Noise {
             if hands.table.slot_of(&key).is_some() {
                 // Of a storm that only its record knew, the figures there are better.
                 if storm.alerts > 0 {
-                    hands.table.raise_own(storm.report(&id), Moment::arrival(hands.now), hands.now);
+                    hands.table.raise_own(&storm.report(&id), Moment::arrival(hands.now), hands.now);
                 }
                 let ending = Ending { evidence: own_evidence(), by: STORM_KIND, kind: DecisionKind::Cleared };
                 hands.table.clear(&key, ending, Moment::arrival(hands.now), hands.now);

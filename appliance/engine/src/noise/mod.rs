@@ -34,7 +34,8 @@ use self::standing::Quiet;
 use self::storm::Storms;
 use self::threshold::{Admission, Thresholds};
 use crate::alert::{Ending, Moment, OWN_RESOURCE, Raised, SlotId, Table, Verdict};
-use crate::rule::{NoiseFacts, Origin, Report, RuleIndex};
+use crate::event::Event;
+use crate::rule::{Origin, Report, RuleIndex};
 
 pub(crate) use self::settings::Settings;
 
@@ -78,11 +79,12 @@ pub(crate) struct Admitted {
 
 impl Noise {
     /// Says whether a report may open its alert or count it again; `None` while its rule's threshold or rate holds it back.
-    pub(crate) fn admit(&mut self, report: &Report, moment: Moment, hands: &Hands<'_>) -> Option<Admitted> {
+    pub(crate) fn admit(&mut self, report: &Report, event: &Event, hands: &Hands<'_>) -> Option<Admitted> {
         let mut admitted = Admitted { held: None, decisions: Vec::new() };
         let Some(limits) = hands.rules.noise().limits(report.noise.rule) else { return Some(admitted) };
-        let reported = Reported { rule: report.rule.as_str(), key: &report.key, source: &report.noise.origin.source };
-        let at = moment.received;
+        let source = hands.rules.origin(event).source;
+        let reported = Reported { rule: report.rule.as_str(), key: &report.key, source: &source };
+        let at = event.received;
         let mut note = |what, text| admitted.decisions.push(Decision { at, what, by: report.rule.as_str().to_owned(), text });
         if let Some(rate) = &limits.rate {
             let change = self.rates.report(reported, rate, (report.noise.number, at))?;
@@ -101,35 +103,34 @@ impl Noise {
     }
 
     /// Opens an alert or counts it again, and decides how it stands among others.
-    pub(crate) fn raise(&mut self, mut report: Report, moment: Moment, hands: &mut Hands<'_>) -> Raised {
+    pub(crate) fn raise(&mut self, report: &Report, event: &Event, hands: &mut Hands<'_>) -> Raised {
         self.settle(hands);
-        let Some(admitted) = self.admit(&report, moment, hands) else {
+        let Some(admitted) = self.admit(report, event, hands) else {
             return Raised { verdict: Verdict::Held, slot: None, is_new: false, wrote: false };
         };
-        let flapping = self.flaps.is_flapping(&report.key).then(|| report.key.clone());
-        let (facts, source) = (std::mem::take(&mut report.noise), told_source(&report.evidence).to_owned());
-        let raised = hands.table.raise(report, moment, hands.now);
-        match (raised.slot, flapping) {
-            (Some(slot), _) if raised.is_new => self.new_alert(slot, (admitted, &facts, &source), moment, hands),
+        let was_flapping = self.flaps.is_flapping(&report.key);
+        let raised = hands.table.raise(report, Moment::of(event), hands.now);
+        match raised.slot {
+            Some(slot) if raised.is_new => self.new_alert(slot, (admitted, report, event), hands),
             // One that is late does not tell how it is now.
-            (Some(_), Some(key)) if raised.wrote => self.flaps.reported(&key, moment.received),
-            (Some(_) | None, _) => {}
+            Some(_) if raised.wrote && was_flapping => self.flaps.reported(&report.key, event.received),
+            Some(_) | None => {}
         }
         raised
     }
 
-    fn new_alert(&mut self, slot: SlotId, (admitted, facts, source): (Admitted, &NoiseFacts, &str), moment: Moment, hands: &mut Hands<'_>) {
-        let Some((key, rule)) = hands.table.view(slot).map(|view| (view.key.to_key(), view.rule.to_owned())) else { return };
+    fn new_alert(&mut self, slot: SlotId, (admitted, report, event): (Admitted, &Report, &Event), hands: &mut Hands<'_>) {
+        let Report { key, rule, evidence, noise, .. } = report;
         if let Some((reports, since)) = admitted.held {
             hands.table.count_held(slot, reports, since);
         }
         for decision in admitted.decisions {
             hands.table.note(slot, decision, hands.now);
         }
-        let Origin { source: name, address, facts: known } = &facts.origin;
-        let subject = Subject { source: name, address: *address, facts: known.as_deref(), rule: &rule, tags: &facts.tags };
-        self.opened(slot, (&subject, source), hands);
-        self.flap_opened(slot, (&key, &rule), moment, hands);
+        let Origin { source, address, facts } = hands.rules.origin(event);
+        let subject = Subject { source: &source, address, facts: facts.as_deref(), rule: rule.as_str(), tags: &noise.tags };
+        self.opened(slot, (&subject, told_source(evidence)), hands);
+        self.flap_opened(slot, (key, rule.as_str()), event.received, hands);
     }
 
     /// Takes note of a new alert about the gateway itself: only what depends on it is folded under it.
@@ -159,11 +160,11 @@ impl Noise {
     }
 
     /// Counts a new occurrence among an alert's changes.
-    fn flap_opened(&mut self, slot: SlotId, (key, rule): (&AlertKey, &str), moment: Moment, hands: &mut Hands<'_>) {
+    fn flap_opened(&mut self, slot: SlotId, (key, rule): (&AlertKey, &str), at: Timestamp, hands: &mut Hands<'_>) {
         let Some(flap) = hands.rules.noise().flap(rule).copied() else { return };
         let Some(occurrence) = hands.table.view(slot).map(|view| view.occurrence) else { return };
-        if self.flaps.opened(Change { key, occurrence, at: moment.received }, &flap) {
-            hands.table.set_flapping(slot, true, started(&flap, rule, moment.received), hands.now);
+        if self.flaps.opened(Change { key, occurrence, at }, &flap) {
+            hands.table.set_flapping(slot, true, started(&flap, rule, at), hands.now);
         }
     }
 

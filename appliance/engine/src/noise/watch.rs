@@ -1,7 +1,6 @@
 //! Alerts about silence: opened when a source is missed, ended by its next report.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use postern_protocol::alert::{AlertKey, Decision, DecisionKind};
@@ -86,9 +85,9 @@ impl Noise {
             rule_version: 1,
             clear_after_s: None,
             evidence: own_evidence(),
-            noise: NoiseFacts { rule: None, number: None, tags: Arc::from([]), origin: origin.clone() },
+            noise: NoiseFacts::default(),
         };
-        let raised = hands.table.raise(report, Moment::arrival(hands.now), hands.now);
+        let raised = hands.table.raise(&report, Moment::arrival(hands.now), hands.now);
         let Some(slot) = raised.slot.filter(|_| raised.is_new) else { return };
         let text = format!("not heard since {since}, usually every {usual}");
         let by = id.as_str().to_owned();

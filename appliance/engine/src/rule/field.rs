@@ -78,7 +78,8 @@ pub(crate) fn cut(mut text: String, max_bytes: usize) -> String {
 
 /// Returns whether `text` is printable ASCII, as almost every text is.
 fn is_plain(text: &str) -> bool {
-    text.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+    // Without an early end, many bytes are looked at at once.
+    text.bytes().fold(true, |plain, byte| plain & matches!(byte, b' '..=b'~'))
 }
 
 /// Returns whether `char` could garble a terminal or a page.
@@ -135,7 +136,7 @@ impl<'e> Readable<'e> {
             Field::Summary => &push?.summary,
             Field::Transport => event.transport.name(),
             Field::TrapName => return mib::trap_name(dictionary, &trap?.trap_oid).map(Cow::Owned),
-            Field::TrapOid => return Some(trap?.trap_oid.to_string().into()),
+            Field::TrapOid => return Some(value::oid(&trap?.trap_oid).into()),
             Field::Value(oid) => return first_below(trap?, oid).map(|varbind| mib::value(dictionary, varbind)),
             Field::Varbind(oid) => return first_below(trap?, oid).map(|varbind| value::text(&varbind.value)),
         };

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 
+use foldhash::fast::FixedState;
 use ipnet::IpNet;
 use postern_protocol::oid::Oid;
 use postern_protocol::revision::literal;
@@ -19,8 +20,11 @@ use crate::event::{Body, Event, SyslogMessage};
 /// Numbers of rules, ascending.
 type Numbers = Vec<u32>;
 
+/// What is found by a key of the document. Its keys are all that is in it, so no sender can crowd it, and no seed has to be secret.
+type ByKey<K, V> = HashMap<K, V, FixedState>;
+
 /// Numbers by text.
-type ByText = HashMap<String, Numbers>;
+type ByText = ByKey<String, Numbers>;
 
 /// Rules that may share a key before another condition is looked for that tells them apart.
 const CROWD: usize = 8;
@@ -53,7 +57,7 @@ struct SyslogMessages {
     by_program: ByText,
     by_host: ByText,
     by_msgid: ByText,
-    by_field: HashMap<String, ByText>,
+    by_field: ByKey<String, ByText>,
     by_source: Networks<Numbers>,
     /// Rules without any of these, by facility and severity.
     by_pri: Vec<Numbers>,
@@ -62,7 +66,7 @@ struct SyslogMessages {
 #[derive(Clone, Debug, Default)]
 struct Pushes {
     by_kind: ByText,
-    by_field: HashMap<String, ByText>,
+    by_field: ByKey<String, ByText>,
     by_source: Networks<Numbers>,
     any: Numbers,
 }
@@ -88,7 +92,7 @@ impl Index {
     /// Makes the tables for rules with these matchers.
     pub(super) fn new<'r>(matchers: impl Iterator<Item = &'r Matcher>) -> Self {
         let rules: Vec<_> = matchers.map(|matcher| (matcher, ways(matcher))).collect();
-        let mut crowds: HashMap<(Kind, &Key), usize> = HashMap::new();
+        let mut crowds: ByKey<(Kind, &Key), usize> = ByKey::default();
         for (matcher, ways) in &rules {
             for key in ways.iter().flatten() {
                 let crowd = crowds.entry((Kind::of(matcher), key)).or_default();

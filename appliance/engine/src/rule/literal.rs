@@ -1,16 +1,23 @@
 //! Texts of which a message must contain one before a rule's regular expression can match: all of them are looked for in one pass,
 //! so that a line costs what it matches and not how many rules there are.
 //!
-//! Each text is known by four of its bytes (three when it has no more). The pass asks a bitmap about every four bytes of the message;
-//! where it says yes, the text itself is held against that place. Letters count as the same in either case: what is found may be a
+//! Each text is known by four of its bytes (three when it has no more, whatever is before them). The pass asks a bitmap about every four
+//! bytes of the message; where it says yes, the texts known by them are held against that place. Letters count as the same in either case: what is found may be a
 //! little too much, never too little.
 
 use std::collections::HashMap;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
-/// Bits of the number that stands for four bytes: which bucket, and which bit of the map.
+use foldhash::fast::FixedState;
+
+/// Bits of the number that stands for four bytes: which bucket.
 const BUCKET_BITS: u32 = 14;
-const MAP_BITS: u32 = 16;
+
+/// Which bit of the map: that of few texts stays in the fastest cache, and that of many is no guess either.
+const MAP_BITS: RangeInclusive<u32> = 13..=18;
+
+/// Bits of the map for each that is set.
+const SPARSE: usize = 32;
 
 /// What letters of either case have in common, in each of four bytes.
 const SAME_CASE: u32 = 0x2020_2020;
@@ -20,6 +27,7 @@ const SAME_CASE: u32 = 0x2020_2020;
 pub(super) struct Literals {
     /// Lower-case texts and their rules.
     texts: Vec<(Box<[u8]>, u32)>,
+    map: Map,
     four: Grams,
     three: Grams,
 }
@@ -27,7 +35,6 @@ pub(super) struct Literals {
 /// Where texts are to be looked for, by some of their bytes.
 #[derive(Clone, Debug, Default)]
 struct Grams {
-    map: Vec<u64>,
     /// Where the entries of each bucket are.
     buckets: Vec<Range<u32>>,
     entries: Vec<Entry>,
@@ -52,7 +59,7 @@ impl Literals {
 
     /// Makes the tables of what was added.
     pub(super) fn finish(mut self) -> Self {
-        let mut crowds: HashMap<u32, usize> = HashMap::new();
+        let mut crowds: HashMap<u32, usize, FixedState> = HashMap::default();
         for (text, _) in &self.texts {
             for (_, gram) in grams(text) {
                 let crowd = crowds.entry(gram).or_default();
@@ -66,6 +73,9 @@ impl Literals {
             let entry = Entry { gram, text: index(number), end: index(end) };
             if text.len() > 3 { four.push(entry) } else { three.push(entry) }
         }
+        // Before three bytes of a message may be any, or none.
+        let any_before = |gram: u32| (0..=0xff_u32).map(move |before| before << 24 | gram >> 8 | SAME_CASE);
+        self.map = Map::new(four.iter().map(|entry| entry.gram).chain(three.iter().flat_map(|entry| any_before(entry.gram))).collect());
         self.four = Grams::new(four);
         self.three = Grams::new(three);
         self
@@ -78,10 +88,8 @@ impl Literals {
         for (at, byte) in message.iter().enumerate() {
             last = last << 8 | u32::from(*byte);
             let four = last | SAME_CASE;
-            if self.four.may_have(four) {
+            if self.map.may_have(four) {
                 self.look(&self.four, four, &Seen { message, at }, found);
-            }
-            if self.three.may_have(four << 8) {
                 self.look(&self.three, four << 8, &Seen { message, at }, found);
             }
         }
@@ -112,29 +120,57 @@ impl Grams {
             return Self::default();
         }
         entries.sort_by_key(|entry| (bucket(entry.gram), entry.gram, entry.text));
-        let mut map = vec![0_u64; 1 << (MAP_BITS - 6)];
         let mut buckets = vec![0..0; 1 << BUCKET_BITS];
         for (at, entry) in entries.iter().enumerate() {
-            let (word, bit) = place(entry.gram);
-            if let Some(word) = map.get_mut(word) {
-                *word |= bit;
-            }
             if let Some(range) = buckets.get_mut(bucket(entry.gram)) {
                 let start = if range.start == range.end { index(at) } else { range.start };
                 *range = start..index(at).saturating_add(1);
             }
         }
-        Self { map, buckets, entries }
-    }
-
-    fn may_have(&self, gram: u32) -> bool {
-        let (word, bit) = place(gram);
-        self.map.get(word).is_some_and(|bits| bits & bit != 0)
+        Self { buckets, entries }
     }
 
     fn entries_of(&self, gram: u32) -> &[Entry] {
         let range = self.buckets.get(bucket(gram)).cloned().unwrap_or_default();
         self.entries.get(range.start as usize..range.end as usize).unwrap_or_default()
+    }
+}
+
+/// Which grams there are, and a few that there are not.
+#[derive(Clone, Debug, Default)]
+struct Map {
+    words: Vec<u64>,
+    /// What is left of a spread gram's bits when they are shifted by this says which bit is its.
+    shift: u32,
+}
+
+impl Map {
+    fn new(mut grams: Vec<u32>) -> Self {
+        grams.sort_unstable();
+        grams.dedup();
+        if grams.is_empty() {
+            return Self::default();
+        }
+        let wanted = grams.len().saturating_mul(SPARSE).next_power_of_two().ilog2();
+        let bits = wanted.clamp(*MAP_BITS.start(), *MAP_BITS.end());
+        let mut map = Self { words: vec![0; 1 << (bits - u64::BITS.ilog2())], shift: u32::BITS - bits };
+        for gram in grams {
+            let (word, bit) = map.place(gram);
+            if let Some(word) = map.words.get_mut(word) {
+                *word |= bit;
+            }
+        }
+        map
+    }
+
+    fn may_have(&self, gram: u32) -> bool {
+        let (word, bit) = self.place(gram);
+        self.words.get(word).is_some_and(|bits| bits & bit != 0)
+    }
+
+    const fn place(&self, gram: u32) -> (usize, u64) {
+        let bit = spread(gram) >> self.shift;
+        ((bit >> 6) as usize, 1 << (bit & 63))
     }
 }
 
@@ -170,11 +206,6 @@ const fn spread(gram: u32) -> u32 {
 
 const fn bucket(gram: u32) -> usize {
     (spread(gram) >> (u32::BITS - BUCKET_BITS)) as usize
-}
-
-const fn place(gram: u32) -> (usize, u64) {
-    let bit = spread(gram) >> (u32::BITS - MAP_BITS);
-    ((bit >> 6) as usize, 1 << (bit & 63))
 }
 
 /// A document's bounds keep every number far below what 32 bits hold.

@@ -3,19 +3,20 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use foldhash::fast::FixedState;
 use ipnet::IpNet;
 
 /// Values by network.
 #[derive(Clone, Debug)]
 pub(super) struct Networks<T> {
-    values: HashMap<IpNet, T>,
+    values: HashMap<IpNet, T, FixedState>,
     /// Lengths of prefixes that occur, the longest first: IPv4, then IPv6.
     lengths: [Vec<u8>; 2],
 }
 
 impl<T> Default for Networks<T> {
     fn default() -> Self {
-        Self { values: HashMap::new(), lengths: [Vec::new(), Vec::new()] }
+        Self { values: HashMap::default(), lengths: [Vec::new(), Vec::new()] }
     }
 }
 

@@ -127,8 +127,6 @@ pub(crate) struct NoiseFacts {
     pub(crate) number: Option<f64>,
     /// The rule's tags.
     pub(crate) tags: Arc<[String]>,
-    /// Who reported it.
-    pub(crate) origin: Origin,
 }
 
 /// Who reported an event.
@@ -144,7 +142,7 @@ pub(crate) struct Origin {
 
 /// Fills in the templates of `rule`, which matched the event that is being decided about.
 pub(super) fn of<'r>(rule: &'r Rule, known: &RuleFacts, deciding: &Deciding<'r>) -> Outcome {
-    let Deciding { rules, event, .. } = deciding;
+    let event = deciding.event;
     let facts = Facts::new(rule, deciding);
     match &rule.action {
         Action::Clear(key) => Outcome::Clear { key: facts.key(key), rule: known.id.clone(), evidence: facts.evidence(rule, event) },
@@ -168,7 +166,6 @@ pub(super) fn of<'r>(rule: &'r Rule, known: &RuleFacts, deciding: &Deciding<'r>)
                     .and_then(|name| facts.get(name)?.trim().parse().ok())
                     .filter(|number: &f64| number.is_finite()),
                 tags: Arc::clone(&known.tags),
-                origin: rules.origin(event),
             },
         }),
         Action::Suppress => Outcome::Suppress,

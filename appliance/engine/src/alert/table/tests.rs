@@ -302,7 +302,7 @@ impl Rig {
         match step {
             Step::Raise { key, says, clear_after_s, clock } => {
                 let was_open = reference.open.contains_key(&super::tests::key(*key));
-                let raised = table.raise(report(*key, *says, *clear_after_s), moment(clock), now);
+                let raised = table.raise(&report(*key, *says, *clear_after_s), moment(clock), now);
                 prop_assert_eq!(raised.verdict, reference.raise(report(*key, *says, *clear_after_s), moment(clock), now));
                 prop_assert_eq!(raised.is_new, !was_open && raised.verdict == Verdict::Raised);
                 prop_assert_eq!(raised.slot, table.slot_of(&super::tests::key(*key)));
