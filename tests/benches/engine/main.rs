@@ -47,7 +47,10 @@ fn main() {
         let compiled = began.elapsed();
         let began = Instant::now();
         let warnings = revision::warnings(&document).len();
-        println!("{count} mixed rules: checked in {checked:?}, compiled in {compiled:?} (wanted: 1 s), {warnings} warnings in {:?}", began.elapsed());
+        println!(
+            "{count} mixed rules: checked in {checked:?}, compiled in {compiled:?} (wanted: 1 s), {warnings} warnings in {:?}",
+            began.elapsed()
+        );
         AlertEngine::new(rules)
     });
     let mut slices = COUNTS.map(|_| Vec::new());

@@ -96,7 +96,9 @@ pub(crate) fn trap_that_differs(n: usize) -> Event {
 fn line(n: usize) -> Event {
     let host = n % DEVICES;
     let text = if (n / 5).is_multiple_of(10) {
-        format!("<3>1 2026-11-20T08:15:00.000001+01:00 server-{host:02} kernel - - - disk sda1: I/O error, dev sda, sector {n} op 0x0:(READ)")
+        format!(
+            "<3>1 2026-11-20T08:15:00.000001+01:00 server-{host:02} kernel - - - disk sda1: I/O error, dev sda, sector {n} op 0x0:(READ)"
+        )
     } else {
         let (address, port) = (n % 250, 40_000 + n % 20_000);
         format!(

@@ -45,7 +45,12 @@ impl Content {
         }
     }
 
-    pub(crate) fn apply(&self, tx: &rusqlite::Transaction<'_>, gateway: &GatewayId, now: Timestamp) -> Result<(Sequence, u64, bool), StoreError> {
+    pub(crate) fn apply(
+        &self,
+        tx: &rusqlite::Transaction<'_>,
+        gateway: &GatewayId,
+        now: Timestamp,
+    ) -> Result<(Sequence, u64, bool), StoreError> {
         match self {
             Self::Alerts(batch) => {
                 let applied = ingest::apply(tx, gateway, batch, now)?;

@@ -455,7 +455,14 @@ impl Gateway {
         let session = Session::new(HEARTBEAT, hello, self.spool.acknowledged());
         network.send(connection, (To::Server, Stream::Control), &session.greeting(), clocks.now);
         self.outbox.begin_session();
-        self.live = Some(Live { connection, session, began: clocks.now, established: false, lanes: BTreeMap::new(), overtakers: Overtakers::default() });
+        self.live = Some(Live {
+            connection,
+            session,
+            began: clocks.now,
+            established: false,
+            lanes: BTreeMap::new(),
+            overtakers: Overtakers::default(),
+        });
         Ok(format!("connects: {connection}"))
     }
 
