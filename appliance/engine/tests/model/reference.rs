@@ -442,7 +442,10 @@ impl Model {
             let lasts = self.storms.contains_key(&above) && self.open.contains_key(&above);
             self.release(id, Some(&above).filter(|_| lasts));
         }
-        for id in self.storms.keys().cloned().collect::<Vec<_>>() {
+        // Those of all sources first: what a person closed comes back under them.
+        let mut lasting: Vec<_> = self.storms.keys().cloned().collect();
+        lasting.sort_by_key(|id| id.resource != OWN_RESOURCE);
+        for id in lasting {
             let Storm { alerts, told, .. } = self.storms[&id];
             if told.1 < alerts && told.0 <= now - 10 {
                 self.storms.get_mut(&id).unwrap().told = (now, alerts);
