@@ -36,11 +36,14 @@ pub(crate) fn full_pack() -> Document {
     serde_json::from_str(&format!(r#"{{"format": 1, "rules": [], "packs": [{}]}}"#, packs.join(","))).unwrap()
 }
 
-/// A document with `count` rules of mixed kinds before two packs.
+/// A document with `count` rules of mixed kinds, of which those of two packs are the last.
 pub(crate) fn mixed_rules(count: usize) -> String {
-    let rules: Vec<_> = (0..count).map(rule).collect();
-    let packs = r#"[{"id": "ietf", "version": 1}, {"id": "catch-all", "version": 1}]"#;
-    format!(r#"{{"format": 1, "rules": [{}], "packs": {packs}}}"#, rules.join(","))
+    let document = |rules: &[String]| {
+        let packs = r#"[{"id": "ietf", "version": 1}, {"id": "catch-all", "version": 1}]"#;
+        format!(r#"{{"format": 1, "rules": [{}], "packs": {packs}}}"#, rules.join(","))
+    };
+    let of_packs = pack::rules(&serde_json::from_str(&document(&[])).unwrap()).unwrap().len();
+    document(&(0..count - of_packs).map(rule).collect::<Vec<_>>())
 }
 
 fn rule(n: usize) -> String {

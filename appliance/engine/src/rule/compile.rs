@@ -10,6 +10,7 @@ use postern_protocol::revision::pack::{self, Meant};
 use postern_protocol::revision::template::Template;
 use postern_protocol::revision::{Problem, keyword, pattern};
 
+use super::expression::Expression;
 use super::field::Released;
 use super::matcher::{Matcher, Push, Syslog, Trap, VarbindTest};
 use super::outcome::{Action, KeyTemplates, RaiseTemplates, SeverityChoice};
@@ -102,7 +103,7 @@ fn trap(source: &TrapMatch) -> Result<Trap, Fault> {
         Ok(VarbindTest {
             oid: test.oid.parse().map_err(at("trap.varbinds.oid"))?,
             equals: test.equals.clone(),
-            regex: test.regex.as_deref().map(pattern::compile).transpose().map_err(at("trap.varbinds.regex"))?,
+            regex: test.regex.as_deref().map(Expression::new).transpose().map_err(at("trap.varbinds.regex"))?,
         })
     });
     Ok(Trap {
@@ -133,7 +134,7 @@ fn syslog(source: &SyslogMatch) -> Result<Syslog, Fault> {
         hosts: set(&source.hosts),
         msgids: set(&source.msgids),
         fields: source.fields.clone(),
-        regex: source.regex.as_deref().map(pattern::compile).transpose().map_err(at("syslog.regex"))?,
+        regex: source.regex.as_deref().map(Expression::new).transpose().map_err(at("syslog.regex"))?,
         sources: networks(&source.sources)?,
     })
 }

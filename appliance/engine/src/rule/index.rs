@@ -9,8 +9,8 @@ use std::collections::HashMap;
 use foldhash::fast::FixedState;
 use ipnet::IpNet;
 use postern_protocol::oid::Oid;
-use postern_protocol::revision::literal;
 
+use super::expression::Expression;
 use super::literal::Literals;
 use super::matcher::{Matcher, Push, Syslog, Trap, bounded};
 use super::networks::Networks;
@@ -237,8 +237,8 @@ fn ways(matcher: &Matcher) -> Vec<Way> {
             [vec![kinds], by_field(fields.iter())].concat()
         }
         Matcher::Syslog(Syslog { fields, hosts, msgids, programs, regex, .. }) => {
-            let texts = regex.as_ref().and_then(|regex| literal::needed(regex.as_str())).unwrap_or_default();
-            let mut ways = vec![texts.into_iter().map(Key::Text).collect()];
+            let texts = regex.as_ref().map(Expression::needed).unwrap_or_default();
+            let mut ways = vec![texts.iter().cloned().map(Key::Text).collect()];
             ways.extend(by_field(fields.iter()));
             ways.push(msgids.iter().cloned().map(Key::Msgid).collect());
             ways.push(programs.iter().cloned().map(Key::Program).collect());

@@ -7,8 +7,8 @@ use ipnet::IpNet;
 use postern_protocol::oid::Oid;
 use postern_protocol::revision::document::PushState;
 use postern_protocol::revision::pattern::MAX_TEXT_BYTES;
-use regex::Regex;
 
+use super::expression::Expression;
 use crate::event::{Body, Event, Notification, PushEvent, SyslogMessage, Varbind};
 use crate::value;
 
@@ -38,7 +38,7 @@ pub(super) struct Trap {
 pub(super) struct VarbindTest {
     pub(super) oid: Oid,
     pub(super) equals: Option<String>,
-    pub(super) regex: Option<Regex>,
+    pub(super) regex: Option<Expression>,
 }
 
 /// Conditions on a syslog message; an empty set is no condition.
@@ -50,7 +50,7 @@ pub(super) struct Syslog {
     pub(super) hosts: BTreeSet<String>,
     pub(super) msgids: BTreeSet<String>,
     pub(super) fields: BTreeMap<String, String>,
-    pub(super) regex: Option<Regex>,
+    pub(super) regex: Option<Expression>,
     pub(super) sources: Vec<IpNet>,
 }
 
@@ -148,11 +148,11 @@ pub(super) fn bounded(text: &str) -> &str {
     text.get(..text.floor_char_boundary(MAX_TEXT_BYTES)).unwrap_or(text)
 }
 
-fn contains(regex: Option<&Regex>, text: &str, scanned: &mut usize) -> bool {
-    regex.is_none_or(|regex| {
+fn contains(expression: Option<&Expression>, text: &str, scanned: &mut usize) -> bool {
+    expression.is_none_or(|expression| {
         let text = bounded(text);
         *scanned = scanned.saturating_add(text.len());
-        regex.is_match(text)
+        expression.regex().is_some_and(|regex| regex.is_match(text))
     })
 }
 

@@ -182,7 +182,7 @@ impl<'r> Facts<'r> {
         let Deciding { rules, event, dictionary, .. } = deciding;
         let groups = match (&rule.matcher, &event.body) {
             (Matcher::Syslog(matcher), Body::Syslog(message)) if rule.released.iter().any(super::field::Released::is_capture) => {
-                matcher.regex.as_ref().and_then(|regex| regex.captures(bounded(&message.message)))
+                matcher.regex.as_ref().and_then(|expression| expression.regex()?.captures(bounded(&message.message)))
             }
             _ => None,
         };
