@@ -38,7 +38,8 @@ fn the_same_after_many_segments_were_written_and_trimmed() {
     rig.wait_until_delivered();
     rig.kill_gateway();
     rig.start_gateway();
-    assert_eq!(rig.status().unwrap().open_alerts, 2001);
+    // So many at once are a storm of the source and one of all sources.
+    assert_eq!(rig.status().unwrap().open_alerts, 2001 + 2);
     link_trap(to, LINK_UP, 4);
     rig.api.wait_for_alert("the clear", |alert| is_link(alert, 4) && alert["state"] == "cleared" && alert["count"] == 1);
 }
@@ -59,7 +60,7 @@ fn an_orderly_stop_hands_on_what_is_there_and_leaves_no_crash_window() {
     assert!(ledger.crash_windows.is_empty(), "{ledger:?}");
     assert_eq!(ledger.totals.accepted, 200);
     rig.wait_until_delivered();
-    assert_eq!(rig.api.alerts().len(), 200);
+    assert_eq!(rig.api.alerts().iter().filter(|alert| alert["kind"] != "storm").count(), 200);
     let (status, took) = rig.stop_control();
     assert!(status.success(), "{status}");
     println!("the control plane stopped in {took:?}");
