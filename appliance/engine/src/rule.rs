@@ -1,11 +1,13 @@
 //! Rules, compiled from a document to an index: which rules may match an event is looked up, not tried one by one.
 //!
-//! `index`, with `oid_tree`, `literal` and `networks`, finds the candidates, `matcher` holds the conditions against the event, `field` takes out what a rule releases, `source`
+//! `index`, with `oid_tree`, `literal` and `networks`, finds the candidates, `matcher`, with `expression`, holds the conditions
+//! against the event, `field` takes out what a rule releases, `source`
 //! says who reported and `facts` what the document knows of it, `outcome` fills the templates, `counters` counts. `AlertEngine` is the
 //! only caller; besides the counters, which it owns, nothing here remembers anything.
 
 mod compile;
 mod counters;
+mod expression;
 mod facts;
 mod field;
 mod index;
@@ -109,7 +111,8 @@ impl RuleIndex {
     /// Compiles the rules of `document`.
     ///
     /// # Errors
-    /// Every fault, with its path but without a line. A document that `revision::parse` took has none.
+    /// Every fault, with its path but without a line; but of expressions that are only compiled when they are needed, only faults of
+    /// syntax. A document that `revision::parse` took has none.
     pub fn compile(document: &Document) -> Result<Self, Vec<Problem>> {
         let compile::Compiled { rules, facts, noise } = compile::rules(document)?;
         let sources = Sources::new(&document.sources)?;

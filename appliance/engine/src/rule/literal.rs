@@ -1,10 +1,12 @@
 //! Texts of which a message must contain one before a rule's regular expression can match: all of them are looked for in one pass,
 //! so that a line costs what it matches and not how many rules there are.
 //!
-//! Each text is known by four of its bytes (three when it has no more, whatever is before them). The pass asks a bitmap about every four
-//! bytes of the message; where it says yes, the texts known by them are held against that place. Letters count as the same in either case: what is found may be a
+//! The pass asks a bitmap about four bytes of the message at every second place; where it says yes, the texts known by them are held
+//! against that place. So each text is known by two groups of four bytes, one place apart, of which the pass sees one. A text of less
+//! than five bytes has not two: it is known by three of its bytes, too, with any byte before or after them. Letters count as the same in either case: what is found may be a
 //! little too much, never too little.
 
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::ops::{Range, RangeInclusive};
 
@@ -22,6 +24,10 @@ const SPARSE: usize = 32;
 /// What letters of either case have in common, in each of four bytes.
 const SAME_CASE: u32 = 0x2020_2020;
 
+/// Stands for any byte, alone and in a gram.
+const ANY: u8 = 0;
+const ANY_GRAM: u32 = gram([0, 0, 0, ANY]) & 0xff;
+
 /// Rules by the texts that they need.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Literals {
@@ -29,7 +35,10 @@ pub(super) struct Literals {
     texts: Vec<(Box<[u8]>, u32)>,
     map: Map,
     four: Grams,
-    three: Grams,
+    /// By three bytes and any before them.
+    after_any: Grams,
+    /// By three bytes and any after them.
+    before_any: Grams,
 }
 
 /// Where texts are to be looked for, by some of their bytes.
@@ -44,7 +53,7 @@ struct Grams {
 struct Entry {
     gram: u32,
     text: u32,
-    /// Bytes of the text up to the end of the gram.
+    /// Bytes of the text up to the end of the gram, what follows the text included.
     end: u32,
 }
 
@@ -66,40 +75,66 @@ impl Literals {
                 *crowd = crowd.saturating_add(1);
             }
         }
-        let (mut four, mut three) = (Vec::new(), Vec::new());
+        let (mut four, mut after_any, mut before_any) = (Vec::new(), Vec::new(), Vec::new());
         for (number, (text, _)) in self.texts.iter().enumerate() {
-            let rarest = grams(text).min_by_key(|(_, gram)| (crowds.get(gram).copied(), std::cmp::Reverse(rarity(*gram))));
-            let Some((end, gram)) = rarest else { continue };
-            let entry = Entry { gram, text: index(number), end: index(end) };
-            if text.len() > 3 { four.push(entry) } else { three.push(entry) }
+            let entry = |(end, gram): (usize, u32)| Entry { gram, text: index(number), end: index(end) };
+            let common = |gram: u32| (crowds.get(&gram).copied(), Reverse(rarity(gram)));
+            let pairs = grams(text).zip(grams(text).skip(1));
+            match (pairs.min_by_key(|((_, one), (_, other))| common(*one).max(common(*other))), &**text) {
+                (Some((one, other)), _) => four.extend([entry(one), entry(other)]),
+                (None, [a, b, c, _]) => {
+                    four.extend(grams(text).map(entry));
+                    after_any.push(entry((3, gram([ANY, *a, *b, *c]))));
+                }
+                (None, [a, b, c]) => {
+                    after_any.push(entry((3, gram([ANY, *a, *b, *c]))));
+                    before_any.push(entry((4, gram([*a, *b, *c, ANY]))));
+                }
+                (None, _) => {}
+            }
         }
-        // Before three bytes of a message may be any, or none.
-        let any_before = |gram: u32| (0..=0xff_u32).map(move |before| before << 24 | gram >> 8 | SAME_CASE);
-        self.map = Map::new(four.iter().map(|entry| entry.gram).chain(three.iter().flat_map(|entry| any_before(entry.gram))).collect());
+        let with_any = |entries: &[Entry], shift: u32| {
+            let grams: Vec<_> = entries.iter().map(|entry| entry.gram & !(0xff << shift)).collect();
+            grams.into_iter().flat_map(move |gram| (0..=0xff_u32).map(move |any| gram | any << shift | SAME_CASE))
+        };
+        let all = four.iter().map(|entry| entry.gram).chain(with_any(&after_any, 24)).chain(with_any(&before_any, 0));
+        self.map = Map::new(all.collect());
         self.four = Grams::new(four);
-        self.three = Grams::new(three);
+        self.after_any = Grams::new(after_any);
+        self.before_any = Grams::new(before_any);
         self
     }
 
     /// Adds the rules of which `message` contains a needed text to `found`, in any order, some perhaps twice.
     pub(super) fn find(&self, message: &str, found: &mut Vec<u32>) {
         let message = message.as_bytes();
-        let mut last = 0_u32;
-        for (at, byte) in message.iter().enumerate() {
-            last = last << 8 | u32::from(*byte);
-            let four = last | SAME_CASE;
-            if self.map.may_have(four) {
-                self.look(&self.four, four, &Seen { message, at }, found);
-                self.look(&self.three, four << 8, &Seen { message, at }, found);
+        let (pairs, last) = message.as_chunks::<2>();
+        let mut seen = 0_u32;
+        for (number, pair) in pairs.iter().enumerate() {
+            seen = seen << 16 | u32::from(u16::from_be_bytes(*pair));
+            if self.map.may_have(seen | SAME_CASE) {
+                self.look(seen | SAME_CASE, &Seen { message, end: number.saturating_mul(2).saturating_add(2) }, found);
+            }
+        }
+        if let [last] = last {
+            let seen = seen << 16 | u32::from(*last) << 8 | SAME_CASE;
+            if self.map.may_have(seen) {
+                self.look(seen, &Seen { message, end: message.len().saturating_add(1) }, found);
             }
         }
     }
 
+    fn look(&self, seen: u32, place: &Seen<'_>, found: &mut Vec<u32>) {
+        self.hold(&self.four, seen, place, found);
+        self.hold(&self.after_any, seen & !(0xff << 24) | ANY_GRAM << 24, place, found);
+        self.hold(&self.before_any, seen & !0xff | ANY_GRAM, place, found);
+    }
+
     /// Holds the texts that are known by `gram` against the place where it was seen.
-    fn look(&self, grams: &Grams, gram: u32, seen: &Seen<'_>, found: &mut Vec<u32>) {
+    fn hold(&self, grams: &Grams, gram: u32, seen: &Seen<'_>, found: &mut Vec<u32>) {
         for entry in grams.entries_of(gram).iter().filter(|entry| entry.gram == gram) {
             let Some((text, rule)) = self.texts.get(entry.text as usize) else { continue };
-            let begin = seen.at.saturating_add(1).checked_sub(entry.end as usize);
+            let begin = seen.end.checked_sub(entry.end as usize);
             let there = begin.and_then(|begin| seen.message.get(begin..begin.saturating_add(text.len())));
             if there.is_some_and(|there| there.eq_ignore_ascii_case(text)) {
                 found.push(*rule);
@@ -108,10 +143,10 @@ impl Literals {
     }
 }
 
-/// The byte of a message at which a gram ends.
+/// Where a gram of a message ends.
 struct Seen<'m> {
     message: &'m [u8],
-    at: usize,
+    end: usize,
 }
 
 impl Grams {
@@ -176,15 +211,12 @@ impl Map {
 
 /// The grams of a text, each with the bytes up to its end.
 fn grams(text: &[u8]) -> impl Iterator<Item = (usize, u32)> {
-    let short = match text {
-        [a, b, c] => Some((3, u32::from_be_bytes([*a, *b, *c, 0]) | SAME_CASE & !0xff)),
-        _ => None,
-    };
-    let long = text.windows(4).enumerate().filter_map(|(at, window)| {
-        let bytes: [u8; 4] = window.try_into().ok()?;
-        Some((at.saturating_add(4), u32::from_be_bytes(bytes) | SAME_CASE))
-    });
-    short.into_iter().chain(long)
+    text.array_windows().zip(4..).map(|(window, end)| (end, gram(*window)))
+}
+
+/// Returns the number that stands for four bytes.
+const fn gram(bytes: [u8; 4]) -> u32 {
+    u32::from_be_bytes(bytes) | SAME_CASE
 }
 
 /// How seldom a gram is in ordinary lines, for the choice among a text's.
