@@ -45,11 +45,12 @@ const fn an_hour() -> u32 {
 )]
 pub(super) async fn ask(State(app): State<Arc<App>>, api: ApiPrincipal, PathId(id): PathId, change: Change) -> Result<Response, Problem> {
     api.principal.require(Permission::Configure)?;
+    // Whoever may not know of the gateway is not told what is wrong with the question either.
+    let gateway = gateway(&app, &api.principal, &id).await?;
     let NewReplay { document, minutes } = change.json()?;
     if !(1..=replays::MAX_MINUTES).contains(&minutes) {
         return Err(Problem::parameter("minutes", format!("minutes is 1 to {}", replays::MAX_MINUTES)));
     }
-    let gateway = gateway(&app, &api.principal, &id).await?;
     let document = serde_json::to_vec(&document).map_err(|error| Problem::internal(&error))?;
     let number = replays::ask(&app, &api.principal, &gateway.id, Wish { document, minutes }).await?;
     let view = app.stores.tenant(&api.principal.tenant)?.find_replay(&gateway.id, number, app.now()).await?;
