@@ -3,7 +3,7 @@
 //! What `tunnel::session` and `tunnel::lane` do between awaits is one step here, and between any two steps the program may die.
 //! SQLite's own atomicity is trusted: what was committed is there after a restart, what was not is not.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use postern_control::clones::{self, Chain, Verdict};
