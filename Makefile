@@ -53,6 +53,7 @@ bench:
 	$(CARGO) build --release -p postern-control -p postern-gateway -p postern-tests --bins
 	$(CARGO) bench -p postern-tests --bench append
 	$(CARGO) bench -p postern-tests --bench load -- $(ROWS)
+	$(CARGO) bench -p postern-tests --bench engine
 	$(CARGO) bench -p postern-tests --bench instructions
 	$(CARGO) bench -p postern-tests --bench memory
 
