@@ -39,30 +39,30 @@ pub(crate) fn oid(oid: &Oid) -> String {
 
 /// Writes numbers with dots between them; most take `width` bytes, the dot included.
 fn dotted(numbers: &[u32], width: usize) -> String {
-    let mut out = String::with_capacity(numbers.len().saturating_mul(width));
+    let mut out = Vec::with_capacity(numbers.len().saturating_mul(width));
     for (at, number) in numbers.iter().enumerate() {
         if at > 0 {
-            out.push('.');
+            out.push(b'.');
         }
         push_number(&mut out, *number);
     }
-    out
+    // Digits and dots are UTF-8.
+    String::from_utf8(out).unwrap_or_default()
 }
 
 /// Appends the digits of a number, without the formatting machinery: most have one, two or three.
-fn push_number(out: &mut String, number: u32) {
-    let mut digits = [0_u8; 10];
+fn push_number(out: &mut Vec<u8>, number: u32) {
+    let mut digits = [b'0'; 10];
     let (mut left, mut count) = (number, 0_usize);
     for digit in digits.iter_mut().rev() {
-        *digit = b'0' | (left % 10) as u8;
+        *digit |= (left % 10) as u8;
         left /= 10;
         count = count.saturating_add(1);
         if left == 0 {
             break;
         }
     }
-    let used = digits.get(digits.len().saturating_sub(count)..).unwrap_or_default();
-    used.iter().for_each(|digit| out.push(char::from(*digit)));
+    out.extend_from_slice(digits.get(digits.len().saturating_sub(count)..).unwrap_or_default());
 }
 
 fn printable(bytes: &[u8]) -> Option<&str> {
