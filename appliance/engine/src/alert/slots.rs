@@ -31,6 +31,7 @@ pub(super) struct Slots {
     places: Vec<Place>,
     free: Vec<u32>,
     index: Index,
+    /// Seeded anew in each process: senders choose what the keys are.
     hashes: RandomState,
 }
 
