@@ -188,7 +188,7 @@ impl World {
                 self.network.slowness = Duration::from_millis([20, 2_000, 20_000][self.random.index(3)]);
             }
             Fault::Snapshot => {
-                let evicted = self.gateway.as_ref().map(|gateway| gateway.spool.evicted_by_lane()).unwrap_or_default();
+                let evicted = self.gateway.as_ref().map_or_else(|| self.memory.evicted.clone(), |gateway| gateway.spool.evicted_by_lane());
                 let (durable, chain) = (self.memory.durable, self.memory.chain.clone());
                 self.faults.snapshot = Some(Snapshot { disk: self.disk.image(), slots: self.slots.image(), durable, chain, evicted });
             }
@@ -218,14 +218,12 @@ impl World {
 
     fn restore_snapshot(&mut self) {
         let Some(Snapshot { disk, slots, durable, chain, evicted }) = self.faults.snapshot.take() else { return };
-        // What the disk that is given up had evicted stays given up.
-        if let Some(gateway) = &self.gateway {
-            for (lane, records) in gateway.spool.evicted_by_lane() {
-                let before = evicted.get(&lane).copied().unwrap_or(0);
-                *self.memory.evicted_before.entry(lane).or_default() += records.saturating_sub(before);
-            }
-        }
         self.gateway_ends("its disk is replaced");
+        // What the disk that is given up had evicted stays given up, whether or not a program ran on it at the end.
+        for (lane, records) in std::mem::replace(&mut self.memory.evicted, evicted.clone()) {
+            let before = evicted.get(&lane).copied().unwrap_or(0);
+            *self.memory.evicted_before.entry(lane).or_default() += records.saturating_sub(before);
+        }
         self.disk.restore(&disk);
         self.slots.restore(&slots);
         self.booted = self.now;

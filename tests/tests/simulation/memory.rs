@@ -26,6 +26,8 @@ pub(crate) struct Memory {
     pub(crate) damaged: u64,
     /// Records that were evicted, by disks that are no more.
     pub(crate) evicted_before: BTreeMap<Lane, u64>,
+    /// Records that were evicted on the disk as it is now, as far as the program that ended last knew.
+    pub(crate) evicted: BTreeMap<Lane, u64>,
     /// What the disk knows of its starts, and how many there were.
     pub(crate) chain: Starts,
     pub(crate) starts: u64,
@@ -54,6 +56,7 @@ impl Memory {
             rotten: false,
             damaged: 0,
             evicted_before: BTreeMap::new(),
+            evicted: BTreeMap::new(),
             chain: Starts::default(),
             starts: 0,
         }

@@ -268,6 +268,7 @@ impl World {
             self.network.leave(connection, To::Gateway, self.now);
         }
         self.memory.damaged += gateway.spool.damaged();
+        self.memory.evicted = gateway.spool.evicted_by_lane();
         drop(gateway);
         self.disk.reset();
         self.slots.reset();

@@ -42,7 +42,10 @@
 //! * *Checkpoint*: the whole local state. A commit with one begins a new segment, unless the present one is still new.
 //! * *Standing*: how often this run lost the only word on an alert (8 bytes); how many rewritings there were since the spool was
 //!   made (8); a count (2), then for each lane (1) and reason (1) how many records were given up (8); then up to the end lane (1),
-//!   epoch (8), sequence (8) of what is acknowledged.
+//!   epoch (8), sequence (8) of what is acknowledged. Among these, with 128 added to the lane: the last record of a lane that had one
+//!   (lane 0: the account that follows is kept of this epoch). With 64 added, and 32 in the next: the first sequence of a range, and
+//!   the number of a segment (8) and the last sequence (8), for records that are given up and whose marks go, or went (0), with that
+//!   segment.
 //! * *End*: time of the commit (8 bytes, nanoseconds since the Unix epoch); how many bytes of this segment were durable before
 //!   the commit's group was written (4); 1 when the program stopped in good order after it, else 0 (1).
 //! * *Skipped* stands in a rewritten segment for records of a lane that are not in it: the last sequence (8), number of the
@@ -81,6 +84,7 @@ pub mod ahead;
 pub mod core;
 pub mod disk;
 mod give_up;
+mod holes;
 mod index;
 mod rate;
 pub mod reader;

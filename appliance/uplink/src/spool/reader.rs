@@ -13,6 +13,7 @@ use postern_protocol::message::{LanePosition, MAX_BATCH_BYTES, MAX_BATCH_RECORDS
 use postern_protocol::status;
 
 use super::core::Shared;
+use super::index::sequences::{Range, without};
 use super::index::{Index, Place};
 use super::seal;
 use super::segment::scan::{Step, Walk};
@@ -74,15 +75,16 @@ impl<S: Storage> Reader<S> {
             let Some(place) = seek() else { return Ok(None) };
             let name = place.segment.file_name();
             match read_batch(&self.shared.storage, (lane, most_bytes), &place) {
-                Ok(Some((batch, missing))) => {
-                    if missing > 0 && self.shared.index().note_gap(lane, &place, missing) {
+                Ok(Read { batch: Some(batch), marks }) => {
+                    let missing = without((place.from, batch.first.0.saturating_sub(1)), &marks);
+                    if self.shared.index().note_lost(lane, place.segment, &missing) > 0 {
                         self.keep_damaged(&name);
                     }
                     return Ok(Some(batch));
                 }
-                Ok(None) => {
+                Ok(Read { batch: None, marks }) => {
                     self.keep_damaged(&name);
-                    self.shared.index().give_up(lane, &place);
+                    self.shared.index().give_up(lane, &place, &marks);
                 }
                 // Trimmed, evicted or rewritten since it was looked up: look again. One that is still listed is really lost.
                 Err(cause) if cause.kind() == io::ErrorKind::NotFound && !seek().is_some_and(|again| again.is_same(&place)) => {}
@@ -172,12 +174,10 @@ impl<S: Storage> Reader<S> {
 
 /// Reads the records of `lane` from `place` on, to the end of its segment or of a batch.
 ///
-/// A batch has no gap: where records are unreadable it ends, or begins behind them. `None` when nothing readable is left.
-///
-/// With it comes how many records are missing before it that no mark speaks of.
-fn read_batch(storage: &impl Storage, (lane, most_bytes): (Lane, usize), place: &Place) -> io::Result<Option<(OutBatch, u64)>> {
+/// A batch has no gap: where records are unreadable it ends, or begins behind them. There is none when nothing readable is left.
+fn read_batch(storage: &impl Storage, (lane, most_bytes): (Lane, usize), place: &Place) -> io::Result<Read> {
     let most_bytes = most_bytes.min(MAX_BATCH_BYTES);
-    let mut expected_first = place.from;
+    let mut marks = Vec::new();
     let name = place.segment.file_name();
     let mut offset = u64::from(place.offset);
     let mut window = WINDOW_BYTES;
@@ -204,11 +204,11 @@ fn read_batch(storage: &impl Storage, (lane, most_bytes): (Lane, usize), place: 
                     let sequence = found.header.label.sequence;
                     let expected = records.is_empty() || sequence == first + records.len() as u64;
                     if !expected || records.len() >= MAX_BATCH_RECORDS {
-                        return Ok(batch(place, (expected_first, first), records));
+                        return Ok(read(place, first, (records, marks)));
                     }
                     let Some(payload) = seal::open(place.cipher.as_deref(), (place.segment, base), &found) else { continue };
                     if bytes.saturating_add(payload.len()) > most_bytes && !records.is_empty() {
-                        return Ok(batch(place, (expected_first, first), records));
+                        return Ok(read(place, first, (records, marks)));
                     }
                     if records.is_empty() {
                         first = sequence;
@@ -217,12 +217,7 @@ fn read_batch(storage: &impl Storage, (lane, most_bytes): (Lane, usize), place: 
                     records.push(Bytes::from(payload));
                 }
                 Step::Record(found) if found.header.label.kind == Kind::Skipped(lane) && records.is_empty() => {
-                    let from = found.header.label.sequence;
-                    if let Some(skipped) = Skipped::decode(found.body).filter(|skipped| skipped.to >= expected_first) {
-                        // What lies between is missing all the same: the mark is taken off the count.
-                        let covered = skipped.to.saturating_sub(from.max(expected_first)).saturating_add(1);
-                        expected_first = expected_first.saturating_add(covered);
-                    }
+                    marks.extend(Skipped::decode(found.body).map(|skipped| (found.header.label.sequence, skipped.to)));
                 }
                 Step::Damaged { .. } | Step::Record(_) | Step::Unreadable { .. } => {}
             }
@@ -233,10 +228,17 @@ fn read_batch(storage: &impl Storage, (lane, most_bytes): (Lane, usize), place: 
         }
         offset = next;
     }
-    Ok(batch(place, (expected_first, first), records))
+    Ok(read(place, first, (records, marks)))
 }
 
-fn batch(place: &Place, (expected, first): (u64, u64), records: Vec<Bytes>) -> Option<(OutBatch, u64)> {
+/// What was read of a lane.
+struct Read {
+    batch: Option<OutBatch>,
+    /// Sequences before the batch for which a mark stands.
+    marks: Vec<Range>,
+}
+
+fn read(place: &Place, first: u64, (records, marks): (Vec<Bytes>, Vec<Range>)) -> Read {
     let batch = OutBatch { epoch: place.segment.epoch, first: Sequence(first), records };
-    (!batch.records.is_empty()).then(|| (batch, first.saturating_sub(expected)))
+    Read { batch: Some(batch).filter(|batch| !batch.records.is_empty()), marks }
 }

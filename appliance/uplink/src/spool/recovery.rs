@@ -10,11 +10,14 @@ use bytes::Bytes;
 use postern_protocol::id::{Epoch, Lane, Sequence};
 
 use super::give_up::{RESERVE, UNFINISHED};
+use super::holes::Spans;
+use super::index::sequences::{Range, length};
+use super::index::standing::Mark;
 use super::index::value::Reason;
 use super::index::{Entry, Index, Segment};
 use super::seal::{self, Cipher, Sealer};
 use super::segment::scan::{Found, Scan, Tail, scan};
-use super::segment::{Kind, SegmentId, Skipped, Version};
+use super::segment::{Kind, Label, SegmentId, Skipped, Version};
 use super::storage::{self, Storage};
 use super::{Recovered, Replayed, SpoolError};
 
@@ -25,7 +28,12 @@ struct Recovery<'a, S> {
     recovered: Recovered,
     index: Index,
     standing: (Version, Vec<u8>),
-    marks: Vec<(Lane, u64, Skipped)>,
+    marks: Vec<Mark>,
+    spans: Spans,
+    /// Records that cannot be read and whose sequence is known; other records; and places that had one of any kind.
+    missing: Vec<((Lane, Epoch), Range)>,
+    others: u64,
+    unexplained: u64,
 }
 
 /// How a segment's records can be opened.
@@ -49,6 +57,10 @@ pub(crate) fn recover<S: Storage>(storage: &S, sealer: &Sealer, epoch: Epoch) ->
         index: Index::new(epoch),
         standing: (Version::Two, Vec::new()),
         marks: Vec::new(),
+        spans: Spans::default(),
+        missing: Vec::new(),
+        others: 0,
+        unexplained: 0,
     };
     for id in segments {
         let bytes = read_all(storage, id)?;
@@ -62,9 +74,7 @@ pub(crate) fn recover<S: Storage>(storage: &S, sealer: &Sealer, epoch: Epoch) ->
         }
         recovery.take(id, &found);
     }
-    let Recovery { mut recovered, mut index, standing: (version, standing), marks, .. } = recovery;
-    index.note_damaged(recovered.damaged_records);
-    let is_state_lost = index.restore_standing((version, &standing), &marks);
+    let (mut recovered, mut index, is_state_lost) = recovery.account();
     recovered.resend_open_alerts = is_state_lost || recovered.damaged_records > 0;
     if recovered.resend_open_alerts {
         index.owe_resend();
@@ -146,6 +156,7 @@ impl<S: Storage> Recovery<'_, S> {
         let access = self.access(id, found);
         let mut segment = Segment::new(id, None);
         segment.bytes = found.keep as u64;
+        segment.extents.clone_from(&found.lanes);
         let mut unopened = 0_u64;
         match access {
             Access::Locked => segment.is_locked = true,
@@ -155,10 +166,22 @@ impl<S: Storage> Recovery<'_, S> {
         segment.rewriting = marks.filter_map(|mark| Skipped::decode(mark.body)).map(|skipped| skipped.rewriting).max().unwrap_or(0);
         let (cipher, is_locked) = (segment.cipher.clone(), segment.is_locked);
         self.index.add(segment);
-        self.recovered.damaged_records = self.recovered.damaged_records.saturating_add(found.damaged);
+        self.missing.extend(found.missing.iter().map(|(lane, range)| ((*lane, id.epoch), *range)));
+        self.unexplained = self.unexplained.saturating_add(found.unexplained);
+        let numbered = found.missing.iter().map(|(_, range)| length(*range)).fold(0, u64::saturating_add);
+        self.others = self.others.saturating_add(found.damaged.saturating_sub(numbered).saturating_sub(found.unexplained));
+        self.spans.add(id.epoch, found.lanes.clone());
         for record in &found.records {
-            if !self.record((id, cipher.as_deref()), record, is_locked) {
-                unopened = unopened.saturating_add(1);
+            if self.record((id, cipher.as_deref()), record, is_locked) {
+                continue;
+            }
+            unopened = unopened.saturating_add(1);
+            let Label { kind, sequence, .. } = record.header.label;
+            if is_locked {
+            } else if let Kind::Record(lane) = kind {
+                self.missing.push(((lane, id.epoch), (sequence, sequence)));
+            } else {
+                self.others = self.others.saturating_add(1);
             }
         }
         if is_locked {
@@ -169,13 +192,29 @@ impl<S: Storage> Recovery<'_, S> {
             );
             self.index.note_locked(unopened);
         } else if unopened > 0 {
-            self.recovered.damaged_records = self.recovered.damaged_records.saturating_add(unopened);
             self.keep_copy(id);
         }
         self.recovered.unclean_since = match found.last {
             Some(end) => (!end.clean).then_some(end.at),
             None => self.recovered.unclean_since,
         };
+    }
+
+    /// Counts what is damaged, now that all is read: what left no trace, too.
+    fn account(self) -> (Recovered, Index, bool) {
+        let Self { mut recovered, mut index, standing: (version, standing), marks, spans, mut missing, others, unexplained, .. } = self;
+        let is_state_lost = index.restore_standing((version, &standing), &marks);
+        let holes = spans.holes(|lane, epoch| (index.acknowledged(lane, epoch).0, index.head(lane, epoch).0));
+        let unaccounted = |(place, range)| index.unaccounted(place, range).into_iter().map(move |range| (place, range));
+        let holes: Vec<_> = holes.into_iter().flat_map(unaccounted).collect();
+        // A place that cannot be read may be where a hole comes from.
+        let in_holes = holes.iter().map(|(_, range)| length(*range)).fold(0, u64::saturating_add);
+        let others = others.saturating_add(unexplained.saturating_sub(in_holes));
+        missing.extend(holes);
+        let known = missing.iter().map(|(_, range)| length(*range)).fold(0, u64::saturating_add);
+        recovered.damaged_records = known.saturating_add(others);
+        index.note_damaged(&missing, others);
+        (recovered, index, is_state_lost)
     }
 
     fn access(&self, id: SegmentId, found: &Scan<'_>) -> Access {
@@ -196,7 +235,7 @@ impl<S: Storage> Recovery<'_, S> {
                     if Reason::from_number(skipped.reason) == Some(Reason::Acknowledged) {
                         self.index.acknowledge(lane, id.epoch, Sequence(skipped.to));
                     }
-                    self.marks.push((lane, label.sequence, skipped));
+                    self.marks.push(Mark { place: (lane, id.epoch), from: label.sequence, skipped });
                 }
                 return true;
             }

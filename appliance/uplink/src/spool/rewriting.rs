@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use postern_protocol::id::Lane;
 
 use super::SpoolError;
+use super::index::sequences::Range;
 use super::index::value::{Class, Reason};
 use super::index::{Entry, Segment};
 use super::seal::{self, Cipher, Sealer};
@@ -56,8 +57,6 @@ pub(crate) struct Rewriting<'a> {
     /// Up to where each lane is accounted for, and what of it is not yet marked: first, last, reason.
     reached: BTreeMap<Lane, u64>,
     gaps: BTreeMap<Lane, (u64, u64, Reason)>,
-    /// Records that were found, by lane.
-    found: BTreeMap<Lane, u64>,
 }
 
 /// What came of it.
@@ -66,8 +65,8 @@ pub(crate) struct Rewritten {
     pub(crate) made: Segment,
     pub(crate) kept: Vec<Entry>,
     pub(crate) given_up: Vec<(Entry, Reason)>,
-    /// Records that were there and cannot be read any more, by lane.
-    pub(crate) damaged: BTreeMap<Lane, u64>,
+    /// Records that cannot be read, by their sequences.
+    pub(crate) damaged: Vec<(Lane, Range)>,
 }
 
 impl<'a> Rewriting<'a> {
@@ -75,11 +74,12 @@ impl<'a> Rewriting<'a> {
         let id = old.id.rewritten();
         let mut out = Vec::new();
         cipher.append_key((id, 0), &mut out);
-        let result = Rewritten { out, made: Segment::new(id, None), kept: Vec::new(), given_up: Vec::new(), damaged: BTreeMap::new() };
-        let mut this =
-            Self { old, cipher, plan, result, is_shorter: false, reached: BTreeMap::new(), gaps: BTreeMap::new(), found: BTreeMap::new() };
-        for (lane, known) in old.known() {
-            this.reached.insert(lane, known.first.saturating_sub(1));
+        let mut made = Segment::new(id, None);
+        made.extents.clone_from(&old.extents);
+        let result = Rewritten { out, made, kept: Vec::new(), given_up: Vec::new(), damaged: Vec::new() };
+        let mut this = Self { old, cipher, plan, result, is_shorter: false, reached: BTreeMap::new(), gaps: BTreeMap::new() };
+        for (lane, (first, _)) in old.known() {
+            this.reached.insert(lane, first.saturating_sub(1));
         }
         this
     }
@@ -122,7 +122,6 @@ impl<'a> Rewriting<'a> {
 
     fn record(&mut self, sealer: &mut Sealer, (mut entry, class): (Entry, Option<Class>), found: &Found<'_>) -> Result<(), SpoolError> {
         self.reach(entry.lane, entry.sequence, entry.sequence);
-        *self.found.entry(entry.lane).or_default() += 1;
         // The engine is fed alerts after a checkpoint again, whoever has them.
         let is_state = self.plan.is_state_needed && entry.lane == Lane::Alerts && class == Some(Class::Needless);
         let class = class.filter(|class| self.plan.sentence.covers(*class) && !is_state);
@@ -164,6 +163,9 @@ impl<'a> Rewriting<'a> {
     }
 
     fn skip(&mut self, lane: Lane, from: u64, to: u64, reason: Reason) {
+        if reason == Reason::Damaged {
+            self.result.damaged.push((lane, (from, to)));
+        }
         match self.gaps.get_mut(&lane) {
             Some((_, last, known)) if *known == reason && last.saturating_add(1) == from => *last = to,
             Some(_) | None => {
@@ -182,13 +184,9 @@ impl<'a> Rewriting<'a> {
 
     /// Returns the new segment; `None` when nothing could be given up of the old one's `bytes`.
     pub(crate) fn finish(mut self, bytes: usize) -> Option<Rewritten> {
-        for (lane, known) in self.old.known() {
+        for (lane, (_, last)) in self.old.known() {
             // What lies behind the last one that was found is damaged, too.
-            self.reach(lane, known.last.saturating_add(1), known.last);
-            let lost = known.records.saturating_sub(self.found.get(&lane).copied().unwrap_or(0));
-            if lost > 0 {
-                self.result.damaged.insert(lane, lost);
-            }
+            self.reach(lane, last.saturating_add(1), last);
         }
         for lane in Lane::ALL {
             self.mark(lane);

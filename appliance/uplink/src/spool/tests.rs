@@ -1,5 +1,6 @@
 //! The spool on real files, with a disk that counts, stalls or fails its fsyncs.
 
+mod damage;
 mod hooked;
 
 use std::fs::{self, OpenOptions};
@@ -294,7 +295,10 @@ async fn a_full_spool_gives_up_the_oldest_samples_and_counts_them() {
 
     let (spool, recovered, _writer) = Spool::open(small, Epoch(2), Timestamp::default()).unwrap();
     assert_eq!((recovered.damaged_records, recovered.resend_open_alerts), (0, false));
-    assert_eq!(spool.fill().lanes["samples"].evicted, samples.evicted, "the count survives");
+    // What the start itself writes may cost some more.
+    let after = spool.fill().lanes["samples"];
+    assert!(after.evicted >= samples.evicted, "the count survives: {after:?}");
+    assert_eq!(after.records + after.evicted, written);
 }
 
 #[tokio::test]

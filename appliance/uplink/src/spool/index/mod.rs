@@ -4,6 +4,7 @@
 //! The writer notes what became durable, the tunnel what was acknowledged; both go through the lock of [`super::Spool`].
 
 pub(crate) mod ahead;
+pub(crate) mod sequences;
 pub(crate) mod standing;
 pub(crate) mod value;
 
@@ -14,6 +15,7 @@ use postern_protocol::id::{Epoch, Lane, Sequence};
 use postern_protocol::message::LanePosition;
 use postern_protocol::status::LaneFill;
 
+use self::sequences::{Range, Sequences, without};
 use self::value::{Latest, Newest, Reason};
 use super::rate::Rate;
 use super::seal::Cipher;
@@ -38,8 +40,16 @@ pub(crate) struct Index {
     /// The last rewriting that a durable standing counts.
     recorded: u64,
     damaged: u64,
-    /// Damage that was met while reading, by segment, lane and place: it is met again in every session.
-    gaps: BTreeSet<(u32, Lane, u64)>,
+    /// What of that is known by its sequence.
+    lost: Sequences,
+    /// The losses of alerts that a durable standing tells of.
+    told: u64,
+    /// What was given up and has no mark any more: the segments that it was in are removed.
+    gone: Sequences,
+    /// The segments of which a durable standing says what goes when they are removed.
+    listed: BTreeSet<u32>,
+    /// The epochs whose account has no gap: a sequence that is neither acknowledged, nor here, nor gone, is lost.
+    accounted: BTreeSet<Epoch>,
     locked: u64,
     newest: Newest,
     changed: bool,
@@ -65,6 +75,10 @@ pub(crate) struct Segment {
     pub(crate) is_locked: bool,
     /// Number of the rewriting of which its marks tell; 0 for none.
     pub(crate) rewriting: u64,
+    /// The last of [`Index::evictions`] of which only this segment bears witness; 0 for none.
+    pub(crate) loss: u64,
+    /// The first and the last sequence of each lane that it has, or has a mark for.
+    pub(crate) extents: BTreeMap<Lane, Range>,
     lanes: BTreeMap<Lane, Span>,
     /// Alert records that a newer one of their key supersedes, and those that are the last word on an alert that is over.
     superseded: u64,
@@ -81,21 +95,23 @@ impl Segment {
             cipher,
             is_locked: false,
             rewriting: 0,
+            loss: 0,
+            extents: BTreeMap::new(),
             lanes: BTreeMap::new(),
             superseded: 0,
             ended: 0,
         }
     }
 
-    /// Returns what is known to be readable of each lane.
-    pub(crate) fn known(&self) -> impl Iterator<Item = (Lane, Known)> + '_ {
-        self.lanes
-            .iter()
-            .map(|(lane, span)| (*lane, Known { first: span.first, last: span.last, records: span.records.saturating_sub(span.lost) }))
+    /// Returns the first and the last sequence of each lane.
+    pub(crate) fn known(&self) -> impl Iterator<Item = (Lane, Range)> + '_ {
+        self.lanes.iter().map(|(lane, span)| (*lane, (span.first, span.last)))
     }
 
     /// Notes a record.
     pub(crate) fn note(&mut self, entry: &Entry) {
+        let (first, last) = self.extents.entry(entry.lane).or_insert((entry.sequence, entry.sequence));
+        (*first, *last) = (entry.sequence.min(*first), entry.sequence.max(*last));
         let span = self.lanes.entry(entry.lane).or_default();
         if span.records == 0 {
             span.first = entry.sequence;
@@ -133,25 +149,12 @@ impl Entry {
     }
 }
 
-/// The readable records of one lane in one segment.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Known {
-    /// Sequence of the first one.
-    pub(crate) first: u64,
-    /// Sequence of the last one.
-    pub(crate) last: u64,
-    /// How many there are.
-    pub(crate) records: u64,
-}
-
 /// The records of one lane in one segment.
 #[derive(Clone, Debug, Default)]
 struct Span {
     first: u64,
     last: u64,
     records: u64,
-    /// Of these, how many turned out to be unreadable, and are counted so.
-    lost: u64,
     bytes: u64,
     marks: Vec<(u64, u32)>,
 }
@@ -206,7 +209,11 @@ impl Index {
             rewritings: 0,
             recorded: 0,
             damaged: 0,
-            gaps: BTreeSet::new(),
+            lost: Sequences::default(),
+            told: 0,
+            gone: Sequences::default(),
+            listed: BTreeSet::new(),
+            accounted: BTreeSet::new(),
             locked: 0,
             newest: Newest::default(),
             changed: false,
@@ -289,7 +296,8 @@ impl Index {
 
     /// Says which epoch's records are written from now on.
     pub(crate) fn begin_epoch(&mut self, epoch: Epoch) {
-        self.present = epoch;
+        let before = std::mem::replace(&mut self.present, epoch);
+        self.accounted.insert(before);
     }
 
     /// Returns the epoch that is written.
@@ -370,39 +378,34 @@ impl Index {
         })
     }
 
-    /// Says that nothing readable lies behind `place.behind`: the records of `lane` there are counted as damaged and left out.
-    pub(crate) fn give_up(&mut self, lane: Lane, place: &Place) {
+    /// Says that nothing readable lies behind `place.behind`: the records of `lane` there are left out, and those for which none of
+    /// `marks` stands are counted as damaged.
+    pub(crate) fn give_up(&mut self, lane: Lane, place: &Place, marks: &[Range]) {
         let Some(span) = self.segments.get_mut(&place.segment.number).and_then(|segment| segment.lanes.get_mut(&lane)) else { return };
-        let lost = span.last.saturating_sub(place.behind).min(span.records);
-        span.last = span.last.min(place.behind);
-        span.lost = span.lost.saturating_add(lost);
-        self.note_loss(lane, lost);
+        let last = span.last;
+        span.last = last.min(place.behind);
+        self.note_lost(lane, place.segment, &without((place.from, last), marks));
     }
 
-    /// Says that `missing` records before the first one at `place` are unreadable; says whether that was news.
-    pub(crate) fn note_gap(&mut self, lane: Lane, place: &Place, missing: u64) -> bool {
-        let is_news = self.gaps.insert((place.segment.number, lane, place.from));
-        if is_news {
-            if let Some(span) = self.segments.get_mut(&place.segment.number).and_then(|segment| segment.lanes.get_mut(&lane)) {
-                span.lost = span.lost.saturating_add(missing);
-            }
-            self.note_loss(lane, missing);
-        }
-        is_news
-    }
-
-    /// Counts damage that was met at run time. What it took of alerts is healed by sending the open ones again.
-    fn note_loss(&mut self, lane: Lane, records: u64) {
-        self.damaged = self.damaged.saturating_add(records);
-        if lane == Lane::Alerts {
+    /// Counts records of a segment that turned out to be unreadable; returns how many of them were not counted before. What that took
+    /// of alerts is healed by sending the open ones again.
+    pub(crate) fn note_lost(&mut self, lane: Lane, id: SegmentId, ranges: &[Range]) -> u64 {
+        let news = ranges.iter().map(|range| self.lost.note((lane, id.epoch), *range)).fold(0, u64::saturating_add);
+        self.damaged = self.damaged.saturating_add(news);
+        if news > 0 && lane == Lane::Alerts {
             self.evictions = self.evictions.saturating_add(1);
             self.changed = true;
+            if let Some(segment) = self.segments.get_mut(&id.number) {
+                segment.loss = self.evictions;
+            }
         }
+        news
     }
 
-    /// Counts records that turned out to be unreadable.
-    pub(crate) fn note_damaged(&mut self, records: u64) {
-        self.damaged = self.damaged.saturating_add(records);
+    /// Takes over what a start found: records of which the sequence is known, and `others`.
+    pub(crate) fn note_damaged(&mut self, known: &[((Lane, Epoch), Range)], others: u64) {
+        let known = known.iter().map(|(place, range)| self.lost.note(*place, *range)).fold(0, u64::saturating_add);
+        self.damaged = self.damaged.saturating_add(known).saturating_add(others);
     }
 
     /// Returns how many records were durable and could not be read.
@@ -432,8 +435,14 @@ impl Index {
     pub(crate) fn trim(&mut self) -> Vec<SegmentId> {
         let Some(keep_from) = self.needed_from() else { return Vec::new() };
         let done = self.segments.range(..keep_from).map(|(_, segment)| segment);
-        // Marks stay until what they count is counted elsewhere.
-        let done = done.filter(|segment| !segment.is_locked && segment.rewriting <= self.recorded && self.is_settled(segment));
+        // Marks, and the holes that damage left, stay until what they tell is told elsewhere.
+        let done = done.filter(|segment| {
+            !segment.is_locked
+                && segment.rewriting <= self.recorded
+                && segment.loss <= self.told
+                && self.is_settled(segment)
+                && self.is_listed(segment)
+        });
         let done: Vec<_> = done.map(|segment| segment.id).collect();
         self.forget(&done);
         done
@@ -449,6 +458,11 @@ impl Index {
     }
 
     fn forget(&mut self, ids: &[SegmentId]) {
+        for segment in ids.iter().filter_map(|id| self.segments.get(&id.number)) {
+            for (lane, range) in self.leaving(segment).collect::<Vec<_>>() {
+                self.gone.note((lane, segment.id.epoch), range);
+            }
+        }
         for id in ids {
             self.segments.remove(&id.number);
         }
@@ -456,11 +470,13 @@ impl Index {
         let is_gone = |epoch: Epoch| self.present != epoch && self.segments.values().all(|segment| segment.id.epoch != epoch);
         let gone: Vec<_> = ids.iter().map(|id| id.epoch).filter(|epoch| is_gone(*epoch)).collect();
         self.heads.retain(|(_, epoch), _| !gone.contains(epoch));
+        self.accounted.retain(|epoch| !gone.contains(epoch));
+        self.lost.forget(&gone);
+        self.gone.forget(&gone);
         self.forget_epochs();
         if !ids.is_empty() {
             let segments = &self.segments;
             self.newest.retain(|latest| segments.contains_key(&latest.segment));
-            self.gaps.retain(|(number, ..)| segments.contains_key(number));
         }
     }
 
@@ -471,6 +487,22 @@ impl Index {
         for lane in Lane::ALL.into_iter().filter(|lane| self.acknowledged(*lane, self.present).0 > 0).collect::<Vec<_>>() {
             self.acknowledged.retain(|(of, epoch), _| *of != lane || *epoch == self.present || here.contains(epoch));
         }
+    }
+
+    /// Says whether a start will know what went with a segment.
+    fn is_listed(&self, segment: &Segment) -> bool {
+        let settled = |lane: Lane| self.settled.get(&(lane, segment.id.epoch)).copied().unwrap_or(0);
+        segment.rewriting == 0
+            || self.listed.contains(&segment.id.number)
+            || segment.extents.iter().all(|(lane, (_, last))| *last <= settled(*lane))
+    }
+
+    /// Returns what lanes of a rewritten segment have, or had, beyond what is acknowledged; nothing while a record of it waits.
+    fn leaving<'a>(&'a self, segment: &'a Segment) -> impl Iterator<Item = (Lane, Range)> + 'a {
+        let acknowledged = |lane: Lane| self.acknowledged(lane, segment.id.epoch).0;
+        let leaves = segment.rewriting > 0 && segment.lanes.iter().all(|(lane, span)| span.waiting(acknowledged(*lane)).0 == 0);
+        let extents = segment.extents.iter().filter(move |(lane, (_, last))| leaves && *last > acknowledged(**lane));
+        extents.map(|(lane, range)| (*lane, *range))
     }
 
     fn is_settled(&self, segment: &Segment) -> bool {
@@ -506,6 +538,7 @@ impl Index {
 #[cfg(test)]
 mod tests {
     use super::super::segment::{Skipped, Version};
+    use super::standing::Mark;
     use super::*;
 
     const OLD: Epoch = Epoch(7);
@@ -576,6 +609,47 @@ mod tests {
     }
 
     #[test]
+    fn a_segment_whose_hole_alone_tells_of_a_lost_alert_stays_until_a_standing_tells_of_it() {
+        let mut index = index();
+        index.acknowledge(Lane::Alerts, OLD, Sequence(10));
+        index.standing_written(index.stand());
+        assert_eq!(index.note_lost(Lane::Alerts, SegmentId::new(1, OLD), &[(9, 12)]), 4);
+        assert_eq!(index.note_lost(Lane::Alerts, SegmentId::new(1, OLD), &[(8, 12)]), 1, "each counts once");
+        assert_eq!((index.damaged(), index.evictions()), (5, 2));
+        assert_eq!(index.trim(), []);
+        index.standing_written(index.stand());
+        assert_eq!(index.trim(), [SegmentId::new(1, OLD)]);
+    }
+
+    #[test]
+    fn a_start_knows_what_went_with_its_marks() {
+        let mut before = Index::new(NEW);
+        for (number, first) in [(1, 1), (2, 11), (3, 21)] {
+            before.add(Segment::new(SegmentId::new(number, NEW), None));
+            before.note_checkpoint(number);
+            (first..first + 10).for_each(|sequence| before.note_record(number, &entry(sequence, 0, Worth::Plain)));
+        }
+        // All of the first is given up, and marks stand in it.
+        let mut made = Segment::new(SegmentId::new(1, NEW).rewritten(), None);
+        made.extents = BTreeMap::from([(Lane::Alerts, (1, 10))]);
+        let given_up: Vec<_> = (1..=10).map(|sequence| (entry(sequence, 0, Worth::Plain), Reason::Superseded)).collect();
+        before.replace(made, &given_up, &[]);
+        assert_eq!(before.trim(), [], "no standing tells of it");
+        let start = |standing: &[u8], from: u32| {
+            let mut after = Index::new(OLD);
+            (from..=3).for_each(|number| after.add(Segment::new(SegmentId::new(number, NEW), None)));
+            after.restore_standing((Version::Two, standing), &[]);
+            after.unaccounted((Lane::Alerts, NEW), (1, 12))
+        };
+        let listed = before.standing();
+        before.standing_written(before.stand());
+        assert_eq!(before.trim().len(), 1);
+        assert_eq!(start(&listed, 2), [(11, 12)], "removed since");
+        assert_eq!(start(&listed, 1), [(1, 12)], "still here: its marks tell");
+        assert_eq!(start(&before.standing(), 2), [(11, 12)], "removed before");
+    }
+
+    #[test]
     fn an_acknowledgement_outlives_its_records_until_the_present_epoch_has_one() {
         let mut index = index();
         index.note_record(2, &Entry { lane: Lane::Samples, ..entry(1, 0, Worth::Plain) });
@@ -643,7 +717,11 @@ mod tests {
     #[test]
     fn what_a_rewriting_gave_up_after_the_last_standing_is_counted_from_its_marks_once() {
         let mut index = index();
-        let mark = |rewriting, reason: Reason| (Lane::Alerts, 3, Skipped { to: 6, rewriting, reason: reason.number() });
+        let mark = |rewriting, reason: Reason| Mark {
+            place: (Lane::Alerts, OLD),
+            from: 3,
+            skipped: Skipped { to: 6, rewriting, reason: reason.number() },
+        };
         index.rewritings = 4;
         let bytes = index.standing();
         assert!(

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use postern_protocol::id::Lane;
 
 use super::super::segment::{SegmentId, Worth};
+use super::sequences::Range;
 use super::{Entry, Index, Segment};
 
 /// Most keys that are followed; records of further ones count as the newest of their key.
@@ -192,18 +193,21 @@ impl Index {
         self.rewritings.saturating_add(1)
     }
 
-    /// Puts a rewritten segment in place of what it was made of; `damaged` says how many of each lane were not found in that any more.
-    pub(crate) fn replace(&mut self, segment: Segment, given_up: &[(Entry, Reason)], damaged: &BTreeMap<Lane, u64>) {
-        let number = segment.id.number;
+    /// Puts a rewritten segment in place of what it was made of; `damaged` says what of each lane was not to be read in that any more.
+    pub(crate) fn replace(&mut self, segment: Segment, given_up: &[(Entry, Reason)], damaged: &[(Lane, Range)]) {
+        let (id, number) = (segment.id, segment.id.number);
         self.rewritings = self.rewritings.saturating_add(1);
-        self.segments.insert(number, Segment { rewriting: self.rewritings, ..segment });
+        let loss = self.segments.get(&number).map_or(0, |old| old.loss);
+        self.segments.insert(number, Segment { rewriting: self.rewritings, loss, ..segment });
         let mut is_state_lost = false;
         for (entry, reason) in given_up {
             self.count_evicted(entry.lane, *reason, 1);
-            is_state_lost |= entry.lane == Lane::Alerts && reason.loses_state();
+            is_state_lost |= entry.lane == Lane::Alerts && reason.loses_state() && *reason != Reason::Damaged;
         }
         self.evictions = self.evictions.saturating_add(u64::from(is_state_lost));
-        damaged.iter().for_each(|(lane, records)| self.note_loss(*lane, *records));
+        for (lane, range) in damaged {
+            self.note_lost(*lane, id, &[*range]);
+        }
         self.changed |= !given_up.is_empty();
         for (entry, _) in given_up.iter().filter(|(entry, _)| entry.lane == Lane::Alerts) {
             self.newest.forget(number, entry);
@@ -226,11 +230,10 @@ impl Index {
         }
     }
 
-    /// Counts records that were given up, or were found damaged when they were to be written anew.
+    /// Counts records that were given up; damaged ones are counted where they are met.
     pub(crate) fn count_evicted(&mut self, lane: Lane, reason: Reason, records: u64) {
         match reason {
-            Reason::Acknowledged => {}
-            Reason::Damaged => self.note_damaged(records),
+            Reason::Acknowledged | Reason::Damaged => {}
             Reason::DiskFull | Reason::Quota | Reason::Share | Reason::Superseded => {
                 let count = self.evicted.entry((lane, reason)).or_default();
                 *count = count.saturating_add(records);

@@ -128,6 +128,13 @@ pub struct Scan<'a> {
     pub durable: usize,
     /// Records that were durable once and cannot be read, at least; what left no trace of its number counts as one.
     pub damaged: u64,
+    /// Of these, the records of lanes: first and last sequence of what is missing between those that left a trace, and of each of
+    /// those that cannot be read.
+    pub missing: Vec<(Lane, (u64, u64))>,
+    /// Of these, places at which no record begins, beyond what `missing` explains: each had one at least, of whatever kind.
+    pub unexplained: u64,
+    /// First and last sequence of each lane that left a trace.
+    pub lanes: BTreeMap<Lane, (u64, u64)>,
     /// The last commit's end.
     pub last: Option<End>,
 }
@@ -143,10 +150,10 @@ pub fn scan(id: SegmentId, bytes: &[u8], tail: Tail) -> Scan<'_> {
     };
     let (keep, durable) = (keep.min(bytes.len()), durable.min(bytes.len()));
     steps.retain(|step| place(step) < keep);
-    let damaged = count_damaged(&steps);
+    let Damage { damaged, missing, unexplained, lanes } = assess(&steps);
     let records: Vec<_> = steps.iter().filter_map(|step| if let Step::Record(found) = step { Some(*found) } else { None }).collect();
     let last = records.iter().rev().find(|found| found.header.label.kind == Kind::End).and_then(|found| End::decode(found.body));
-    Scan { records, keep, durable, damaged, last }
+    Scan { records, keep, durable, damaged, missing, unexplained, lanes, last }
 }
 
 fn place(step: &Step<'_>) -> usize {
@@ -174,38 +181,48 @@ fn open_end(steps: &[Step<'_>]) -> (usize, usize) {
     (whole.max(durable), durable)
 }
 
-fn count_damaged(steps: &[Step<'_>]) -> u64 {
-    let (mut damaged, mut unreadable, mut missing) = (0_u64, 0_u64, 0_u64);
-    let mut last: BTreeMap<Lane, u64> = BTreeMap::new();
+/// What cannot be read of a segment, as [`Scan`] tells it.
+#[derive(Default)]
+struct Damage {
+    damaged: u64,
+    missing: Vec<(Lane, (u64, u64))>,
+    unexplained: u64,
+    lanes: BTreeMap<Lane, (u64, u64)>,
+}
+
+fn assess(steps: &[Step<'_>]) -> Damage {
+    let mut damage = Damage::default();
+    let (mut unreadable, mut holes) = (0_u64, 0_u64);
     let mut in_a_row = false;
     for step in steps {
-        let (header, body): (_, &[u8]) = match step {
-            Step::Cut { header, .. } => {
-                unreadable += u64::from(!in_a_row);
-                (*header, &[])
-            }
-            Step::Damaged { header, .. } => {
-                damaged += 1;
-                (Some(*header), &[])
-            }
-            Step::Record(found) => (Some(found.header), found.body),
-            Step::Unreadable { .. } => {
-                unreadable += u64::from(!in_a_row);
-                (None, &[])
-            }
+        let (header, body) = match step {
+            Step::Cut { header, .. } => (*header, None),
+            Step::Damaged { header, .. } => (Some(*header), None),
+            Step::Record(found) => (Some(found.header), Some(found.body)),
+            Step::Unreadable { .. } => (None, None),
         };
+        unreadable = unreadable.saturating_add(u64::from(header.is_none() && !in_a_row));
         in_a_row = matches!(step, Step::Unreadable { .. });
         let Some(Label { kind, sequence: first, .. }) = header.map(|header| header.label) else { continue };
+        damage.damaged = damage.damaged.saturating_add(u64::from(body.is_none()));
         let (lane, to) = match kind {
-            Kind::Record(lane) => (lane, first),
-            Kind::Skipped(lane) => (lane, Skipped::decode(body).map_or(first, |skipped| skipped.to)),
+            Kind::Record(lane) => {
+                damage.missing.extend(body.is_none().then_some((lane, (first, first))));
+                (lane, first)
+            }
+            Kind::Skipped(lane) => (lane, body.and_then(Skipped::decode).map_or(first, |skipped| skipped.to)),
             Kind::Checkpoint | Kind::Delta | Kind::End | Kind::Key | Kind::Standing => continue,
         };
-        if let Some(before) = last.insert(lane, to) {
-            missing = missing.saturating_add(first.saturating_sub(before).saturating_sub(1));
+        let (_, last) = damage.lanes.entry(lane).or_insert((first, first.saturating_sub(1)));
+        if first > last.saturating_add(1) {
+            holes = holes.saturating_add(first.saturating_sub(*last).saturating_sub(1));
+            damage.missing.push((lane, (last.saturating_add(1), first.saturating_sub(1))));
         }
+        *last = to;
     }
-    damaged.saturating_add(unreadable.max(missing))
+    damage.damaged = damage.damaged.saturating_add(unreadable.max(holes));
+    damage.unexplained = unreadable.saturating_sub(holes);
+    damage
 }
 
 #[cfg(test)]
