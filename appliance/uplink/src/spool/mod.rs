@@ -62,6 +62,11 @@
 //!   what a crash left unfinished was never durable, and exactly a prefix of the commits stays. A fault below such a mark, or in
 //!   an older segment, is damage of the medium: those records are lost and counted, all others are kept, and a copy of the file
 //!   goes to `damaged/` (the last four).
+//! * A record that was durable is acknowledged, here, given up and counted so, or counted as damaged: once in each start, by its
+//!   sequence. What left no trace of its number is missed because the newest standing says how far each lane of each epoch went, and
+//!   which sequences went with their marks. Nobody can know: what the newest segment lost above every durable mark (a torn write looks
+//!   the same), what it lost at a lane's end behind its last standing, and, when all its standings are lost, what came after those
+//!   of the segment before.
 //! * Segments are removed when all their lane records are acknowledged and the last two checkpoints lie behind them (the last
 //!   but one, so that a damaged checkpoint costs nothing).
 //! * When the quota or the disk is used up, the oldest segments before the last checkpoint are rewritten without what is worth
@@ -81,6 +86,7 @@
 //! rates of the last ten minutes and the last day.
 
 pub mod ahead;
+mod commit;
 pub mod core;
 pub mod disk;
 mod give_up;
@@ -111,6 +117,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use zeroize::Zeroizing;
 
 use self::ahead::{After, Overtakers};
+pub use self::commit::{Commit, CommitNumber, OutBatch, Record, Recovered, Replayed};
 use self::core::{Core, CoreOptions, Start};
 use self::disk::Disk;
 use self::reader::Reader;
@@ -183,84 +190,6 @@ pub struct SpoolOptions {
     pub max_bytes: u64,
     /// What the keys of segments are wrapped under; wiped with the last copy of the options.
     pub machine_key: Zeroizing<[u8; 32]>,
-}
-
-/// A record for the control plane.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Record {
-    /// Which lane.
-    pub lane: Lane,
-    /// Its content.
-    pub bytes: Bytes,
-    /// Digest of what it is about; on the alerts lane a newer record of the same key supersedes it. 0: nothing supersedes it.
-    pub key: u64,
-    /// What it is worth.
-    pub worth: Worth,
-}
-
-impl Record {
-    /// Makes a record that is worth what its lane is, and that nothing supersedes.
-    pub const fn plain(lane: Lane, bytes: Bytes) -> Self {
-        Self { lane, bytes, key: 0, worth: Worth::Plain }
-    }
-}
-
-/// Number of a commit since the spool was opened, from 1.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct CommitNumber(pub u64);
-
-/// What becomes durable together or not at all.
-#[derive(Clone, Debug, Default)]
-pub struct Commit {
-    /// Records for the control plane, in order.
-    pub records: Vec<Record>,
-    /// Local state that changed with them; never sent. Empty: none.
-    pub delta: Vec<u8>,
-    /// The whole local state after this commit, when [`Spool::wants_checkpoint`] asks for it.
-    pub checkpoint: Option<Vec<u8>>,
-    /// When.
-    pub at: Timestamp,
-}
-
-/// What an earlier run left behind.
-#[derive(Debug, Default)]
-pub struct Recovered {
-    /// The newest readable checkpoint.
-    pub checkpoint: Option<Vec<u8>>,
-    /// What was committed after (or together with) it, in order.
-    pub later: Vec<Replayed>,
-    /// Time of the last commit, when the run did not end with [`Spool::close`].
-    pub unclean_since: Option<Timestamp>,
-    /// Records that were durable once and are unreadable now, at least.
-    pub damaged_records: u64,
-    /// Something was damaged, or evicted by the last run, before the control plane had it, or the last run had to do so for another
-    /// reason and the control plane has not taken its word that it did: commit every open alert again.
-    pub resend_open_alerts: bool,
-}
-
-/// One thing that was committed after the checkpoint.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Replayed {
-    /// Local state.
-    Delta(Vec<u8>),
-    /// A record for the control plane.
-    Record {
-        /// Its lane.
-        lane: Lane,
-        /// Its content.
-        bytes: Bytes,
-    },
-}
-
-/// Records of one lane and epoch, in order and without a gap.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OutBatch {
-    /// Their epoch.
-    pub epoch: Epoch,
-    /// Sequence of the first.
-    pub first: Sequence,
-    /// The records.
-    pub records: Vec<Bytes>,
 }
 
 /// Draws a random epoch.

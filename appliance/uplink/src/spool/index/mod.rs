@@ -4,6 +4,7 @@
 //! The writer notes what became durable, the tunnel what was acknowledged; both go through the lock of [`super::Spool`].
 
 pub(crate) mod ahead;
+mod loss;
 pub(crate) mod sequences;
 pub(crate) mod standing;
 pub(crate) mod value;
@@ -15,7 +16,7 @@ use postern_protocol::id::{Epoch, Lane, Sequence};
 use postern_protocol::message::LanePosition;
 use postern_protocol::status::LaneFill;
 
-use self::sequences::{Range, Sequences, without};
+use self::sequences::{Range, Sequences};
 use self::value::{Latest, Newest, Reason};
 use super::rate::Rate;
 use super::seal::Cipher;
@@ -378,41 +379,6 @@ impl Index {
         })
     }
 
-    /// Says that nothing readable lies behind `place.behind`: the records of `lane` there are left out, and those for which none of
-    /// `marks` stands are counted as damaged.
-    pub(crate) fn give_up(&mut self, lane: Lane, place: &Place, marks: &[Range]) {
-        let Some(span) = self.segments.get_mut(&place.segment.number).and_then(|segment| segment.lanes.get_mut(&lane)) else { return };
-        let last = span.last;
-        span.last = last.min(place.behind);
-        self.note_lost(lane, place.segment, &without((place.from, last), marks));
-    }
-
-    /// Counts records of a segment that turned out to be unreadable; returns how many of them were not counted before. What that took
-    /// of alerts is healed by sending the open ones again.
-    pub(crate) fn note_lost(&mut self, lane: Lane, id: SegmentId, ranges: &[Range]) -> u64 {
-        let news = ranges.iter().map(|range| self.lost.note((lane, id.epoch), *range)).fold(0, u64::saturating_add);
-        self.damaged = self.damaged.saturating_add(news);
-        if news > 0 && lane == Lane::Alerts {
-            self.evictions = self.evictions.saturating_add(1);
-            self.changed = true;
-            if let Some(segment) = self.segments.get_mut(&id.number) {
-                segment.loss = self.evictions;
-            }
-        }
-        news
-    }
-
-    /// Takes over what a start found: records of which the sequence is known, and `others`.
-    pub(crate) fn note_damaged(&mut self, known: &[((Lane, Epoch), Range)], others: u64) {
-        let known = known.iter().map(|(place, range)| self.lost.note(*place, *range)).fold(0, u64::saturating_add);
-        self.damaged = self.damaged.saturating_add(known).saturating_add(others);
-    }
-
-    /// Returns how many records were durable and could not be read.
-    pub(crate) fn damaged(&self) -> u64 {
-        self.damaged
-    }
-
     /// Counts records that are sealed under another machine key.
     pub(crate) fn note_locked(&mut self, records: u64) {
         self.locked = self.locked.saturating_add(records);
@@ -487,22 +453,6 @@ impl Index {
         for lane in Lane::ALL.into_iter().filter(|lane| self.acknowledged(*lane, self.present).0 > 0).collect::<Vec<_>>() {
             self.acknowledged.retain(|(of, epoch), _| *of != lane || *epoch == self.present || here.contains(epoch));
         }
-    }
-
-    /// Says whether a start will know what went with a segment.
-    fn is_listed(&self, segment: &Segment) -> bool {
-        let settled = |lane: Lane| self.settled.get(&(lane, segment.id.epoch)).copied().unwrap_or(0);
-        segment.rewriting == 0
-            || self.listed.contains(&segment.id.number)
-            || segment.extents.iter().all(|(lane, (_, last))| *last <= settled(*lane))
-    }
-
-    /// Returns what lanes of a rewritten segment have, or had, beyond what is acknowledged; nothing while a record of it waits.
-    fn leaving<'a>(&'a self, segment: &'a Segment) -> impl Iterator<Item = (Lane, Range)> + 'a {
-        let acknowledged = |lane: Lane| self.acknowledged(lane, segment.id.epoch).0;
-        let leaves = segment.rewriting > 0 && segment.lanes.iter().all(|(lane, span)| span.waiting(acknowledged(*lane)).0 == 0);
-        let extents = segment.extents.iter().filter(move |(lane, (_, last))| leaves && *last > acknowledged(**lane));
-        extents.map(|(lane, range)| (*lane, *range))
     }
 
     fn is_settled(&self, segment: &Segment) -> bool {

@@ -6,7 +6,6 @@ use postern_protocol::id::{Epoch, Lane, Sequence};
 
 use super::super::segment::{Skipped, Version};
 use super::Index;
-use super::sequences::{Range, without};
 use super::value::Reason;
 
 const EVICTED_BYTES: usize = 10;
@@ -78,19 +77,6 @@ impl Index {
             out.extend_from_slice(&last.to_le_bytes());
         }
         out
-    }
-
-    fn is_accounted(&self, epoch: Epoch) -> bool {
-        epoch == self.present || self.accounted.contains(&epoch)
-    }
-
-    /// Returns the sequences of a range that should be here and are not; none where an earlier version kept no account of them.
-    pub(crate) fn unaccounted(&self, place: (Lane, Epoch), range: Range) -> Vec<Range> {
-        if !self.is_accounted(place.1) {
-            return Vec::new();
-        }
-        let gone: Vec<_> = self.gone.iter().filter(|(of, _)| *of == place).map(|(_, range)| range).collect();
-        without(range, &gone)
     }
 
     /// Says that every open alert is to be committed again: each start is told so until [`Index::settle_resend`].
