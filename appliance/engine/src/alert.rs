@@ -36,10 +36,13 @@ pub(crate) use self::moment::Moment;
 pub(crate) use self::own::evidence as own_evidence;
 pub(crate) use self::slot::KeyRef;
 pub(crate) use self::slots::SlotId;
-pub(crate) use self::table::{Ending, Raised, Table};
+pub(crate) use self::table::{Ending, Raised, Room, Table};
 
 /// Most alerts that are open at once. Further ones are counted in one critical alert of [`TABLE_FULL_RESOURCE`].
 pub const MAX_OPEN_ALERTS: usize = 100_000;
+
+/// How many more may be open of kinds that are in no storm: a storm that fills the table must not hide a rare fault.
+pub const RESERVED_ALERTS: usize = 2_048;
 
 /// Resource of the alert that counts reports for which there was no room.
 pub const TABLE_FULL_RESOURCE: &str = "gateway";
@@ -104,7 +107,8 @@ impl AlertEngine {
         Self { rules, counters, table, noise, dictionary: Arc::default(), unknown: UnknownOids::default(), memo: Memo::default() }
     }
 
-    /// Bounds the open alerts to `max_open_alerts` instead of [`MAX_OPEN_ALERTS`].
+    /// Bounds the open alerts to `max_open_alerts` instead of [`MAX_OPEN_ALERTS`], and the reserve to as much of [`RESERVED_ALERTS`] in
+    /// proportion.
     #[must_use]
     pub fn bounded_to(mut self, max_open_alerts: usize) -> Self {
         self.table.bound(max_open_alerts);

@@ -12,7 +12,7 @@ use postern_protocol::revision::document::PushState;
 use postern_protocol::timestamp::Timestamp;
 use proptest::prelude::*;
 
-const RULES: &str = r#"{"format": 1, "rules": [
+const RULES: &str = r#"{"format": 1, "noise": {"flap": "off"}, "rules": [
   {"id": "raise", "match": {"push": {"state": "raise"}},
    "release": {"resource": {"max_bytes": 64}, "severity": {"max_bytes": 64}},
    "then": {"raise": {"resource": "{resource}", "kind": "k", "summary": "s",

@@ -20,7 +20,7 @@ use super::memo::Writer;
 use super::moment::{Clock, Moment};
 use super::slot::{Change, Slot, View, Written};
 use super::slots::{SlotId, Slots};
-use super::{MAX_OPEN_ALERTS, TABLE_FULL_KIND, TABLE_FULL_RESOURCE, Verdict};
+use super::{MAX_OPEN_ALERTS, RESERVED_ALERTS, TABLE_FULL_KIND, TABLE_FULL_RESOURCE, Verdict};
 use crate::rule::Report;
 
 /// The open alerts and what changed since the last drain.
@@ -40,6 +40,8 @@ pub(crate) struct Table {
     was_away: bool,
     last_revision: u64,
     max_open: usize,
+    /// How many more may be open of those that are in no storm.
+    reserved: usize,
     /// Key of the alert that says that the table is full; it has a place beyond the limit.
     full_key: AlertKey,
     /// Where texts are packed.
@@ -56,6 +58,15 @@ pub(crate) struct Raised {
     pub(crate) is_new: bool,
     /// Whether the alert's texts are now those of the report.
     pub(crate) wrote: bool,
+}
+
+/// Which room a new alert may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Room {
+    /// That which all share.
+    Shared,
+    /// The reserve as well: nothing folds it.
+    Reserved,
 }
 
 /// How an alert ends.
@@ -93,6 +104,7 @@ impl Table {
             was_away: false,
             last_revision: 0,
             max_open: MAX_OPEN_ALERTS,
+            reserved: RESERVED_ALERTS,
             full_key,
             packed: Vec::new(),
         }
@@ -100,6 +112,7 @@ impl Table {
 
     pub(super) const fn bound(&mut self, max_open: usize) {
         self.max_open = max_open;
+        self.reserved = max_open.saturating_mul(RESERVED_ALERTS) / MAX_OPEN_ALERTS;
     }
 
     pub(super) const fn open_count(&self) -> usize {
@@ -130,6 +143,11 @@ impl Table {
     /// Returns what can be seen of an open alert; `None` when it has ended.
     pub(crate) fn view(&self, slot: SlotId) -> Option<View<'_>> {
         Some(self.slots.get(slot)?.view())
+    }
+
+    /// Says whether an alert is open and folded under that of `parent`.
+    pub(crate) fn is_under(&self, slot: SlotId, parent: &AlertKey) -> bool {
+        self.view(slot).and_then(|view| view.parent).is_some_and(|key| key == *parent)
     }
 
     /// Returns the open alerts as a checkpoint has them, in ascending revision, one at a time.
@@ -183,16 +201,17 @@ impl Table {
     }
 
     /// Opens an alert, or counts it again, unless the report is older than its last end.
-    pub(crate) fn raise(&mut self, report: &Report, moment: Moment, now: Timestamp) -> Raised {
+    pub(crate) fn raise(&mut self, report: &Report, moment: Moment, (room, now): (Room, Timestamp)) -> Raised {
         if let Some(id) = self.slots.find(&report.key) {
             return self.count(id, report, moment, now);
         }
         if self.ends.is_late(&report.key, moment) {
             return Raised { verdict: Verdict::Late, slot: None, is_new: false, wrote: false };
         }
-        if !self.has_room() {
+        if self.is_full(room) {
             // Rule and evidence stay, so that the alert shows who last found no room; the text of the report does not.
-            let summary = format!("{} alerts are open; reports of further ones are only counted here until some end", self.max_open);
+            let open = self.open_others();
+            let summary = format!("{open} alerts are open; reports of further ones are only counted here until some end");
             let (key, severity, labels) = (self.full_key.clone(), Severity::Critical, BTreeMap::new());
             let full = Report { key, severity, summary, labels, clear_after_s: None, ..report.clone() };
             self.raise_own(&full, Moment::arrival(moment.received), now);
@@ -352,8 +371,13 @@ impl Table {
         self.slots.len().saturating_sub(usize::from(self.slots.find(&self.full_key).is_some()))
     }
 
-    fn has_room(&self) -> bool {
-        self.slots.len() < self.max_open || self.open_others() < self.max_open
+    /// Says whether a new alert finds no room.
+    pub(crate) fn is_full(&self, room: Room) -> bool {
+        let most = match room {
+            Room::Shared => self.max_open,
+            Room::Reserved => self.max_open.saturating_add(self.reserved),
+        };
+        self.slots.len() >= most && self.open_others() >= most
     }
 
     /// Ends the alert about the full table once a tenth of the room is free, so that it does not come and go.

@@ -17,7 +17,7 @@ use super::flap::{Flapping, Over};
 use super::rate::Last;
 use super::recent::Digest;
 use super::silence::{Expected, Name, Source};
-use super::storm::{New, Storm, StormId};
+use super::storm::{New, Storm, StormId, Told};
 use super::tally::Tally;
 use crate::alert::{CheckpointError, SlotId, Table};
 
@@ -114,6 +114,8 @@ struct WireStorm {
     told_at: i64,
     #[prost(uint64, tag = "9")]
     told_alerts: u64,
+    #[prost(uint64, tag = "10")]
+    told_open: u64,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -304,7 +306,7 @@ impl WireFlapping {
 
 impl WireStorm {
     fn new((id, storm): (&StormId, &Storm)) -> Self {
-        let (told_at, told_alerts) = storm.told;
+        let Told { at, alerts, open } = storm.told;
         Self {
             kind: id.kind.to_string(),
             source: id.source.as_deref().map(str::to_owned),
@@ -313,8 +315,9 @@ impl WireStorm {
             severity: storm.severity.number().into(),
             sources: storm.sources.iter().map(|(source, count)| (source.to_string(), *count)).collect(),
             quiet_since: storm.quiet_since.map(Timestamp::as_nanos),
-            told_at: told_at.as_nanos(),
-            told_alerts,
+            told_at: at.as_nanos(),
+            told_alerts: alerts,
+            told_open: open,
         }
     }
 
@@ -326,7 +329,7 @@ impl WireStorm {
             severity,
             sources: self.sources.into_iter().map(|(source, count)| (Arc::from(source), count)).collect(),
             quiet_since: self.quiet_since.map(Timestamp::from_nanos),
-            told: (Timestamp::from_nanos(self.told_at), self.told_alerts),
+            told: Told { at: Timestamp::from_nanos(self.told_at), alerts: self.told_alerts, open: self.told_open },
         };
         Ok((StormId { kind: Arc::from(self.kind), source: self.source.map(Arc::from) }, storm))
     }

@@ -8,7 +8,7 @@ use postern_protocol::id::RuleId;
 use postern_protocol::timestamp::Timestamp;
 
 use super::scope::Subject;
-use super::storm::{Effect, Ended, New, Storm, StormId};
+use super::storm::{Effect, New, Storm, StormId};
 use super::{Hands, Noise};
 use crate::alert::{Ending, Moment, OWN_RESOURCE, SlotId, Table, own_evidence};
 use crate::rule::{NoiseFacts, Report};
@@ -72,6 +72,38 @@ impl Family {
 
     fn take(&mut self, parent: &AlertKey) -> Vec<SlotId> {
         if self.0.is_empty() { Vec::new() } else { self.0.remove(parent).map(|places| places.all()).unwrap_or_default() }
+    }
+
+    /// Returns how many alerts are folded under `parent`, at most `most`. What is not any more is taken off the list on the way.
+    fn count(&mut self, parent: &AlertKey, (most, table): (usize, &Table)) -> usize {
+        let Some(places) = self.0.get_mut(parent) else { return 0 };
+        let (mut open, mut gone) = (0_usize, Vec::new());
+        for slot in &places.slots {
+            if open >= most {
+                break;
+            }
+            match table.is_under(*slot, parent) {
+                true => open = open.saturating_add(1),
+                false => gone.push(*slot),
+            }
+        }
+        gone.into_iter().for_each(|slot| places.remove(slot));
+        open
+    }
+
+    /// Returns how many alerts are folded under a storm's, those under storms of its sources included.
+    fn open_of(&mut self, storm: &AlertKey, table: &Table) -> u64 {
+        let Some(places) = self.0.get(storm) else { return 0 };
+        let (mut open, mut below) = (0_u64, Vec::new());
+        for slot in &places.slots {
+            let Some(view) = table.view(*slot).filter(|view| view.parent.is_some_and(|parent| parent == *storm)) else { continue };
+            if view.rule == RuleId::own().as_str() {
+                below.push(view.key.to_key());
+            } else {
+                open = open.saturating_add(1);
+            }
+        }
+        below.iter().map(|key| self.count(key, (usize::MAX, table)) as u64).fold(open, u64::saturating_add)
     }
 
     /// Returns the parents.
@@ -153,26 +185,29 @@ impl Noise {
     /// Carries out what a new alert brought about among storms.
     fn carry_out(&mut self, slot: SlotId, effect: Effect, hands: &mut Hands<'_>) {
         for (id, members) in effect.began {
-            let key = id.key();
-            self.tell(&id, hands);
-            for member in members {
-                let joins = hands.table.view(member).is_some_and(|view| match view.parent {
+            let (key, above) = (id.key(), StormId { kind: Arc::clone(&id.kind), source: None }.key());
+            let joins = |member: &SlotId| {
+                hands.table.view(*member).is_some_and(|view| match view.parent {
                     None => view.suppressed.is_none(),
-                    Some(parent) => id.source.is_some() && parent == StormId { kind: Arc::clone(&id.kind), source: None }.key(),
-                });
-                if joins {
-                    hands.fold(member, key.clone(), String::new());
-                    self.family.insert(&key, (member, hands.table));
-                }
+                    Some(parent) => id.source.is_some() && parent == above,
+                })
+            };
+            let members: Vec<_> = members.into_iter().filter(joins).collect();
+            let below = if id.source.is_some() { Vec::new() } else { self.storms.of_sources(&id.kind) };
+            let of_below = below.iter().map(|id| self.family.open_of(&id.key(), hands.table)).fold(0, u64::saturating_add);
+            // The new one is among them, here or below.
+            self.tell(&id, of_below.saturating_add(members.len() as u64).saturating_add(1), hands);
+            for member in members {
+                hands.fold(member, key.clone(), String::new());
+                self.family.insert(&key, (member, hands.table));
             }
-            let below = if id.source.is_some() { vec![id] } else { self.storms.of_sources(&id.kind) };
-            below.iter().for_each(|id| self.join(id, hands));
+            below.iter().chain([&id]).for_each(|id| self.join(id, hands));
         }
         if let Some(parent) = effect.parent {
             let key = parent.key();
             if hands.table.slot_of(&key).is_none() {
                 // A person closed it while it lasted.
-                self.tell(&parent, hands);
+                self.tell(&parent, 1, hands);
             }
             hands.fold(slot, key.clone(), String::new());
             self.family.insert(&key, (slot, hands.table));
@@ -190,8 +225,8 @@ impl Noise {
     }
 
     /// Opens a storm's alert, or gives it the figures of now.
-    fn tell(&mut self, id: &StormId, hands: &mut Hands<'_>) {
-        let Some(storm) = self.storms.get(id) else { return };
+    fn tell(&mut self, id: &StormId, open: u64, hands: &mut Hands<'_>) {
+        let Some(storm) = self.storms.tell(id, (open, hands.now)) else { return };
         if hands.table.raise_own(&storm.report(id), Moment::arrival(hands.now), hands.now).is_new {
             self.join(id, hands);
         }
@@ -204,11 +239,18 @@ impl Noise {
         Some(above.key()).filter(|above| lasts && hands.table.slot_of(above).is_some())
     }
 
-    /// Ends the storms that are over, and tells the news of the others.
+    /// Ends the storms that are quiet and of which little is open, and tells the news of the others.
     pub(super) fn tick_storms(&mut self, hands: &mut Hands<'_>) {
         let limits = hands.rules.noise().storm.as_ref();
-        for Ended { id, storm } in self.storms.tick(hands.now, limits) {
+        for id in self.storms.tick(hands.now, limits) {
             let key = id.key();
+            let enough = limits.map_or(usize::MAX, |limits| id.half(limits));
+            if limits.is_some() && self.family.count(&key, (enough, hands.table)) >= enough {
+                continue;
+            }
+            let open = self.family.open_of(&key, hands.table);
+            self.storms.tell(&id, (open, hands.now));
+            let Some(storm) = self.storms.end(&id) else { continue };
             if hands.table.slot_of(&key).is_some() {
                 // Of a storm that only its record knew, the figures there are better.
                 if storm.alerts > 0 {
@@ -221,8 +263,16 @@ impl Noise {
             self.release(&key, heir.as_ref(), hands);
         }
         let before = Timestamp::from_nanos(hands.now.as_nanos().saturating_sub(Timestamp::from_secs(TELL_EVERY_S).as_nanos()));
-        for id in self.storms.news(before, hands.now) {
-            self.tell(&id, hands);
+        for id in self.storms.due(before, hands.now) {
+            let Some((told, alerts)) = self.storms.get(&id).map(|storm| (storm.told, storm.alerts)).filter(|(_, alerts)| *alerts > 0)
+            else {
+                continue;
+            };
+            let open = self.family.open_of(&id.key(), hands.table);
+            // One that a person closed comes back with new alerts only.
+            if told.alerts < alerts || (told.open != open && hands.table.slot_of(&id.key()).is_some()) {
+                self.tell(&id, open, hands);
+            }
         }
     }
 
@@ -284,18 +334,19 @@ impl StormId {
 }
 
 impl Storm {
-    /// Returns the storm's alert with the figures of now.
+    /// Returns the storm's alert with the figures that are told.
     fn report(&self, id: &StormId) -> Report {
         let since = text_of(self.since);
-        let kind = &id.kind;
+        let (kind, open) = (&id.kind, self.told.open);
         let summary = match &id.source {
-            Some(source) => format!("Storm of {kind}: {} alerts from {source} since {since}", self.alerts),
-            None => format!("Storm of {kind}: {} alerts from {} sources since {since}", self.alerts, self.sources.len()),
+            Some(source) => format!("Storm of {kind}: {} alerts from {source} since {since}, {open} open", self.alerts),
+            None => format!("Storm of {kind}: {} alerts from {} sources since {since}, {open} open", self.alerts, self.sources.len()),
         };
         let name = |name: &str| name.get(..name.floor_char_boundary(TOP_NAME_BYTES)).unwrap_or(name).to_owned();
         let top: Vec<_> = self.top(TOP_SOURCES).into_iter().map(|(source, count)| format!("{} ({count})", name(source))).collect();
         let labels = [
             ("alerts", self.alerts.to_string()),
+            ("open", open.to_string()),
             ("since", since),
             ("sources", self.sources.len().to_string()),
             ("top_sources", top.join(", ")),

@@ -33,7 +33,7 @@ use self::silence::Silences;
 use self::standing::Quiet;
 use self::storm::Storms;
 use self::threshold::{Admission, Thresholds};
-use crate::alert::{Ending, Moment, OWN_RESOURCE, Raised, SlotId, Table, Verdict};
+use crate::alert::{Ending, Moment, OWN_RESOURCE, Raised, Room, SlotId, Table, Verdict};
 use crate::event::Event;
 use crate::rule::{Origin, Report, RuleIndex};
 
@@ -109,7 +109,8 @@ impl Noise {
             return Raised { verdict: Verdict::Held, slot: None, is_new: false, wrote: false };
         };
         let was_flapping = self.flaps.is_flapping(&report.key);
-        let raised = hands.table.raise(report, Moment::of(event), hands.now);
+        let room = self.room(report, told_source(&report.evidence), hands.table);
+        let raised = hands.table.raise(report, Moment::of(event), (room, hands.now));
         match raised.slot {
             Some(slot) if raised.is_new => self.new_alert(slot, (admitted, report, event), hands),
             // One that is late does not tell how it is now.
@@ -117,6 +118,12 @@ impl Noise {
             Some(_) | None => {}
         }
         raised
+    }
+
+    /// Returns which room an alert may take if it is new: the reserve is for what no storm folds.
+    fn room(&self, report: &Report, source: &str, table: &Table) -> Room {
+        let folds = table.is_full(Room::Shared) && self.storms.has_storm_of(&report.key.kind, source);
+        if folds { Room::Shared } else { Room::Reserved }
     }
 
     fn new_alert(&mut self, slot: SlotId, (admitted, report, event): (Admitted, &Report, &Event), hands: &mut Hands<'_>) {

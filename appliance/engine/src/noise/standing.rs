@@ -9,7 +9,7 @@ use postern_protocol::timestamp::Timestamp;
 use super::family::{Places, text_of};
 use super::flap::Change;
 use super::scope::Subject;
-use super::storm::{Storm, StormId};
+use super::storm::{Storm, StormId, Told};
 use super::watch::SILENT_KIND;
 use super::window::Standing;
 use super::{Hands, Noise};
@@ -122,7 +122,7 @@ impl Noise {
         {
             let StormId { kind, source } = &id;
             let sources = source.iter().map(|source| (Arc::clone(source), 0)).collect();
-            let (since, severity, told) = (view.first_seen, view.severity, (hands.now, 0));
+            let (since, severity, told) = (view.first_seen, view.severity, Told { at: hands.now, alerts: 0, open: 0 });
             let storm = Storm { since, alerts: 0, severity, sources, quiet_since: None, told };
             self.storms.put_back(StormId { kind: Arc::clone(kind), source: source.clone() }, storm);
         }

@@ -3,7 +3,7 @@
 //! Only counts, and says which alerts belong together; `noise` folds them. Alerts of another kind are never touched, so a rare fault
 //! in the midst of a storm stays visible.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -89,8 +89,16 @@ pub(super) struct Storm {
     pub(super) sources: BTreeMap<Arc<str>, u64>,
     /// Since when it is below half of its limit.
     pub(super) quiet_since: Option<Timestamp>,
-    /// When its figures were last told, and how many alerts there were then.
-    pub(super) told: (Timestamp, u64),
+    pub(super) told: Told,
+}
+
+/// A storm's figures as they were last told, or looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Told {
+    pub(super) at: Timestamp,
+    pub(super) alerts: u64,
+    /// How many of the alerts were open.
+    pub(super) open: u64,
 }
 
 /// What a new alert brought about.
@@ -100,13 +108,6 @@ pub(super) struct Effect {
     pub(super) began: Vec<(StormId, Vec<SlotId>)>,
     /// The storm that the alert belongs to.
     pub(super) parent: Option<StormId>,
-}
-
-/// A storm that ended.
-#[derive(Debug, PartialEq)]
-pub(super) struct Ended {
-    pub(super) id: StormId,
-    pub(super) storm: Storm,
 }
 
 impl Storms {
@@ -136,20 +137,19 @@ impl Storms {
         effect
     }
 
-    /// Says that time has passed; returns the storms that ended. All of them end without limits.
-    pub(super) fn tick(&mut self, now: Timestamp, limits: Option<&Limits>) -> Vec<Ended> {
+    /// Says that time has passed; returns the storms that are quiet and may end, those of single sources first: what they leave may
+    /// belong to the one above. Without limits all may, and those above first: there is nothing to belong to.
+    pub(super) fn tick(&mut self, now: Timestamp, limits: Option<&Limits>) -> Vec<StormId> {
         let Some(limits) = limits else {
             (self.recent, self.kinds) = Default::default();
-            let storms = std::mem::take(&mut self.storms);
-            return storms.into_iter().map(|(id, storm)| Ended { id, storm }).collect();
+            return self.storms.keys().cloned().collect();
         };
         self.expire(now, limits);
         let quiet = Duration::from_secs(limits.quiet_s.into());
-        let mut over = BTreeSet::new();
+        let mut over = Vec::new();
         let recent: Vec<_> = self.storms.keys().map(|id| self.recent_of(id)).collect();
         for ((id, storm), recent) in self.storms.iter_mut().zip(recent) {
-            let limit = if id.source.is_some() { limits.per_source } else { limits.per_gateway };
-            if recent.saturating_mul(2) >= limit as usize {
+            if recent >= id.half(limits) {
                 storm.quiet_since = None;
                 continue;
             }
@@ -157,10 +157,25 @@ impl Storms {
             let since = storm.quiet_since.filter(|since| *since <= now).unwrap_or(now);
             storm.quiet_since = Some(since);
             if now.saturating_since(since) >= quiet {
-                over.insert(id.clone());
+                over.push(id.clone());
             }
         }
-        over.into_iter().filter_map(|id| self.storms.remove_entry(&id)).map(|(id, storm)| Ended { id, storm }).collect()
+        over.sort_by_key(|id| id.source.is_none());
+        over
+    }
+
+    /// Ends a storm.
+    pub(super) fn end(&mut self, id: &StormId) -> Option<Storm> {
+        self.storms.remove(id)
+    }
+
+    /// Says whether a new alert of this kind and source would belong to a storm.
+    pub(super) fn has_storm_of(&self, kind: &str, source: &str) -> bool {
+        !self.storms.is_empty()
+            && [Some(source), None].into_iter().any(|source| {
+                let id = StormId { kind: Arc::from(kind), source: source.map(Arc::from) };
+                self.storms.contains_key(&id)
+            })
     }
 
     /// Returns the storms of single sources of this kind.
@@ -168,17 +183,21 @@ impl Storms {
         self.storms.keys().filter(|id| *id.kind == *kind && id.source.is_some()).cloned().collect()
     }
 
-    /// Returns the storms that have news and were told before `before`, and notes that they are told at `now`.
-    pub(super) fn news(&mut self, before: Timestamp, now: Timestamp) -> Vec<StormId> {
-        let mut told = Vec::new();
-        for (id, storm) in &mut self.storms {
-            let (at, alerts) = storm.told;
-            if alerts < storm.alerts && (at <= before || at > now) {
-                storm.told = (now, storm.alerts);
-                told.push(id.clone());
-            }
-        }
-        told
+    /// Returns the storms that were last told or looked at no later than `before`, and notes that they are looked at `now`.
+    pub(super) fn due(&mut self, before: Timestamp, now: Timestamp) -> Vec<StormId> {
+        let due = self.storms.iter_mut().filter(|(_, storm)| storm.told.at <= before || storm.told.at > now);
+        due.map(|(id, storm)| {
+            storm.told.at = now;
+            id.clone()
+        })
+        .collect()
+    }
+
+    /// Notes that a storm's figures are told, with so many of its alerts open; returns the storm.
+    pub(super) fn tell(&mut self, id: &StormId, (open, now): (u64, Timestamp)) -> Option<&Storm> {
+        let storm = self.storms.get_mut(id)?;
+        storm.told = Told { at: now, alerts: storm.alerts, open };
+        Some(storm)
     }
 
     /// Returns a storm that lasts.
@@ -268,8 +287,8 @@ impl Storms {
 
     /// Begins a storm with all that is remembered, `new` included.
     fn begin(&mut self, id: &StormId, new: New<'_>) -> (StormId, Vec<SlotId>) {
-        let mut storm =
-            Storm { since: new.at, alerts: 0, severity: new.severity, sources: BTreeMap::new(), quiet_since: None, told: (new.at, 0) };
+        let told = Told { at: new.at, alerts: 0, open: 0 };
+        let mut storm = Storm { since: new.at, alerts: 0, severity: new.severity, sources: BTreeMap::new(), quiet_since: None, told };
         let mut members = Vec::new();
         let sources = self.kinds.get(&id.kind).map(|kind| &kind.sources);
         let own = id.source.as_ref().and_then(|source| sources?.get_key_value(source));
@@ -286,9 +305,16 @@ impl Storms {
                 members.extend(slots.iter().filter_map(|member| member.slot).filter(|slot| Some(*slot) != new.slot));
             }
         }
-        storm.told = (new.at, storm.alerts);
         self.storms.insert(id.clone(), storm);
         (id.clone(), members)
+    }
+}
+
+impl StormId {
+    /// Returns half of this storm's limit, rounded up: so many new alerts, or open ones, keep it up.
+    pub(super) const fn half(&self, limits: &Limits) -> usize {
+        let limit = if self.source.is_some() { limits.per_source } else { limits.per_gateway };
+        limit.div_ceil(2) as usize
     }
 }
 
@@ -373,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn it_ends_after_quiet_below_half_of_its_limit() {
+    fn it_may_end_after_quiet_below_half_of_its_limit() {
         let mut storms = Storms::default();
         for slot in 1..=3 {
             storms.opened(new(slot, "k", ("a", 0)), &LIMITS);
@@ -386,8 +412,10 @@ mod tests {
         assert_eq!(storms.tick(second(202), Some(&LIMITS)), []);
         assert_eq!(storms.tick(second(262), Some(&LIMITS)), []);
         assert_eq!(storms.tick(second(561), Some(&LIMITS)), []);
-        let ended = storms.tick(second(562), Some(&LIMITS));
-        assert_eq!(ended.iter().map(|ended| (&ended.id, ended.storm.alerts)).collect::<Vec<_>>(), [(&id("k", Some("a")), 5)]);
+        let own = id("k", Some("a"));
+        assert_eq!(storms.tick(second(562), Some(&LIMITS)), std::slice::from_ref(&own));
+        assert_eq!(storms.tick(second(563), Some(&LIMITS)), std::slice::from_ref(&own), "it may end, as long as nobody ends it");
+        assert_eq!(storms.end(&own).map(|storm| storm.alerts), Some(5));
         assert_eq!((storms.kinds.len(), storms.recent.len(), storms.storms.len()), (0, 0, 0));
     }
 
@@ -401,33 +429,34 @@ mod tests {
         for slot in 6..=9 {
             storms.opened(new(slot, "k", (["b", "c"][slot as usize % 2], 330)), &LIMITS);
         }
-        let ended = storms.tick(second(361), Some(&LIMITS));
-        assert_eq!(ended.iter().map(|ended| &ended.id).collect::<Vec<_>>(), [&id("k", Some("a"))]);
+        assert_eq!(storms.tick(second(361), Some(&LIMITS)), [id("k", Some("a"))]);
         assert!(storms.get(&id("k", None)).is_some());
     }
 
     #[test]
-    fn without_limits_all_end_at_once() {
+    fn without_limits_all_may_end_at_once() {
         let mut storms = Storms::default();
         for slot in 1..=5 {
             storms.opened(new(slot, "k", ("a", 0)), &LIMITS);
         }
-        assert_eq!(storms.tick(second(1), None).len(), 2);
+        assert_eq!(storms.tick(second(1), None), [id("k", None), id("k", Some("a"))]);
         assert_eq!(storms.recent.len(), 0);
     }
 
     #[test]
-    fn news_are_told_again_after_a_while_only() {
+    fn they_are_looked_at_again_after_a_while_only() {
         let mut storms = Storms::default();
         for slot in 1..=3 {
             storms.opened(new(slot, "k", ("a", 0)), &LIMITS);
         }
-        assert_eq!(storms.news(second(5), second(15)), [], "nothing new since it began");
-        storms.opened(new(4, "k", ("a", 16)), &LIMITS);
-        assert_eq!(storms.news(second(6), second(16)), [id("k", Some("a"))]);
-        storms.opened(new(5, "k", ("a", 17)), &LIMITS);
-        assert_eq!(storms.news(second(7), second(17)), []);
-        assert_eq!(storms.news(second(16), second(26)).len(), 1);
+        let own = id("k", Some("a"));
+        assert!(storms.tell(&own, (3, second(2))).is_some());
+        assert_eq!(storms.due(second(1), second(11)), []);
+        assert_eq!(storms.due(second(2), second(12)), std::slice::from_ref(&own));
+        assert_eq!(storms.due(second(3), second(13)), []);
+        assert_eq!(storms.due(second(12), second(22)), std::slice::from_ref(&own));
+        assert_eq!(storms.due(second(-9), second(1)), std::slice::from_ref(&own), "the clock was set back");
+        assert_eq!(storms.get(&own).map(|storm| storm.told), Some(Told { at: second(1), alerts: 3, open: 3 }));
     }
 
     #[test]

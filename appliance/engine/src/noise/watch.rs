@@ -87,7 +87,8 @@ impl Noise {
             evidence: own_evidence(),
             noise: NoiseFacts::default(),
         };
-        let raised = hands.table.raise(&report, Moment::arrival(hands.now), hands.now);
+        let room = self.room(&report, name, hands.table);
+        let raised = hands.table.raise(&report, Moment::arrival(hands.now), (room, hands.now));
         let Some(slot) = raised.slot.filter(|_| raised.is_new) else { return };
         let text = format!("not heard since {since}, usually every {usual}");
         let by = id.as_str().to_owned();

@@ -66,7 +66,8 @@ struct Storm {
     alerts: usize,
     severity: Severity,
     quiet_since: Option<i64>,
-    told: (i64, usize),
+    /// When its figures were told or looked at, with how many alerts, of which so many were open.
+    told: (i64, usize, usize),
 }
 
 /// An end: which alert, how, with how many reports, and when it was cleared.
@@ -355,6 +356,7 @@ impl Model {
         self.openings.retain(|opening| now - opening.at <= STORM_S.0);
         self.openings.push(Opening { at: now, id: open.id, kind: key.kind.clone(), peer: open.peer, severity: open.severity });
         let (above, below) = (storm(OWN_RESOURCE, &key.kind), storm(open.peer, &key.kind));
+        let mut told = vec![];
         for (id, limit) in [(&above, all), (&below, own)] {
             let members = self.recent(id);
             let severity = members.iter().map(|opening| opening.severity).max().unwrap();
@@ -362,17 +364,33 @@ impl Model {
                 (storm.alerts, storm.severity) = (storm.alerts + 1, storm.severity.max(open.severity));
             } else if members.len() >= limit {
                 let alerts = members.len();
-                self.storms.insert(id.clone(), Storm { alerts, severity, quiet_since: None, told: (now, alerts) });
+                self.storms.insert(id.clone(), Storm { alerts, severity, quiet_since: None, told: (now, alerts, 0) });
                 self.tell(id);
                 self.take_in(id, &members);
+                told.push(id);
             }
         }
         if let Some(parent) = [&below, &above].into_iter().find(|id| self.storms.contains_key(*id)) {
             if !self.open.contains_key(parent) {
                 self.tell(parent);
+                told.push(parent);
             }
             self.open.get_mut(key).unwrap().parent = Some(parent.clone());
         }
+        for id in told {
+            self.storms.get_mut(id).unwrap().told.2 = self.open_of(id);
+        }
+    }
+
+    /// Returns how many alerts are folded under this one.
+    fn children(&self, id: &AlertKey) -> usize {
+        self.open.values().filter(|open| open.parent.as_ref() == Some(id)).count()
+    }
+
+    /// Returns how many alerts are folded under a storm, those under storms of its sources included.
+    fn open_of(&self, id: &AlertKey) -> usize {
+        let children = self.open.iter().filter(|(_, open)| open.parent.as_ref() == Some(id));
+        children.map(|(key, open)| if open.rule == "postern" { self.children(key) } else { 1 }).sum()
     }
 
     /// Folds what belongs to a storm that begins: alerts that stand for themselves or belong to the storm above it.
@@ -402,7 +420,8 @@ impl Model {
 
     /// Opens a storm's alert, under that of all sources if there is one, or gives it the figures of now.
     fn tell(&mut self, id: &AlertKey) {
-        let severity = self.storms[id].severity;
+        let (severity, alerts, open) = (self.storms[id].severity, self.storms[id].alerts, self.open_of(id));
+        self.storms.get_mut(id).unwrap().told = (self.now, alerts, open);
         if let Some(open) = self.open.get_mut(id) {
             (open.count, open.last_seen, open.severity) = (open.count + 1, self.now, severity);
             return;
@@ -430,14 +449,22 @@ impl Model {
                 }
             }
         }
+        // Those of sources first: what they leave may keep up the one above. Without limits there is none above.
+        if self.variant.storm.is_some() {
+            over.sort_by_key(|id| id.resource == OWN_RESOURCE);
+        } else {
+            over.sort_by_key(|id| id.resource != OWN_RESOURCE);
+        }
         for id in &over {
+            let limit = self.variant.storm.map(|(own, all)| if id.resource == OWN_RESOURCE { all } else { own });
+            if limit.is_some_and(|limit| self.children(id) * 2 >= limit) {
+                continue;
+            }
             if self.open.contains_key(id) {
                 self.tell(id);
                 self.end(id, AlertState::Cleared, Some(now), None);
             }
-        }
-        self.storms.retain(|id, _| !over.contains(id));
-        for id in &over {
+            self.storms.remove(id);
             let above = storm(OWN_RESOURCE, &id.qualifier);
             let lasts = self.storms.contains_key(&above) && self.open.contains_key(&above);
             self.release(id, Some(&above).filter(|_| lasts));
@@ -447,8 +474,11 @@ impl Model {
         lasting.sort_by_key(|id| id.resource != OWN_RESOURCE);
         for id in lasting {
             let Storm { alerts, told, .. } = self.storms[&id];
-            if told.1 < alerts && told.0 <= now - 10 {
-                self.storms.get_mut(&id).unwrap().told = (now, alerts);
+            if told.0 > now - 10 {
+                continue;
+            }
+            self.storms.get_mut(&id).unwrap().told.0 = now;
+            if told.1 < alerts || (told.2 != self.open_of(&id) && self.open.contains_key(&id)) {
                 self.tell(&id);
             }
         }

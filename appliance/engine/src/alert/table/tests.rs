@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use super::super::checkpoint;
 use super::super::moment::{Clock, ClockKind, Moment};
 use super::super::slot::Change;
-use super::{Ending, Table};
+use super::{Ending, Room, Table};
 use crate::alert::Verdict;
 use crate::rule::{NoiseFacts, Report};
 
@@ -302,7 +302,7 @@ impl Rig {
         match step {
             Step::Raise { key, says, clear_after_s, clock } => {
                 let was_open = reference.open.contains_key(&super::tests::key(*key));
-                let raised = table.raise(&report(*key, *says, *clear_after_s), moment(clock), now);
+                let raised = table.raise(&report(*key, *says, *clear_after_s), moment(clock), (Room::Reserved, now));
                 prop_assert_eq!(raised.verdict, reference.raise(report(*key, *says, *clear_after_s), moment(clock), now));
                 prop_assert_eq!(raised.is_new, !was_open && raised.verdict == Verdict::Raised);
                 prop_assert_eq!(raised.slot, table.slot_of(&super::tests::key(*key)));
