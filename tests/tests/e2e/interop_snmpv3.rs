@@ -130,7 +130,8 @@ fn every_pair_of_algorithms_is_understood_as_trap_and_as_inform() {
         status.ledger.by_protocol["snmp_trap"].dropped.iter().filter(|(reason, _)| *reason != "discovery").map(|(_, n)| n).sum();
     assert_eq!(others, 0, "{:?}", status.ledger.by_protocol);
     rig.wait_until_delivered();
-    let alerts = rig.api.alerts();
+    // So many at once are a storm, and an alert says so.
+    let alerts: Vec<_> = rig.api.alerts().into_iter().filter(|alert| alert["kind"] != "storm").collect();
     assert_eq!(alerts.len(), sent as usize);
     let count = |level: &str| alerts.iter().filter(|alert| alert["evidence"]["authenticity"] == level).count();
     assert_eq!((count("none"), count("usm_auth"), count("usm_priv")), (2, 12, 48));

@@ -45,6 +45,7 @@ fn report(what: &str, mut taken: Vec<u64>) {
 #[test]
 fn a_trap_and_a_line_are_in_the_browser_within_a_second() {
     let rig = Rig::start();
+    crate::revisions::without_noise_control(&rig);
     let browser = Browser::start();
     browser.sign_in(&rig);
     browser.open_alerts(&rig);

@@ -25,9 +25,7 @@ struct Expected {
 fn a_minute_without_control_plane_loses_nothing_and_no_revision_goes_backwards() {
     let mut rig = Rig::start();
     // Interfaces come and go too often here for clears to count.
-    let mut document: serde_json::Value = serde_json::from_str(postern_protocol::revision::BUILT_IN).unwrap();
-    document["noise"] = serde_json::json!({"flap": "off"});
-    crate::revisions::apply(&rig, &document.to_string(), postern_tests::api::Force::Checked);
+    crate::revisions::without_noise_control(&rig);
     let sender = Sender::new(rig.prepared.sockets.snmp_trap());
     let mut expected: BTreeMap<u32, Expected> = BTreeMap::new();
     let mut sent = 0_u32;

@@ -7,6 +7,13 @@ use crate::interop_snmp::is_link;
 use postern_tests::api::Force;
 use postern_tests::tools::{LINK_DOWN, link_trap, trap};
 
+/// Puts the built-in rules in force without storms and flaps: for tests that open and end more alerts than a healthy site does.
+pub(crate) fn without_noise_control(rig: &Rig) {
+    let mut document: serde_json::Value = serde_json::from_str(postern_protocol::revision::BUILT_IN).unwrap();
+    document["noise"] = serde_json::json!({"flap": "off", "storm": "off"});
+    apply(rig, &document.to_string(), Force::Checked);
+}
+
 /// Puts a configuration and waits until the gateway says that it is in force.
 pub(crate) fn apply(rig: &Rig, document: &str, force: Force) -> u64 {
     let reply = rig.api.put_configuration(&rig.gateway_id(), document, force).ok();
