@@ -179,7 +179,7 @@ pub struct Storm {
     #[serde(default = "Storm::within_s")]
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 3_600)))]
     pub within_s: u32,
-    /// The storm is over after so many seconds below half of its limit, 1 to 86,400 (default 300).
+    /// The storm may end after so many seconds below half of its limit, 1 to 86,400 (default 300).
     #[serde(default = "Storm::quiet_s")]
     #[cfg_attr(feature = "schema", schemars(range(min = 1, max = 86_400)))]
     pub quiet_s: u32,

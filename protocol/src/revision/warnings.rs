@@ -60,8 +60,10 @@ fn too_broad(path: &str, rule: &Rule, found: &mut Found) {
         Matcher::Syslog(SyslogMatch { facilities, max_severity, programs, hosts, msgids, fields, regex, sources }) => {
             let all = facilities.is_empty() && max_severity.is_none_or(|severity| severity == 7) && programs.is_empty();
             let all = all && hosts.is_empty() && msgids.is_empty() && fields.is_empty() && sources.is_empty();
-            let any_text = regex.as_deref().is_none_or(|regex| pattern::compile(regex).is_ok_and(|regex| regex.is_match("")));
-            (all && any_text).then_some("every syslog message")
+            let all = all && regex.as_deref().is_none_or(|regex| literal::needed(regex).is_none());
+            // Only then is an expression worth its compilation.
+            let any_text = || regex.as_deref().is_none_or(|regex| pattern::compile(regex).is_ok_and(|regex| regex.is_match("")));
+            (all && any_text()).then_some("every syslog message")
         }
         Matcher::Trap(TrapMatch { oid, prefix, varbinds, sources }) => {
             let all = oid.is_none() && varbinds.is_empty() && sources.is_empty();
