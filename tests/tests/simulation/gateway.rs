@@ -9,7 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use postern_control::store::revisions::RevisionState;
 use postern_engine::alert::{AlertEngine, OwnReport};
-use postern_gateway::revision::trial::{Input, Moment};
+use postern_gateway::revision::trial::Input;
 use postern_protocol::alert::{Alert, AlertKey, Severity};
 use postern_protocol::id::{Epoch, Lane, Sequence};
 use postern_protocol::message::{Ack, Batch, Down, Hello, PROTOCOL_VERSION, Records, Resent};
@@ -23,6 +23,7 @@ use postern_uplink::tunnel::session::{Action, Now, Session};
 use postern_uplink::tunnel::{Incoming, Outgoing};
 use prost::Message as _;
 
+use crate::clocks::Clocks;
 use crate::disk::Disk;
 use crate::ledger::Ledger;
 use crate::memory::{Memory, Starts};
@@ -44,21 +45,6 @@ const QUEUE_COMMITS: usize = 8;
 const LANES: [Lane; 2] = [Lane::Alerts, Lane::Samples];
 
 const HEARTBEAT: Duration = Duration::from_secs(10);
-
-/// What clocks show.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Clocks {
-    /// True time since the run began.
-    pub(crate) now: Duration,
-    pub(crate) wall: Timestamp,
-    pub(crate) since_boot: Duration,
-}
-
-impl Clocks {
-    fn moment(self) -> Moment {
-        Moment { wall: self.wall, since_boot: self.since_boot }
-    }
-}
 
 /// An open alert as both sides must see it: kind, occurrence, revision, count.
 pub(crate) type Open = (String, u64, u64, u64);

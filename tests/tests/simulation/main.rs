@@ -9,6 +9,7 @@
 
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, clippy::expect_used)]
 
+mod clocks;
 mod content;
 mod control_plane;
 mod disk;

@@ -11,10 +11,11 @@ use postern_control::store::StoreError;
 use postern_protocol::id::{GatewayId, Lane};
 use postern_protocol::timestamp::Timestamp;
 
+use crate::clocks::Clocks;
 use crate::control_plane::{Around, ControlPlane, Death, Order};
 use crate::disk::{Disk, Honesty};
 use crate::faults::Faults;
-use crate::gateway::{Clocks, Gateway, Stop};
+use crate::gateway::{Gateway, Stop};
 use crate::ledger::Ledger;
 use crate::network::{Network, To};
 use crate::random::Random;
