@@ -2,6 +2,7 @@
 //! three of them would hardly ever be seen.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use postern_protocol::id::Lane;
@@ -75,6 +76,12 @@ const ALL: [Fault; 18] = [
     Fault::Snapshot,
 ];
 
+/// Whether `SIM_WITHOUT` names the fault, as in `SIM_WITHOUT=Rot,Slow`: to find out what a failure needs.
+fn is_left_out(fault: Fault) -> bool {
+    static LEFT_OUT: LazyLock<String> = LazyLock::new(|| std::env::var("SIM_WITHOUT").unwrap_or_default());
+    LEFT_OUT.split(',').any(|name| name == format!("{fault:?}"))
+}
+
 /// The gateway's disk as it was.
 #[derive(Debug)]
 struct Snapshot {
@@ -101,7 +108,8 @@ pub(crate) struct Faults {
 impl Faults {
     /// Draws a mixture.
     pub(crate) fn draw(random: &mut Random) -> Self {
-        let weights = ALL.iter().map(|_| [0, 0, 1, 4, 10][random.index(5)]).collect();
+        let weight = |fault: &Fault| [0, 0, 1, 4, 10][random.index(5)] * u64::from(!is_left_out(*fault));
+        let weights = ALL.iter().map(weight).collect();
         Self {
             percent: 2 + random.below(14),
             weights,

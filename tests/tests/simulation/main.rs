@@ -5,7 +5,7 @@
 //! between awaits (`gateway`, `control_plane`). `faults` says what goes wrong, `ledger` and `world` what must hold nevertheless.
 //!
 //! Every run follows from its seed. `SIM_SEED=n` replays one and prints its steps, `SIM_SEEDS=n` says how many fresh ones to try,
-//! and `SIM_FIRST=n` begins with that one instead of a fresh one.
+//! `SIM_FIRST=n` begins with that one instead of a fresh one, and `SIM_WITHOUT=Rot,Slow` leaves faults out.
 
 #![allow(clippy::indexing_slicing, clippy::panic, clippy::unwrap_used, clippy::expect_used)]
 
