@@ -21,6 +21,7 @@ mod inventory;
 pub mod listener_certificate;
 mod listeners;
 mod network_map;
+mod numbered_files;
 pub mod outbound;
 mod pipeline;
 pub mod proxy;

@@ -12,6 +12,8 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::numbered_files;
+
 /// Most bytes of the whole ring, and of one of its files before the next begins.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
 const FILE_BYTES: u64 = 1024 * 1024;
@@ -64,7 +66,7 @@ impl Ring {
             Some((file, filled)) if filled < FILE_BYTES => (file, filled),
             _ => {
                 self.make_room()?;
-                let path = self.dir.join(format!("{:020}.{EXTENSION}", self.next));
+                let path = numbered_files::path(&self.dir, self.next, EXTENSION);
                 (OpenOptions::new().create(true).append(true).mode(0o600).open(path)?, 0)
             }
         };
@@ -95,16 +97,7 @@ impl Ring {
 /// # Errors
 /// When the directory cannot be read.
 pub(super) fn files(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
-        let path = entry?.path();
-        let number = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
-        if let (Some(number), Some(EXTENSION)) = (number, path.extension().and_then(|extension| extension.to_str())) {
-            files.push((number, path));
-        }
-    }
-    files.sort();
-    Ok(files)
+    numbered_files::list(dir, EXTENSION)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use postern_protocol::timestamp::Timestamp;
 
 use super::Bounds;
 use super::block::{FILE_HEADER_BYTES, HEADER_BYTES, Header};
+use crate::numbered_files;
 
 const EXTENSION: &str = "ring";
 
@@ -41,21 +42,12 @@ impl Facts {
 /// # Errors
 /// When the directory cannot be read.
 pub(super) fn list(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(dir)? {
-        let path = entry?.path();
-        let number = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
-        if let (Some(number), Some(EXTENSION)) = (number, path.extension().and_then(|extension| extension.to_str())) {
-            files.push((number, path));
-        }
-    }
-    files.sort();
-    Ok(files)
+    numbered_files::list(dir, EXTENSION)
 }
 
 /// Returns where a file lies.
 pub(super) fn path(dir: &Path, number: u64) -> PathBuf {
-    dir.join(format!("{number:020}.{EXTENSION}"))
+    numbered_files::path(dir, number, EXTENSION)
 }
 
 /// Reads a file's headers, up to the first that is damaged.
